@@ -1,0 +1,145 @@
+"""Analyses a sweep: checkpoints -> Ray Data actors -> parts of the table. The only room here that knows Ray Data.
+
+Each row is a checkpoint. An actor holds the measured images once, and writes what it measured itself, so that an
+interruption loses at most the checkpoints at hand. Memory does not grow with the number of checkpoints.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+
+from analysis import table
+from analysis.measure import AnalysisSettings, measure_checkpoint, measured_images, metric_names
+from ray_ssl.checkpoints import DamagedCheckpointError, checkpoint_folder, load_checkpoint, saved_epochs
+from ray_ssl.config import PretrainConfig
+from ray_ssl.data.base import Dataset
+from ray_ssl.ledger import Ledger, Trial
+from ray_ssl.storage import Storage
+
+MEASUREMENTS = "measurements"
+
+
+@dataclass(frozen=True)
+class Work:
+    """One checkpoint and the metrics it still lacks."""
+
+    key: str
+    epoch: int
+    metrics: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What became of one checkpoint; `error` is empty where all went well."""
+
+    key: str
+    epoch: int
+    error: str
+
+
+def sweep_name(sweep: Storage) -> str:
+    """Returns the name of a sweep, the last part of its folder."""
+    return sweep.uri.partition("?")[0].rstrip("/").rpartition("/")[2]
+
+
+def missing_work(
+    ledger: Ledger, trials: Sequence[Trial], settings: AnalysisSettings, metrics: Sequence[str] | None = None
+) -> list[Work]:
+    """Returns what is not measured yet, checkpoint by checkpoint.
+
+    Args:
+        metrics: Names of metric modules; None: all.
+    """
+    wanted = metrics if metrics is not None else metric_names()
+    sweep = ledger.sweep
+    now = {metric: settings.as_dict() for metric in wanted}
+    present = table.present(sweep.filesystem, sweep.path(MEASUREMENTS), now)
+    work = []
+    for trial in trials:
+        for epoch in saved_epochs(ledger.trial(trial.key)):
+            lacking = tuple(m for m in wanted if (trial.key, epoch, m) not in present)
+            if lacking:
+                work.append(Work(trial.key, epoch, lacking))
+    return work
+
+
+def analyse(
+    ledger: Ledger, work: Sequence[Work], dataset: Dataset, settings: AnalysisSettings, cpus_per_worker: int = 1
+) -> Iterator[Outcome]:
+    """Measures what `missing_work` found, inside a Ray session; yields each checkpoint as it is done.
+
+    A damaged checkpoint is reported and the others go on.
+    """
+    import ray
+    import ray.data
+
+    context = ray.data.DataContext.get_current()
+    context.enable_progress_bars = False
+    logging.getLogger("ray.data").setLevel(logging.ERROR)
+    images = ray.put(measured_images(dataset, settings))
+    total = int(ray.cluster_resources().get("CPU", 1))
+    num_actors = max(1, min(len(work), total // cpus_per_worker))
+    # The actors together leave a CPU free for Ray Data's own tasks: a pool that holds all of them hangs.
+    share = min(cpus_per_worker, max(1, total - 1) / num_actors)
+    rows = [{"key": w.key, "epoch": w.epoch, "metrics": list(w.metrics)} for w in work]
+    measured = ray.data.from_items(rows, override_num_blocks=len(rows)).map(
+        _Measurer,
+        fn_constructor_args=(ledger.sweep.uri, images, settings, cpus_per_worker),
+        compute=ray.data.ActorPoolStrategy(min_size=1, max_size=num_actors, max_tasks_in_flight_per_actor=1),
+        num_cpus=share if total > 1 else 0.5,
+    )
+    for row in measured.iter_rows():
+        yield Outcome(row["key"], int(row["epoch"]), row["error"])
+
+
+class _Measurer:
+    """An actor of the pool."""
+
+    def __init__(self, sweep: str, images: Any, settings: AnalysisSettings, threads: int) -> None:
+        import ray
+
+        torch.set_num_threads(threads)
+        self.ledger = Ledger(Storage(sweep))
+        self.images: Dataset = ray.get(images)
+        self.settings = settings
+        self.device = torch.device("cuda" if ray.get_gpu_ids() else "cpu")
+
+    def __call__(self, row: dict[str, Any]) -> dict[str, Any]:
+        key, epoch = str(row["key"]), int(row["epoch"])
+        try:
+            self._measure(key, epoch, list(row["metrics"]))
+        except DamagedCheckpointError as error:
+            return {"key": key, "epoch": epoch, "error": f"damaged checkpoint: {error}"}
+        except Exception as error:  # one bad checkpoint must not stop the others; it is reported at the end
+            return {"key": key, "epoch": epoch, "error": f"{type(error).__name__}: {error}"}
+        return {"key": key, "epoch": epoch, "error": ""}
+
+    def _measure(self, key: str, epoch: int, metrics: list[str]) -> None:
+        checkpoint = load_checkpoint(self.ledger.trial(key), checkpoint_folder(epoch))
+        found = measure_checkpoint(checkpoint, self.images, metrics, self.device)
+        sweep = self.ledger.sweep
+        about = describe(checkpoint.card, sweep_name(sweep), key, self.images.name)
+        for metric, rows in found.items():
+            folder = sweep.path(MEASUREMENTS)
+            table.write_part(sweep.filesystem, folder, about, metric, rows, self.settings.as_dict())
+
+
+def describe(card: dict[str, Any], sweep: str, key: str, dataset: str) -> table.Checkpoint:
+    """Returns the columns that all rows of a checkpoint share."""
+    config = PretrainConfig.from_dict(card["config"])
+    shape = config.backbone.model_dump()
+    return table.Checkpoint(
+        sweep=sweep,
+        trial_key=key,
+        method=config.method.name,
+        depth=shape.get("depth", 0),
+        width=shape.get("width", 0),
+        seed=config.seed,
+        dataset=dataset,
+        epoch=card["epoch"],
+    )

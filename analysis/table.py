@@ -1,0 +1,229 @@
+"""The one table of measurements: its schema, and Parquet parts on a local disk or an object store.
+
+A part holds what one metric module measured of one checkpoint:
+`{trial_key}-{epoch:06d}-{module}.parquet`. A part is there or it is not; nothing is ever appended to one.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import re
+from collections.abc import Callable, Iterable, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from functools import cache
+from typing import Any, Final, NamedTuple
+
+import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
+from pyarrow import fs as pafs
+
+from analysis.metrics.base import Measurement
+from ray_ssl.errors import UserError
+
+FORMAT: Final = "1"
+"""Version of the schema; a part of another version is refused."""
+
+SCHEMA: Final = pa.schema(
+    [
+        ("sweep", pa.string()),
+        ("trial_key", pa.string()),
+        ("method", pa.string()),
+        ("depth", pa.int32()),
+        ("width", pa.int32()),
+        ("seed", pa.int32()),
+        ("dataset", pa.string()),
+        ("epoch", pa.int32()),
+        ("layer", pa.int32()),
+        ("layer_name", pa.string()),
+        ("level", pa.string()),
+        ("split", pa.string()),
+        ("metric", pa.string()),
+        ("value", pa.float64()),
+    ]
+)
+"""Columns of the table:
+
+    sweep: Name of the sweep.
+    trial_key: 16 hex digits, the hash of everything that changes the trial's numbers.
+    method: Module in `ray_ssl.methods`.
+    depth: Number of residual blocks, L.
+    width: Channels of every layer, H.
+    seed: Seed of the weights, the views and the order of the images.
+    dataset: Data set that was trained on and measured.
+    epoch: Finished passes over the training images; 0 is the network at initialisation.
+    layer: Index of the layer from the input, 0 is the first that is measured.
+    layer_name: Its name; the last layer of every network is "representation".
+    level: Label level: "sample", "class", "superclass" ...; "none" where no label is looked at.
+    split: "train" or "test": which images the value is measured on.
+    metric: Name of a `MetricSpec`, which states range and direction.
+    value: The measured number. Accuracies are fractions 0 .. 1, never percent; NaN where it is undefined.
+"""
+
+KEY: Final = ("sweep", "trial_key", "dataset", "epoch", "layer", "level", "split", "metric")
+"""Columns that identify a measurement; of rows that agree in all of them one is kept."""
+
+_PART_NAME = re.compile(r"(?P<trial_key>[0-9A-Za-z_]+)-(?P<epoch>\d{6,})-(?P<module>\w+)\.parquet")
+_NUM_READERS = 16  # an object store answers one request in 20 to 100 ms, so many are in flight
+
+log = logging.getLogger(__name__)
+
+
+class Checkpoint(NamedTuple):
+    """What was measured; the columns are those of `SCHEMA`."""
+
+    sweep: str
+    trial_key: str
+    method: str
+    depth: int
+    width: int
+    seed: int
+    dataset: str
+    epoch: int
+
+
+class LayerMeasurement(NamedTuple):
+    """One number and the layer it belongs to."""
+
+    layer: int
+    layer_name: str
+    measurement: Measurement
+
+
+def write_part(
+    fs: pafs.FileSystem,
+    folder: str,
+    checkpoint: Checkpoint,
+    module: str,
+    rows: Iterable[LayerMeasurement],
+    settings: Mapping[str, Any],
+) -> str:
+    """Writes all that one metric module measured of one checkpoint, by a single write call.
+
+    A part of the same name is replaced. No rows make a part too: the module has been run.
+
+    Args:
+        fs: Local, S3 or GCS file system.
+        folder: Folder of the parts on `fs`; made where it is missing.
+        checkpoint: What was measured.
+        module: Name of the metric module.
+        rows: Its measurements.
+        settings: Analysis settings that change its numbers, as JSON values.
+
+    Returns:
+        The path of the part.
+    """
+    name = part_name(checkpoint.trial_key, checkpoint.epoch, module)
+    assert _PART_NAME.fullmatch(name), f"not a part name: {name}"
+    values = [{**checkpoint._asdict(), "layer": r.layer, "layer_name": r.layer_name, **r.measurement._asdict()}
+              for r in rows]  # fmt: skip
+    metadata = {"format": FORMAT, "settings": json.dumps(settings, sort_keys=True, allow_nan=False)}
+    buffer = pa.BufferOutputStream()
+    pq.write_table(pa.Table.from_pylist(values, SCHEMA.with_metadata(metadata)), buffer, write_statistics=False)
+    fs.create_dir(folder, recursive=True)
+    path = f"{folder}/{name}"
+    with fs.open_output_stream(path) as file:
+        file.write(buffer.getvalue())
+    return path
+
+
+def part_name(trial_key: str, epoch: int, module: str) -> str:
+    """Returns the file name of a part."""
+    return f"{trial_key}-{epoch:06d}-{module}.parquet"
+
+
+def read_table(fs: pafs.FileSystem, folder: str) -> pd.DataFrame:
+    """Returns all measurements in `folder`, columns as in `SCHEMA`, in the order of the part names.
+
+    A torn part is reported once and left out. Of duplicate rows (equal in `KEY`) the last is kept.
+
+    Raises:
+        UserError: A parquet file that is no part, of another format version, or parts of one metric module that
+            were measured with different settings.
+    """
+    parts = _read_parts(fs, folder)
+    first: dict[str, str] = {}
+    for path, part in parts.items():
+        module, settings = _part_id(path)[2], _settings(part)
+        other = first.setdefault(module, path)
+        if settings != _settings(parts[other]):
+            raise UserError(
+                f"{path} was measured with {settings}, {other} with {_settings(parts[other])}: "
+                f"analyse both with the same settings, or into separate folders"
+            )
+    tables = [p.replace_schema_metadata() for p in parts.values()]
+    frame = pa.concat_tables([SCHEMA.empty_table(), *tables]).to_pandas()
+    return frame.drop_duplicates(list(KEY), keep="last", ignore_index=True)
+
+
+def present(
+    fs: pafs.FileSystem, folder: str, settings: Mapping[str, Mapping[str, Any]] | None = None
+) -> set[tuple[str, int, str]]:
+    """Returns (trial_key, epoch, metric module) of every whole part in `folder`.
+
+    Args:
+        fs: Local, S3 or GCS file system.
+        folder: Folder of the parts; it may be missing.
+        settings: By metric module, the settings it would be run with now. Parts measured with others are not
+            counted, so that they are measured again. Modules that are not named, or None, count as they are.
+
+    Raises:
+        UserError: A parquet file that is no part, or of another format version.
+    """
+    wanted = {module: json.loads(json.dumps(s)) for module, s in (settings or {}).items()}
+    found = {_part_id(path): part for path, part in _read_parts(fs, folder).items()}
+    return {i for i, part in found.items() if wanted.get(i[2], _settings(part)) == _settings(part)}
+
+
+def _read_parts(fs: pafs.FileSystem, folder: str) -> dict[str, pa.Table]:
+    """The whole parts by path, sorted; torn ones are reported."""
+    files = fs.get_file_info(pafs.FileSelector(folder, allow_not_found=True))
+    paths = sorted(f.path for f in files if f.extension == "parquet" and f.base_name[0] not in "._")
+    # Read as bytes first: a request that fails is an error, bytes that are no parquet file are a torn part.
+    read: Callable[[str], pa.Table | None] = lambda path: _parse(path, _read_bytes(fs, path))  # noqa: E731
+    with ThreadPoolExecutor(_NUM_READERS) as pool:
+        parts = zip(paths, pool.map(read, paths), strict=True)
+        return {path: part for path, part in parts if part is not None}
+
+
+def _read_bytes(fs: pafs.FileSystem, path: str) -> bytes:
+    with fs.open_input_stream(path) as file:
+        return file.read()
+
+
+def _parse(path: str, content: bytes) -> pa.Table | None:
+    """The part, or None where it is torn.
+
+    Raises:
+        UserError: A whole parquet file, but not one of ours.
+    """
+    try:
+        part = pq.ParquetFile(pa.BufferReader(content)).read(use_threads=False)
+    except (pa.ArrowInvalid, OSError):  # OSError: bytes that cannot be decompressed
+        _report_torn(path)
+        return None
+    version = (part.schema.metadata or {}).get(b"format", b"none").decode()
+    if version == "none" or not _PART_NAME.fullmatch(path.rsplit("/", 1)[-1]):
+        raise UserError(f"{path} is not a part of the measurements: move it out of this folder")
+    if version != FORMAT or not part.schema.equals(SCHEMA):
+        raise UserError(
+            f"{path} is of format {version} with {len(part.schema)} columns, this version reads format {FORMAT} "
+            f"with {len(SCHEMA)}: move it out of this folder and analyse again"
+        )
+    return part
+
+
+@cache
+def _report_torn(path: str) -> None:
+    log.warning("%s is torn (a write was interrupted) and counts as missing: analyse again to replace it", path)
+
+
+def _part_id(path: str) -> tuple[str, int, str]:
+    match = _PART_NAME.fullmatch(path.rsplit("/", 1)[-1])
+    assert match, path
+    return match["trial_key"], int(match["epoch"]), match["module"]
+
+
+def _settings(part: pa.Table) -> dict[str, Any]:
+    return json.loads(part.schema.metadata[b"settings"])

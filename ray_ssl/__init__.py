@@ -1,0 +1,1 @@
+"""Self-supervised pretraining sweeps: what do representations learn, in which layer, and when?"""

@@ -1,0 +1,41 @@
+"""The contract of a backbone: named layers in order, and every layer's features from one forward pass."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+
+import torch
+from torch import Tensor, nn
+
+from ray_ssl.config import BackboneConfig
+from ray_ssl.plugins import plugin_class
+
+
+class Backbone(nn.Module, ABC):
+    """Maps images [B, 3, H, W] to representations h [B, num_features]."""
+
+    num_features: int
+    """Length of the representation."""
+
+    @property
+    @abstractmethod
+    def layer_names(self) -> tuple[str, ...]:
+        """Names of the measured layers, from input to output; the last is "representation"."""
+
+    @abstractmethod
+    def layers(self, images: Tensor) -> list[Tensor]:
+        """Returns every layer's features [B, D_layer], in the order of `layer_names`, from one pass."""
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Returns the representations h [B, num_features]."""
+        return self.layers(images)[-1]
+
+
+def build_backbone(config: BackboneConfig, image_size: int) -> Backbone:
+    """Returns a freshly initialised backbone; weights come from torch's global generator."""
+    return plugin_class("ray_ssl.backbones", config.name, Backbone)(config, image_size)  # type: ignore[call-arg]
+
+
+def pool(maps: Tensor, how: str) -> Tensor:
+    """Feature maps [B, C, H, W] to features: [B, C] ("mean") or [B, C H W] ("flatten")."""
+    return maps.mean((2, 3)) if how == "mean" else torch.flatten(maps, 1)

@@ -1,0 +1,149 @@
+"""Checkpoints: saved so that a torn or altered one is always noticed before it is parsed.
+
+A checkpoint is a folder. Its `manifest.json` holds the sha256 of every other file and is itself sealed; it is
+written last and is the commit. Two kinds lie in a trial's folder:
+
+* `checkpoints/epoch-000010/`: for analysis, kept for ever: `model.safetensors`, `card.json`;
+* `state/step-0000000390/`: for going on, the newest two are kept: also `optimiser.safetensors`.
+
+There is no pickle anywhere: tensors are safetensors, everything else is JSON.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import logging
+from dataclasses import dataclass, field
+from typing import Any
+
+from safetensors.torch import load, save
+from torch import Tensor
+
+from ray_ssl.storage import Storage, seal, unseal
+
+Tensors = dict[str, Tensor]
+
+MODEL, OPTIMISER, CARD, MANIFEST = "model.safetensors", "optimiser.safetensors", "card.json", "manifest.json"
+SET_ASIDE = "damaged"
+NUM_STATES_KEPT = 2
+
+log = logging.getLogger("ray_ssl")
+
+
+class DamagedCheckpointError(Exception):
+    """A checkpoint is torn, altered or incomplete."""
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """What is saved.
+
+    Attributes:
+        card: JSON values: configuration, epoch, normalisation and so on; whatever the reader needs.
+        model: The method's parameters and buffers by name; the backbone's start with "backbone.".
+        optimiser: The optimiser's tensors by name; empty in a checkpoint for analysis.
+    """
+
+    card: dict[str, Any]
+    model: Tensors
+    optimiser: Tensors = field(default_factory=dict)
+
+
+def save_checkpoint(trial: Storage, folder: str, checkpoint: Checkpoint) -> None:
+    """Writes a checkpoint; it counts once its manifest is there.
+
+    Raises:
+        OSError: As `Storage.write`; what was written so far does not count as a checkpoint.
+    """
+    files = {MODEL: save(_plain(checkpoint.model)), CARD: json.dumps(checkpoint.card, sort_keys=True).encode()}
+    if checkpoint.optimiser:
+        files[OPTIMISER] = save(_plain(checkpoint.optimiser))
+    trial.delete(f"{folder}/{MANIFEST}")  # a damaged predecessor of the same name must not vouch for these files
+    for name, content in files.items():
+        trial.write(f"{folder}/{name}", content)
+    digests = {name: hashlib.sha256(content).hexdigest() for name, content in files.items()}
+    trial.write(f"{folder}/{MANIFEST}", seal({"sha256": digests}))
+
+
+def load_checkpoint(trial: Storage, folder: str) -> Checkpoint:
+    """Returns a checkpoint after checking every byte of it.
+
+    Raises:
+        DamagedCheckpointError: A file is missing, torn or altered.
+    """
+    try:
+        manifest = unseal(trial.read(f"{folder}/{MANIFEST}"))
+        if manifest is None:
+            raise DamagedCheckpointError(f"{folder}/{MANIFEST} is torn or altered")
+        files = {name: trial.read(f"{folder}/{name}") for name in manifest["sha256"]}
+    except FileNotFoundError as error:
+        raise DamagedCheckpointError(f"{folder}: a file is missing ({error.filename or error})") from None
+    for name, content in files.items():
+        if hashlib.sha256(content).hexdigest() != manifest["sha256"][name]:
+            raise DamagedCheckpointError(f"{folder}/{name} is torn or altered")
+    optimiser = load(files[OPTIMISER]) if OPTIMISER in files else {}
+    return Checkpoint(json.loads(files[CARD]), load(files[MODEL]), optimiser)
+
+
+def checkpoint_folder(epoch: int) -> str:
+    """Returns the folder of the checkpoint for analysis after `epoch` epochs."""
+    return f"checkpoints/epoch-{epoch:06d}"
+
+
+def saved_epochs(trial: Storage) -> list[int]:
+    """Returns the epochs with a committed checkpoint for analysis, ascending."""
+    folders = trial.names("checkpoints")
+    return [
+        int(name.removeprefix("epoch-"))
+        for name in folders
+        if name.startswith("epoch-") and trial.exists(f"checkpoints/{name}/{MANIFEST}")
+    ]
+
+
+def save_state(trial: Storage, step: int, checkpoint: Checkpoint) -> None:
+    """Saves what is needed to go on after `step` steps, and deletes all but the newest two states."""
+    save_checkpoint(trial, f"state/step-{step:010d}", checkpoint)
+    for name in _states(trial)[:-NUM_STATES_KEPT]:
+        trial.delete_folder(f"state/{name}")
+
+
+def load_newest_state(trial: Storage) -> Checkpoint | None:
+    """Returns the newest undamaged state, or None where there is none.
+
+    A damaged one is set aside (moved out of the way, under `damaged/`) with a warning, and the one before it
+    is used. One without a manifest was never finished and is deleted.
+    """
+    for name in reversed(_states(trial)):
+        folder = f"state/{name}"
+        if not trial.exists(f"{folder}/{MANIFEST}"):
+            trial.delete_folder(folder)
+            continue
+        try:
+            return load_checkpoint(trial, folder)
+        except DamagedCheckpointError as error:
+            log.warning("%s: %s; it is set aside and the one before it is used", trial.uri, error)
+            set_aside(trial, folder)
+    return None
+
+
+def delete_states(trial: Storage) -> None:
+    """Deletes what a finished trial no longer needs."""
+    trial.delete_folder("state")
+
+
+def set_aside(trial: Storage, folder: str) -> None:
+    """Moves a damaged checkpoint to `damaged/`, so that it is never tried again but can be looked at."""
+    target = f"{SET_ASIDE}/{folder}"
+    for name in trial.names(folder):
+        trial.write(f"{target}/{name}", trial.read(f"{folder}/{name}"))
+    trial.delete_folder(folder)
+
+
+def _states(trial: Storage) -> list[str]:
+    return [name for name in trial.names("state") if name.startswith("step-")]
+
+
+def _plain(tensors: Tensors) -> Tensors:
+    """Contiguous CPU copies, none sharing memory with another, as safetensors wants them."""
+    return {name: tensor.detach().to("cpu", copy=True).contiguous() for name, tensor in tensors.items()}

@@ -1,0 +1,296 @@
+"""What one trial computes: frozen, typed, validated, with one canonical JSON form.
+
+`PretrainConfig` holds everything that changes numbers and nothing else: storage, tracking and machine
+settings live with the commands. Method and backbone configurations are defined beside their code and are
+found here by name.
+"""
+
+import hashlib
+import json
+import types
+from typing import Annotated, Any, Literal, Self, Union, get_args, get_origin
+
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    SerializeAsAny,
+    ValidationError,
+    ValidationInfo,
+    ValidatorFunctionWrapHandler,
+    WrapValidator,
+    field_validator,
+    model_validator,
+)
+
+from ray_ssl.errors import UserError, did_you_mean
+from ray_ssl.plugins import plugin_module, plugin_names
+
+Probability = Annotated[float, Field(ge=0, le=1)]
+Count = Annotated[int, Field(ge=1)]
+NonNegative = Annotated[float, Field(ge=0)]
+Positive = Annotated[float, Field(gt=0)]
+
+
+class Part(BaseModel):
+    """A frozen group of options. The docstring under a field is its `--help` text."""
+
+    model_config = ConfigDict(
+        frozen=True, extra="forbid", strict=True, allow_inf_nan=False, use_attribute_docstrings=True
+    )
+
+
+class DataConfig(Part):
+    """Which images are trained on and measured."""
+
+    dataset: str = "shapes"
+    """shapes (embedded, nothing to download), cifar10, cifar100, parquet:PATH or folder:PATH"""
+    num_images: Count | None = None
+    """training images: a class-balanced subset of the set (default: all; shapes draws 4000)"""
+    num_test_images: Count | None = None
+    """test images: a class-balanced subset of the set (default: all; shapes draws 1000)"""
+    test_fraction: Annotated[float, Field(gt=0, lt=1)] = 0.2
+    """share of each class held out for testing where a parquet or folder set has no test split"""
+    image_size: Annotated[int, Field(ge=8, le=512)] = 32
+    """height and width in pixels; images of another size are resized and centre-cropped"""
+    shapes_domain: Literal["photo", "sketch", "both"] = "photo"
+    """which domain shapes draws: filled photo, outline sketch, or half of each"""
+    data_seed: Annotated[int, Field(ge=0)] = 0
+    """seed of the shapes images, of the subsets and of the held-out split; shared by all seeds of a sweep"""
+
+    @field_validator("dataset")
+    @classmethod
+    def _known_source(cls, dataset: str) -> str:
+        source, _, path = dataset.partition(":")
+        known = [n for n in plugin_names("ray_ssl.data") if n not in ("cifar", "load")] + ["cifar10", "cifar100"]
+        if source not in known:
+            raise ValueError(f"unknown dataset {dataset!r}{did_you_mean(source, known)}")
+        if (source in ("parquet", "folder")) != bool(path):
+            raise ValueError(f"{source} {'takes no path' if path else f'needs a path: {source}:PATH'}")
+        return dataset
+
+    @property
+    def source(self) -> str:
+        """The kind of source, without its path."""
+        return self.dataset.partition(":")[0]
+
+    @property
+    def path(self) -> str:
+        """The path of a parquet or folder source, else the empty string."""
+        return self.dataset.partition(":")[2]
+
+
+class ViewConfig(Part):
+    """The SimCLR augmentation protocol (arXiv 2002.05709, appendix A); defaults for 32-pixel images."""
+
+    crop_scale: tuple[Probability, Probability] = (0.08, 1.0)
+    """smallest and largest area of the random resized crop, as a share of the image"""
+    crop_ratio: tuple[Positive, Positive] = (3 / 4, 4 / 3)
+    """smallest and largest aspect ratio (width / height) of the crop"""
+    flip_probability: Probability = 0.5
+    """probability of a horizontal flip"""
+    jitter_probability: Probability = 0.8
+    """probability that an image's colours are jittered at all"""
+    brightness: NonNegative = 0.4
+    """brightness factor is drawn from [1 - x, 1 + x]"""
+    contrast: NonNegative = 0.4
+    """contrast factor is drawn from [1 - x, 1 + x]"""
+    saturation: NonNegative = 0.4
+    """saturation factor is drawn from [1 - x, 1 + x]"""
+    hue: Annotated[float, Field(ge=0, le=0.5)] = 0.1
+    """hue shift is drawn from [-x, x], in turns of the colour circle"""
+    grey_probability: Probability = 0.2
+    """probability that an image is turned grey"""
+    blur_probability: Probability = 0.0
+    """probability of a Gaussian blur"""
+    blur_sigma: tuple[Positive, Positive] = (0.1, 2.0)
+    """smallest and largest standard deviation of the blur, in pixels"""
+    solarise_probability: Probability = 0.0
+    """probability that pixels above the threshold are inverted"""
+    solarise_threshold: Probability = 0.5
+    """pixels at or above it are inverted when solarised; 0 is black, 1 is white"""
+
+    @model_validator(mode="after")
+    def _ordered(self) -> Self:
+        for name in ("crop_scale", "crop_ratio", "blur_sigma"):
+            low, high = getattr(self, name)
+            if low > high:
+                raise ValueError(f"{name} goes from small to large, given {low} {high}")
+        if self.crop_scale[0] == 0:
+            raise ValueError("crop_scale starts above 0, given 0")
+        return self
+
+
+class BackboneConfig(Part):
+    """Base of every backbone's options; `name` is the module in `ray_ssl.backbones`."""
+
+    name: str
+
+
+class MethodConfig(Part):
+    """Base of every method's options; `name` is the module in `ray_ssl.methods`."""
+
+    name: str
+
+
+def _plugin_config(package: str, base: type[Part]) -> WrapValidator:
+    """A field whose type is the `Config` of the plug-in that its "name" names."""
+
+    def validate(value: Any, handler: ValidatorFunctionWrapHandler, info: ValidationInfo) -> Any:
+        if isinstance(value, base) and type(value) is not base:
+            return value
+        if isinstance(value, str):
+            value = {"name": value}
+        if not isinstance(value, dict) or not isinstance(value.get("name"), str):
+            raise ValueError('needs a "name"')
+        config_type = plugin_module(package, value["name"]).Config
+        return config_type.model_validate_json(json.dumps(value))
+
+    return WrapValidator(validate)
+
+
+AnyBackbone = Annotated[SerializeAsAny[BackboneConfig], _plugin_config("ray_ssl.backbones", BackboneConfig)]
+AnyMethod = Annotated[SerializeAsAny[MethodConfig], _plugin_config("ray_ssl.methods", MethodConfig)]
+
+
+class OptimiserConfig(Part):
+    """Stochastic gradient descent; defaults as in arXiv 2305.15614's authors' code."""
+
+    learning_rate: Positive = 0.06
+    """peak learning rate per 128 images; the rate used is this x global batch size / 128"""
+    momentum: Annotated[float, Field(ge=0, lt=1)] = 0.9
+    """momentum of SGD"""
+    weight_decay: NonNegative = 5e-4
+    """weight decay; never applied to biases and norms"""
+
+
+class TrainingConfig(Part):
+    """How long, in what portions, at what precision."""
+
+    epochs: Count = 100
+    """passes over the training images"""
+    global_batch_size: Annotated[int, Field(ge=2)] = 256
+    """images per optimiser step, over all workers of a trial"""
+    warmup_fraction: Annotated[float, Field(ge=0, lt=1)] = 0.1
+    """share of all steps in which the learning rate rises linearly, before its cosine decay to 0"""
+    precision: Literal["auto", "bf16", "fp32"] = "auto"
+    """arithmetic of the network; auto: bf16 where the hardware has it, else fp32 (recorded with the trial)"""
+    num_checkpoints: Annotated[int, Field(ge=2)] = 8
+    """checkpoints kept for analysis: epoch 0, the last epoch, and log-spaced ones between"""
+    knn_every: Count = 1
+    """epochs between two evaluations of the online kNN accuracy and the collapse check"""
+
+
+class PretrainConfig(Part):
+    """One trial: everything that changes its numbers."""
+
+    data: DataConfig = DataConfig()
+    views: ViewConfig = ViewConfig()
+    backbone: AnyBackbone = Field(default={"name": "res_lh"}, validate_default=True)  # type: ignore[assignment]
+    method: AnyMethod = Field(default={"name": "vicreg"}, validate_default=True)  # type: ignore[assignment]
+    optimiser: OptimiserConfig = OptimiserConfig()
+    training: TrainingConfig = TrainingConfig()
+    seed: Annotated[int, Field(ge=0)] = 0
+    """seed of the weights, the views and the order of the images"""
+    num_workers: Count = 1
+    """data-parallel processes of one trial (each its own GPU or CPU share)"""
+
+    @model_validator(mode="after")
+    def _divisible(self) -> Self:
+        if self.training.global_batch_size % self.num_workers:
+            raise ValueError(
+                f"global_batch_size {self.training.global_batch_size} cannot be split evenly over "
+                f"num_workers {self.num_workers}"
+            )
+        return self
+
+    def to_dict(self) -> dict[str, Any]:
+        """Returns plain JSON values, every option included."""
+        return self.model_dump(mode="json")
+
+    def to_json(self) -> str:
+        """Returns the canonical JSON: sorted keys, no spaces, every option included; round-trips exactly."""
+        return json.dumps(self.to_dict(), sort_keys=True, separators=(",", ":"), allow_nan=False)
+
+    @classmethod
+    def from_json(cls, text: str | bytes) -> Self:
+        """Returns the configuration that `to_json` wrote.
+
+        Raises:
+            UserError: Not JSON, an unknown option (with a suggestion), or a value out of its range.
+        """
+        try:
+            return cls.model_validate_json(text)
+        except ValidationError as error:
+            raise UserError(explain(error, cls)) from None
+
+    @classmethod
+    def from_dict(cls, values: dict[str, Any]) -> Self:
+        """Like `from_json`, from plain nested values.
+
+        Raises:
+            UserError: As in `from_json`; also values that JSON cannot hold.
+        """
+        try:
+            text = json.dumps(values)
+        except (TypeError, ValueError) as error:
+            raise UserError(f"the configuration cannot be written as JSON: {error}") from None
+        return cls.from_json(text)
+
+
+def replace(config: PretrainConfig, changes: dict[str, Any]) -> PretrainConfig:
+    """Returns a copy with options changed by dotted path, e.g. {"backbone.depth": 5, "seed": 1}.
+
+    Raises:
+        UserError: An unknown path or a value out of range.
+    """
+    values = config.to_dict()
+    for path, value in changes.items():
+        *parents, leaf = path.split(".")
+        node = values
+        for parent in parents:
+            node = node[parent]
+        node[leaf] = value
+    return PretrainConfig.from_dict(values)
+
+
+def trial_key(config: PretrainConfig, data_fingerprint: str) -> str:
+    """Returns 16 hex digits that identify everything that changes the numbers of a trial.
+
+    The data enters by content (`data_fingerprint`), not by the path it was read from.
+    """
+    values = config.to_dict()
+    values["data"] = {"fingerprint": data_fingerprint}
+    text = json.dumps(values, sort_keys=True, separators=(",", ":"), allow_nan=False)
+    return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
+def part_type(annotation: Any) -> type[Part] | None:
+    """Returns the Part class inside an annotation, or None where a field is a plain value."""
+    if get_origin(annotation) in (Annotated, Union, types.UnionType):
+        annotation = get_args(annotation)[0]
+    return annotation if isinstance(annotation, type) and issubclass(annotation, Part) else None
+
+
+def explain(error: ValidationError, root: type[Part]) -> str:
+    """Returns the first problem of a validation error as one line: where, what is wrong, what was given."""
+    first = error.errors(include_url=False)[0]
+    path = [str(p) for p in first["loc"] if not str(p).startswith("function-")]
+    where = ".".join(path)
+    if first["type"] == "extra_forbidden":
+        return f"unknown option {where!r}{did_you_mean(path[-1], _known_options(root, path[:-1]))}"
+    message = first["msg"].removeprefix("Value error, ")
+    if first["type"] == "value_error":
+        return f"{where}: {message}" if where else message
+    return f"{where or 'configuration'}: {message[0].lower()}{message[1:]}, given {first['input']!r}"
+
+
+def _known_options(root: type[Part], path: list[str]) -> list[str]:
+    """The option names of the part at `path`; plug-in parts report their own (see `_plugin_config`)."""
+    for name in path:
+        field = root.model_fields.get(name)
+        inner = part_type(field.annotation) if field else None
+        if inner is None:
+            return []
+        root = inner
+    return list(root.model_fields)

@@ -1,0 +1,100 @@
+"""`ImageSet`: uint8 images in memory with fine and coarse labels; `Dataset`: a training and a test set."""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass, replace
+from functools import cached_property
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ray_ssl.errors import UserError
+from ray_ssl.rng import numpy_stream
+
+
+@dataclass(frozen=True)
+class ImageSet:
+    """Images of one split with their labels.
+
+    Attributes:
+        images: uint8 [N, H, W, C], C = 3, RGB.
+        fine: int64 [N] class labels, 0 .. len(fine_names) - 1.
+        fine_names: Class names.
+        coarse: int64 [N] superclass labels, or None where the set has no superclasses.
+        coarse_names: Superclass names, empty where there are none.
+    """
+
+    images: NDArray[np.uint8]
+    fine: NDArray[np.int64]
+    fine_names: tuple[str, ...]
+    coarse: NDArray[np.int64] | None = None
+    coarse_names: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        assert self.images.dtype == np.uint8 and self.images.ndim == 4 and self.images.shape[-1] == 3
+        for labels, names in ((self.fine, self.fine_names), (self.coarse, self.coarse_names)):
+            if labels is not None:
+                assert labels.dtype == np.int64 and labels.shape == (len(self.images),)
+                assert len(labels) == 0 or (labels.min() >= 0 and labels.max() < len(names))
+
+    def __len__(self) -> int:
+        return len(self.images)
+
+    def take(self, rows: NDArray[np.int64]) -> ImageSet:
+        """Returns the images at `rows`, in that order."""
+        coarse = None if self.coarse is None else self.coarse[rows]
+        return replace(self, images=self.images[rows], fine=self.fine[rows], coarse=coarse)
+
+    def balanced_subset(self, num_images: int, seed: int) -> ImageSet:
+        """Returns `num_images` images, as equal in number per class as the classes allow, in stored order.
+
+        Args:
+            num_images: 1 .. len(self).
+            seed: Chooses which images of a class are taken. A smaller subset is part of a larger one.
+
+        Raises:
+            UserError: More images are asked for than there are.
+        """
+        if num_images > len(self):
+            raise UserError(f"{num_images} images asked for, the set has {len(self)}")
+        order = numpy_stream(seed, "subset").permutation(len(self))
+        # Rank of each image inside its class, in random order; the lowest ranks are taken from every class.
+        rank = np.empty(len(self), np.int64)
+        for label in range(len(self.fine_names)):
+            members = order[self.fine[order] == label]
+            rank[members] = np.arange(len(members))
+        chosen = order[np.argsort(rank[order], kind="stable")[:num_images]]
+        return self.take(np.sort(chosen))
+
+
+@dataclass(frozen=True)
+class Dataset:
+    """A training and a test set over the same classes."""
+
+    name: str
+    train: ImageSet
+    test: ImageSet
+
+    @cached_property
+    def fingerprint(self) -> str:
+        """sha256 of all that is computed from: images, labels and names of both splits."""
+        digest = hashlib.sha256()
+        for split in (self.train, self.test):
+            digest.update(repr((split.images.shape, split.fine_names, split.coarse_names)).encode())
+            for array in (split.images, split.fine, split.coarse):
+                if array is not None:
+                    digest.update(np.ascontiguousarray(array).view(np.uint8).data)
+        return digest.hexdigest()
+
+    @cached_property
+    def channel_statistics(self) -> tuple[tuple[float, float, float], tuple[float, float, float]]:
+        """Mean and standard deviation of the training images by channel, on the 0..1 scale."""
+        counts = np.stack([np.bincount(self.train.images[..., c].ravel(), minlength=256) for c in range(3)])
+        level = np.arange(256) / 255
+        share = counts / counts.sum(1, keepdims=True)  # [3, 256]
+        mean = share @ level
+        std = np.sqrt(np.maximum(share @ level**2 - mean**2, 1e-8))
+        r, g, b = (float(m) for m in mean)
+        sr, sg, sb = (float(s) for s in std)
+        return (r, g, b), (sr, sg, sb)

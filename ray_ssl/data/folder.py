@@ -1,0 +1,101 @@
+"""folder:PATH: image files in class folders or superclass/class folders, optionally under train and test."""
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Final, NamedTuple
+
+import numpy as np
+
+from ray_ssl.config import DataConfig
+from ray_ssl.data.base import Dataset
+from ray_ssl.data.decode import Encoded, EncodedSplit, Rows, build_dataset
+from ray_ssl.errors import UserError
+
+IMAGE_SUFFIXES: Final = (
+    ".png", ".jpg", ".jpeg", ".webp", ".bmp", ".gif", ".tif", ".tiff", ".ppm", ".pgm",
+)  # fmt: skip
+TEST_FOLDERS: Final = ("test", "validation", "val")  # the first one found is the test split
+
+
+class ClassFolder(NamedTuple):
+    """One class: its superclass ("" where there is none), its name and its image files, sorted."""
+
+    coarse: str
+    fine: str
+    files: tuple[Path, ...]
+
+
+def load(config: DataConfig) -> Dataset:
+    """Returns the images below `config.path`; classes and superclasses are folder names in sorted order.
+
+    Raises:
+        UserError: The folder is missing, holds no images, mixes layouts, a test class is unknown to the
+            training split, or an image cannot be decoded.
+    """
+    root = Path(config.path).expanduser()
+    if not root.is_dir():
+        problem = "is a file" if root.exists() else "does not exist"
+        raise UserError(f"{config.dataset}: {root} {problem}, give a folder of class folders")
+    name = root.resolve().name
+    tests = [root / t for t in TEST_FOLDERS if (root / t).is_dir()]
+    if not (root / "train").is_dir():
+        if tests:
+            raise UserError(f"{root} has {tests[0].name}/ but no train/: name the training folder train")
+        return build_dataset(name, _split(_classes(root), _classes(root)), None, config)
+    train = _classes(root / "train")
+    test = _split(_classes(tests[0]), train) if tests else None
+    return build_dataset(name, _split(train, train), test, config)
+
+
+def _classes(root: Path) -> list[ClassFolder]:
+    """The class folders of one split, sorted by class and superclass."""
+    folders, files = _entries(root)
+    if files:
+        raise UserError(f"{files[0]} stands outside a class folder: move it to {root}/CLASS/")
+    classes = list[ClassFolder]()
+    for folder in folders:
+        inner, files = _entries(folder)
+        if files and inner:
+            raise UserError(f"{folder} holds images and folders: a class folder holds images, a superclass folders")
+        if files:
+            classes.append(ClassFolder("", folder.name, files))
+        classes.extend(ClassFolder(folder.name, f.name, _entries(f)[1]) for f in inner)
+    classes = [c for c in classes if c.files]
+    if not classes:
+        raise UserError(f"{root} has no class folder with images ({' '.join(IMAGE_SUFFIXES)})")
+    if len({c.coarse == "" for c in classes}) > 1:
+        flat = next(c for c in classes if not c.coarse)
+        raise UserError(f"{root} mixes class and superclass/class folders: move {flat.fine}/ into a superclass folder")
+    return sorted(classes, key=lambda c: (c.fine, c.coarse))
+
+
+def _entries(folder: Path) -> tuple[tuple[Path, ...], tuple[Path, ...]]:
+    """The visible folders and the image files of a folder, both sorted by name."""
+    with os.scandir(folder) as entries:
+        visible = sorted((e for e in entries if not e.name.startswith(".")), key=lambda e: e.name)
+    folders = tuple(Path(e.path) for e in visible if e.is_dir())
+    files = tuple(Path(e.path) for e in visible if e.is_file() and e.name.lower().endswith(IMAGE_SUFFIXES))
+    return folders, files
+
+
+def _split(classes: list[ClassFolder], known: list[ClassFolder]) -> EncodedSplit:
+    """The images of `classes`, labelled by the classes of the training split."""
+    label = {(c.coarse, c.fine): i for i, c in enumerate(known)}
+    for c in classes:
+        if (c.coarse, c.fine) not in label:
+            raise UserError(f"{c.files[0].parent} is a test class without training images: add them or remove it")
+    names = [c.fine for c in known]
+    fine_names = tuple(c.fine if names.count(c.fine) == 1 else f"{c.coarse}/{c.fine}" for c in known)
+    coarse_names = tuple(sorted({c.coarse for c in known if c.coarse}))
+    sizes = [len(c.files) for c in classes]
+    fine = np.repeat(np.array([label[c.coarse, c.fine] for c in classes], np.int64), sizes)
+    coarse = None
+    if coarse_names:
+        coarse = np.repeat(np.array([coarse_names.index(c.coarse) for c in classes], np.int64), sizes)
+    files = [f for c in classes for f in c.files]
+
+    def read(rows: Rows) -> Iterator[list[Encoded]]:
+        yield [(str(files[r]), files[r]) for r in rows]
+
+    return EncodedSplit(fine, fine_names, coarse, coarse_names, read)

@@ -1,0 +1,55 @@
+"""`load_dataset`: from a `DataConfig` to the images it names."""
+
+from dataclasses import replace
+
+import numpy as np
+
+from ray_ssl.config import DataConfig
+from ray_ssl.data.base import Dataset, ImageSet
+from ray_ssl.data.decode import check_count
+from ray_ssl.errors import UserError
+from ray_ssl.plugins import plugin_module
+
+
+def load_dataset(config: DataConfig) -> Dataset:
+    """Returns the training and the test set that `config` names, subsets taken; a pure function of config and files.
+
+    Each source is one module of this package with `load(config) -> Dataset`. A source may take the subsets
+    itself, as `ImageSet.balanced_subset` would; where it did not, they are taken here.
+
+    Raises:
+        UserError: An option that does not fit the source, fewer than 2 classes, an empty split, more images
+            asked for than there are, or whatever the source finds wrong.
+    """
+    default_domain = DataConfig.model_fields["shapes_domain"].default
+    if config.source != "shapes" and config.shapes_domain != default_domain:
+        raise UserError(
+            f"shapes_domain {config.shapes_domain!r} is for shapes only, the dataset is {config.dataset!r}: "
+            f"leave it at {default_domain!r}"
+        )
+    module = "cifar" if config.source.startswith("cifar") else config.source
+    dataset: Dataset = plugin_module("ray_ssl.data", module).load(config)
+    dataset = replace(
+        dataset,
+        train=_subset(dataset.train, "num_images", config.num_images, config.data_seed),
+        test=_subset(dataset.test, "num_test_images", config.num_test_images, config.data_seed),
+    )
+    _check(dataset, config)
+    return dataset
+
+
+def _subset(split: ImageSet, option: str, asked: int | None, seed: int) -> ImageSet:
+    check_count(option, asked, len(split))
+    return split if asked in (None, len(split)) else split.balanced_subset(asked, seed)
+
+
+def _check(dataset: Dataset, config: DataConfig) -> None:
+    for name, split in (("training", dataset.train), ("test", dataset.test)):
+        if len(split) == 0:
+            raise UserError(f"{config.dataset}: the {name} split is empty, it needs at least 1 image")
+    num_classes = len(np.unique(dataset.train.fine))
+    if num_classes < 2:
+        raise UserError(
+            f"{config.dataset}: the {len(dataset.train)} training images are of {num_classes} class, "
+            "at least 2 classes are needed"
+        )

@@ -1,0 +1,139 @@
+"""Follows a sweep's trials in the driver: tells the board, and keeps MLflow in step with the ledger."""
+
+from __future__ import annotations
+
+import json
+import platform
+import socket
+import sys
+from importlib.metadata import PackageNotFoundError, version
+from typing import Any
+
+from ray_ssl.health import is_collapsed
+from ray_ssl.ledger import DONE, FAILED, STOPPED, Ledger, Trial, TrialState
+from ray_ssl.mlflow_store import TrialRun
+from ray_ssl.pretrain import EpochMetrics
+from ray_ssl.progress import Board
+from ray_ssl.tracking import Tracker
+
+
+class Follower:
+    """A listener of `launch.run_trials`.
+
+    Args:
+        tracker: Connected.
+        ledger: The truth.
+    """
+
+    def __init__(self, tracker: Tracker, ledger: Ledger) -> None:
+        self.tracker, self.ledger = tracker, ledger
+        self.board: Board | None = None
+        self._running: dict[str, Trial] = {}
+        self._collapsed: dict[str, int] = {}  # evaluations in a row
+
+    def catch_up(self) -> None:
+        """Sends MLflow what ended trials have and it lacks: after a crash, or with another server."""
+        shipped = self.tracker.steps_shipped()
+        for trial in self.ledger.known_trials():
+            state = self.ledger.state(trial.key)
+            if state is TrialState.DONE:
+                history = (self.ledger.record(trial.key, DONE) or {})["history"]
+                if shipped.get(trial.key) != (int(history[-1]["epoch"]), "FINISHED"):
+                    self.tracker.begin(trial_run(trial))
+                    for metrics in history:
+                        self._send(trial, metrics)
+                    self._send_end(trial)
+            elif state is not TrialState.NEW and shipped.get(trial.key, (-1, ""))[1] == "RUNNING":
+                self._send_end(trial)
+
+    def started(self, trial: Trial) -> None:
+        """A trial begins, or begins again after its process died."""
+        self._running[trial.key] = trial
+        self.tracker.begin(trial_run(trial))
+        if self.board is not None:
+            self.board.started(trial)
+
+    def epoch(self, trial: Trial, metrics: EpochMetrics) -> None:
+        """A trial finished an epoch."""
+        self._send(trial, metrics)
+        if self.board is not None:
+            self.board.epoch(trial, metrics)
+            self._watch_collapse(self.board, trial, metrics)
+
+    def ended(self, trial: Trial) -> None:
+        """A trial ended, one way or another."""
+        self._running.pop(trial.key, None)
+        self._send_end(trial)
+        if self.board is not None:
+            self.board.ended(trial)
+
+    def interrupted(self) -> None:
+        """The sweep stops now: what runs is KILLED."""
+        for key in self._running:
+            self.tracker.end(key, "KILLED", "interrupted")
+
+    def _send(self, trial: Trial, metrics: EpochMetrics) -> None:
+        values = {name: value for name, value in metrics.items() if name not in ("epoch", "time", "epoch_seconds")}
+        self.tracker.points(trial.key, int(metrics["epoch"]), values, round(metrics["time"] * 1000))
+
+    def _send_end(self, trial: Trial) -> None:
+        state = self.ledger.state(trial.key)
+        if state is TrialState.DONE:
+            self.tracker.end(trial.key, "FINISHED")
+        elif state is TrialState.FAILED:
+            self.tracker.end(trial.key, "FAILED", (self.ledger.record(trial.key, FAILED) or {})["reason"])
+        else:
+            record = self.ledger.record(trial.key, STOPPED) or {"reason": "interrupted"}
+            self.tracker.end(trial.key, "KILLED", record["reason"])
+
+    def _watch_collapse(self, board: Board, trial: Trial, metrics: EpochMetrics) -> None:
+        if "embedding_rank" not in metrics:
+            return
+        in_a_row = self._collapsed.get(trial.key, 0) + 1 if is_collapsed(metrics) else 0
+        self._collapsed[trial.key] = in_a_row
+        if in_a_row == 2:
+            board.warn(
+                f"{trial.name}: the embeddings are collapsing at epoch {metrics['epoch']:.0f}: std "
+                f"{metrics['embedding_std']:.3g} (spread out: 1), effective rank {metrics['embedding_rank']:.3g}"
+            )
+
+
+def trial_run(trial: Trial) -> TrialRun:
+    """Returns how MLflow describes a trial."""
+    return TrialRun(
+        key=trial.key,
+        name=trial.name,
+        params=flatten(trial.config.to_dict()),
+        tags={"ray_ssl.method": trial.config.method.name},
+        artifacts={
+            "config.json": json.dumps(trial.config.to_dict(), indent=1, sort_keys=True),
+            "environment.json": json.dumps(driver_environment(), indent=1, sort_keys=True),
+        },
+    )
+
+
+def flatten(values: dict[str, Any], prefix: str = "") -> dict[str, str]:
+    """Returns nested options by dotted path, as text."""
+    flat: dict[str, str] = {}
+    for name, value in values.items():
+        if isinstance(value, dict):
+            flat |= flatten(value, f"{prefix}{name}.")
+        else:
+            flat[f"{prefix}{name}"] = str(value)
+    return flat
+
+
+def driver_environment() -> dict[str, str]:
+    """Returns the driver's host and the versions of what computes."""
+    versions = {}
+    for package in ("ray_ssl", "torch", "torchvision", "ray", "mlflow", "optuna", "numpy", "scikit-learn"):
+        try:
+            versions[package] = version(package)
+        except PackageNotFoundError:
+            versions[package] = "not installed"
+    return {
+        **versions,
+        "python": platform.python_version(),
+        "host": socket.gethostname(),
+        "command": " ".join(sys.argv),
+    }

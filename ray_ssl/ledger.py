@@ -1,0 +1,243 @@
+"""The sweep's truth: which trials are wanted, done, failed; and one driver at a time.
+
+A sweep is a folder, a trial is a folder in it named by its key:
+
+    STORAGE/SWEEP/sweep.json              what all trials share
+    STORAGE/SWEEP/lease.json              which driver is at work
+    STORAGE/SWEEP/TRIAL_KEY/config.json   what the trial computes
+                            checkpoints/  see checkpoints.py
+                            state/
+                            done.json     its history; the trial is finished
+                            failed.json   why it failed
+                            stopped.json  a scheduler ended it early
+
+Records are sealed JSON: a torn one counts as missing. Running the same command again is resume.
+"""
+
+from __future__ import annotations
+
+import os
+import socket
+import threading
+import time
+from dataclasses import dataclass, field
+from enum import Enum
+from typing import Any, Literal
+from uuid import uuid4
+
+from ray_ssl.config import PretrainConfig, trial_key
+from ray_ssl.errors import UserError
+from ray_ssl.storage import Storage, seal
+
+CONFIG, DONE, FAILED, STOPPED = "config.json", "done.json", "failed.json", "stopped.json"
+SWEEP, LEASE = "sweep.json", "lease.json"
+
+Ending = Literal["done.json", "failed.json", "stopped.json"]
+
+
+class TrialState(Enum):
+    """Where a trial stands."""
+
+    NEW = "new"
+    RESUMABLE = "to resume"
+    DONE = "done"
+    FAILED = "failed"
+    STOPPED = "stopped early"
+
+
+@dataclass(frozen=True)
+class Trial:
+    """One wanted trial.
+
+    Attributes:
+        key: See `config.trial_key`.
+        config: What it computes.
+        search: What a search remembers of it (number, parameters); empty in a grid.
+    """
+
+    key: str
+    config: PretrainConfig
+    search: dict[str, Any] = field(default_factory=dict)
+
+    @property
+    def name(self) -> str:
+        """A short name for people, e.g. "vicreg 5-64 seed 0"."""
+        backbone = self.config.backbone.model_dump()
+        shape = f"{backbone['depth']}-{backbone['width']}" if {"depth", "width"} <= set(backbone) else backbone["name"]
+        return f"{self.config.method.name} {shape} seed {self.config.seed}"
+
+
+def make_trials(configs: list[PretrainConfig], data_fingerprint: str) -> list[Trial]:
+    """Returns one trial per distinct configuration, in order."""
+    trials = {key: Trial(key, config) for config in configs for key in [trial_key(config, data_fingerprint)]}
+    return list(trials.values())
+
+
+@dataclass(frozen=True)
+class Ledger:
+    """The records of one sweep."""
+
+    sweep: Storage
+
+    def open(self, question: str, shared: dict[str, Any]) -> None:
+        """Makes the sweep's folder, or checks that it holds the same study.
+
+        Args:
+            question: What the sweep asks, for people.
+            shared: The options that all its trials share.
+
+        Raises:
+            UserError: It cannot be written, or holds a study with other shared options.
+        """
+        self.sweep.check_writable()
+        known = self.sweep.read_sealed(SWEEP)
+        if known is None:
+            self.sweep.write_sealed(SWEEP, {"question": question, "shared": shared})
+        elif known["shared"] != shared:
+            different = [k for k in sorted({*shared, *known["shared"]}) if shared.get(k) != known["shared"].get(k)]
+            first = different[0]
+            raise UserError(
+                f"the sweep in {self.sweep.uri} was made with {first} = {known['shared'].get(first)!r}, now "
+                f"{shared.get(first)!r}; give another --name"
+            )
+
+    def trial(self, key: str) -> Storage:
+        """Returns the folder of a trial."""
+        return self.sweep.child(key)
+
+    def state(self, key: str) -> TrialState:
+        """Returns where a trial stands."""
+        names = set(self.sweep.names(key))
+        for record, state in ((DONE, TrialState.DONE), (STOPPED, TrialState.STOPPED), (FAILED, TrialState.FAILED)):
+            if record in names and self.record(key, record) is not None:
+                return state
+        return TrialState.RESUMABLE if "state" in names else TrialState.NEW
+
+    def record(self, key: str, name: str) -> dict[str, Any] | None:
+        """Returns a record of a trial, or None where it is missing or torn."""
+        return self.trial(key).read_sealed(name)
+
+    def last_metrics(self, key: str) -> dict[str, float] | None:
+        """Returns the last metrics of a done or stopped trial, or None."""
+        done = self.record(key, DONE)
+        stopped = None if done else self.record(key, STOPPED)
+        return done["history"][-1] if done else stopped["last"] if stopped else None
+
+    def write_config(self, trial: Trial) -> None:
+        """Records what a trial computes; before anything else of it is written."""
+        if self.record(trial.key, CONFIG) is None:
+            record = {"config": trial.config.to_dict(), "search": trial.search}
+            self.trial(trial.key).write_sealed(CONFIG, record)
+
+    def end(self, key: str, ending: Ending, values: dict[str, Any]) -> None:
+        """Records how a trial ended."""
+        self.trial(key).write_sealed(ending, values)
+
+    def retry(self, key: str) -> None:
+        """Forgets that a trial failed; it goes on from its newest state."""
+        self.trial(key).delete(FAILED)
+
+    def known_trials(self) -> list[Trial]:
+        """Returns every trial with a readable configuration, wanted now or not; sorted by key."""
+        trials = []
+        for key in self.sweep.names():
+            record = self.record(key, CONFIG) if _looks_like_key(key) else None
+            if record is not None:
+                trials.append(Trial(key, PretrainConfig.from_dict(record["config"]), record.get("search", {})))
+        return trials
+
+
+def _looks_like_key(name: str) -> bool:
+    return len(name) == 16 and all(c in "0123456789abcdef" for c in name)
+
+
+LEASE_BEAT_SECONDS = 10.0
+LEASE_STALE_SECONDS = 60.0
+
+
+class Lease:
+    """One driver a sweep: held while the `with` block runs, renewed by a thread.
+
+    A lease whose holder is a dead process of this machine, or which was not renewed for a minute, is taken over.
+    """
+
+    def __init__(self, sweep: Storage) -> None:
+        self.sweep = sweep
+        self.token = uuid4().hex
+        self.since = time.time()
+        self._stop = threading.Event()
+        self._thread = threading.Thread(target=self._renew, name="lease", daemon=True)
+
+    def __enter__(self) -> Lease:
+        """Takes the lease.
+
+        Raises:
+            UserError: Another driver holds it.
+        """
+        while not self.sweep.create(LEASE, self._content()):
+            holder = self.sweep.read_sealed(LEASE)
+            if holder is not None and not _is_stale(holder):
+                age = time.time() - holder["since"]
+                raise UserError(
+                    f"another driver is at work on this sweep: process {holder['pid']} on {holder['host']}, for "
+                    f"{age:.0f} s; wait for it or stop it, or give another --name"
+                )
+            self._remove_stale(holder)
+        self._thread.start()
+        return self
+
+    def _remove_stale(self, holder: dict[str, Any] | None) -> None:
+        """Deletes a stale lease; of several drivers that found it stale, one does, and never a newer lease."""
+        claim = f"lease-claim-{holder['token'] if holder else 'torn'}.json"
+        if not self.sweep.create(claim, self._content()):
+            other = self.sweep.read_sealed(claim)
+            if other is not None and _is_stale(other):
+                self.sweep.delete(claim)
+            time.sleep(0.1)
+            return
+        if self.sweep.read_sealed(LEASE) == holder:
+            self.sweep.delete(LEASE)
+        self.sweep.delete(claim)
+
+    def __exit__(self, *exception: object) -> None:
+        self._stop.set()
+        self._thread.join()
+        if self.is_held():
+            self.sweep.delete(LEASE)
+
+    def is_held(self) -> bool:
+        """Returns whether the lease is still ours; another driver may have taken it while we were suspended."""
+        holder = self.sweep.read_sealed(LEASE)
+        return holder is not None and holder["token"] == self.token
+
+    def _renew(self) -> None:
+        while not self._stop.wait(LEASE_BEAT_SECONDS):
+            if not self.is_held():
+                return
+            self.sweep.write(LEASE, self._content())
+
+    def _content(self) -> bytes:
+        place = {"host": socket.gethostname(), "pid": os.getpid(), "boot": _boot_time()}
+        return seal({**place, "token": self.token, "since": self.since, "renewed": time.time()})
+
+
+def _is_stale(holder: dict[str, Any]) -> bool:
+    if holder["host"] == socket.gethostname():
+        if holder["boot"] != _boot_time():
+            return True
+        try:
+            os.kill(holder["pid"], 0)
+        except ProcessLookupError:
+            return True
+        except PermissionError:
+            pass  # alive, another user's
+    return time.time() - holder["renewed"] > LEASE_STALE_SECONDS
+
+
+def _boot_time() -> str:
+    """Identifies this machine's boot, so that a reused process number is not taken for the holder."""
+    try:
+        with open("/proc/sys/kernel/random/boot_id") as file:
+            return file.read().strip()
+    except OSError:
+        return ""

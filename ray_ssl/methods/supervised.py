@@ -1,0 +1,57 @@
+"""Supervised training on the fine labels: the reference that self-supervised methods are compared with."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from torch import Tensor, nn
+from torch.nn.functional import cross_entropy
+
+from ray_ssl.backbones.base import Backbone
+from ray_ssl.config import MethodConfig, ViewConfig
+from ray_ssl.methods.base import Method, Terms, ViewPlan
+
+
+class Config(MethodConfig):
+    """Cross entropy of a linear head on the representation."""
+
+    name: Literal["supervised"] = "supervised"
+    augment: bool = True
+    """train on augmented images; --no-augment trains on the images as they are"""
+
+
+class Supervised(Method):
+    """One view per image, one linear head; the representation takes the embedding's place."""
+
+    config: Config
+
+    def __init__(self, config: Config, backbone: Backbone, num_classes: int) -> None:
+        super().__init__(config, backbone, num_classes)
+        self.head = nn.Linear(backbone.num_features, num_classes)
+
+    def views(self, views: ViewConfig, image_size: int) -> list[ViewPlan]:
+        return [ViewPlan(views if self.config.augment else None, image_size)]
+
+    def embed(self, views: list[Tensor], labels: Tensor) -> dict[str, Tensor]:
+        h = self.backbone(views[0])
+        return {"z": h, "logits": self.head(h), "labels": labels}
+
+    def terms(self, outputs: dict[str, Tensor]) -> Terms:
+        return supervised_terms(outputs["logits"], outputs["labels"])
+
+
+def supervised_terms(logits: Tensor, labels: Tensor) -> Terms:
+    """Computes cross entropy and accuracy.
+
+    Args:
+        logits: float [N, num_classes].
+        labels: int64 [N], 0..num_classes - 1.
+
+    Returns:
+        "loss": mean cross entropy in nats, lower is better; "train_accuracy": share of images whose largest
+        logit is their label's, 0..1, on the batch as it was trained on (augmented, before the step).
+    """
+    return {
+        "loss": cross_entropy(logits, labels),
+        "train_accuracy": (logits.argmax(1) == labels).float().mean(),
+    }

@@ -1,0 +1,148 @@
+"""What a person sees while trials run: a live table with an ETA on a terminal, plain lines otherwise."""
+
+from __future__ import annotations
+
+import sys
+import time
+from dataclasses import dataclass, field
+
+from rich.console import Console, Group
+from rich.live import Live
+from rich.table import Table
+from rich.text import Text
+
+from ray_ssl.ledger import Ledger, Trial, TrialState
+from ray_ssl.pretrain import EpochMetrics
+
+LINE_SECONDS = 15.0
+"""Least time between two plain lines of one trial."""
+MAX_ROWS = 20
+
+
+def duration(seconds: float) -> str:
+    """Returns e.g. "42 s", "3 min 5 s", "2 h 10 min"."""
+    seconds = round(seconds)
+    if seconds < 60:
+        return f"{seconds} s"
+    if seconds < 3600:
+        return f"{seconds // 60} min {seconds % 60} s"
+    return f"{seconds // 3600} h {seconds % 3600 // 60} min"
+
+
+@dataclass
+class _Row:
+    trial: Trial
+    since: float = field(default_factory=time.monotonic)
+    metrics: EpochMetrics = field(default_factory=dict)
+    printed: float = 0.0
+
+    @property
+    def epoch(self) -> int:
+        return int(self.metrics.get("epoch", 0))
+
+    @property
+    def eta(self) -> float | None:
+        """Seconds to the trial's end, from its own speed."""
+        if "epoch_seconds" not in self.metrics:
+            return None
+        return (self.trial.config.training.epochs - self.epoch) * self.metrics["epoch_seconds"]
+
+
+class Board:
+    """Shows running trials; a listener of `launch.run_trials`.
+
+    Args:
+        num_trials: How many will run, for the overall ETA.
+        ledger: Says how a trial ended.
+    """
+
+    def __init__(self, num_trials: int, ledger: Ledger) -> None:
+        self.num_trials, self.ledger = num_trials, ledger
+        self.num_ended = 0
+        self.started_at = time.monotonic()
+        self.running: dict[str, _Row] = {}
+        self.live: Live | None = None
+        self.console = Console(file=sys.stdout, highlight=False)
+
+    def __enter__(self) -> Board:
+        if self.console.is_terminal:
+            self.live = Live(self, console=self.console, refresh_per_second=4, transient=True)
+            self.live.start()
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        if self.live is not None:
+            self.live.stop()
+
+    def started(self, trial: Trial) -> None:
+        """A trial begins, or begins again."""
+        self.running[trial.key] = _Row(trial)
+        self._line(f"{trial.name} ({trial.key}): started")
+
+    def epoch(self, trial: Trial, metrics: EpochMetrics) -> None:
+        """A trial finished an epoch."""
+        row = self.running[trial.key]
+        row.metrics = {**row.metrics, **metrics}
+        now = time.monotonic()
+        if now - row.printed >= LINE_SECONDS:
+            row.printed = now
+            self._line(f"{trial.name}: {self._describe(row)}; {self._overall()}")
+
+    def ended(self, trial: Trial) -> None:
+        """A trial ended, one way or another."""
+        row = self.running.pop(trial.key)
+        self.num_ended += 1
+        state = self.ledger.state(trial.key)
+        took = duration(time.monotonic() - row.since)
+        line = f"{trial.name}: {state.value} after {took}"
+        if state is TrialState.FAILED:
+            record = self.ledger.record(trial.key, "failed.json") or {}
+            line = f"{trial.name} ({trial.key}): failed: {record.get('reason', '?')}"
+        elif "knn_accuracy" in row.metrics:
+            line += f", loss {row.metrics['loss']:.4g}, kNN {row.metrics['knn_accuracy']:.1%}"
+        self._line(f"{line} [{self.num_ended}/{self.num_trials}]", always=True)
+
+    def warn(self, text: str) -> None:
+        """Shows a warning."""
+        self._line(f"warning: {text}", always=True)
+
+    def _line(self, text: str, always: bool = False) -> None:
+        if self.live is None:
+            print(f"{time.strftime('%H:%M:%S')} {text}", flush=True)
+        elif always:
+            self.live.console.print(text)
+
+    def _describe(self, row: _Row) -> str:
+        epochs = row.trial.config.training.epochs
+        knn = f", kNN {row.metrics['knn_accuracy']:.1%}" if "knn_accuracy" in row.metrics else ""
+        eta = f", ETA {duration(row.eta)}" if row.eta is not None else ""
+        return f"epoch {row.epoch}/{epochs}, loss {row.metrics['loss']:.4g}{knn}{eta}"
+
+    def fraction(self) -> float:
+        """Share of this run's trials that is done, counting running ones by their epochs."""
+        partial = sum(row.epoch / row.trial.config.training.epochs for row in self.running.values())
+        return (self.num_ended + partial) / max(1, self.num_trials)
+
+    def _overall(self) -> str:
+        share = self.fraction()
+        elapsed = time.monotonic() - self.started_at
+        eta = f", sweep ETA {duration(elapsed * (1 - share) / share)}" if share > 0 else ""
+        return f"{self.num_ended}/{self.num_trials} trials{eta}"
+
+    def __rich__(self) -> Group:
+        table = Table(box=None, pad_edge=False, header_style="bold")
+        for name in ("trial", "epoch", "loss", "kNN", "images/s", "ETA"):
+            table.add_column(name, justify="left" if name == "trial" else "right", min_width=8)
+        for row in list(self.running.values())[:MAX_ROWS]:
+            m = row.metrics
+            table.add_row(
+                row.trial.name,
+                f"{row.epoch}/{row.trial.config.training.epochs}",
+                f"{m['loss']:.4g}" if "loss" in m else "",
+                f"{m['knn_accuracy']:.1%}" if "knn_accuracy" in m else "",
+                f"{m['images_per_second']:.0f}" if "images_per_second" in m else "",
+                duration(row.eta) if row.eta is not None else "",
+            )
+        hidden = len(self.running) - MAX_ROWS
+        more = [Text(f"... and {hidden} more")] if hidden > 0 else []
+        return Group(table, *more, Text(f"{self._overall()}   (Ctrl-C stops; the same command goes on)", style="dim"))

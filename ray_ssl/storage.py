@@ -1,0 +1,192 @@
+"""Files of a sweep, on a local path or an object store (s3://, gs://), through pyarrow's filesystems.
+
+No rename is relied on, and a write may be torn by a kill at any byte: whoever reads back must be able to tell
+(see `seal`), and whatever consists of several files is committed by the one written last.
+"""
+
+from __future__ import annotations
+
+import errno
+import hashlib
+import json
+import os
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+from uuid import uuid4
+
+from pyarrow import ArrowException, fs
+
+from ray_ssl.errors import UserError
+
+
+@dataclass(frozen=True)
+class Storage:
+    """A folder on some filesystem. Paths given to its methods are relative to it, with forward slashes."""
+
+    uri: str
+
+    @classmethod
+    def at(cls, uri: str | Path) -> Storage:
+        """Returns the storage at a local path (made absolute) or a URI.
+
+        Raises:
+            UserError: The scheme is unknown or the URI malformed.
+        """
+        text = str(uri)
+        storage = cls(text.rstrip("/") if "://" in text else str(Path(text).expanduser().absolute()))
+        storage._open()
+        return storage
+
+    @property
+    def is_local(self) -> bool:
+        """Whether the files lie on this machine (or on a disk mounted on it)."""
+        return "://" not in self.uri or self.uri.startswith("file://")
+
+    @property
+    def local_path(self) -> Path:
+        """The folder as a local path; only where `is_local`."""
+        assert self.is_local
+        return Path(self.uri.removeprefix("file://"))
+
+    def _open(self) -> tuple[fs.FileSystem, str]:
+        cached = _FILESYSTEMS.get(self.uri)
+        if cached is None:
+            try:
+                cached = fs.FileSystem.from_uri(self.uri)
+            except (ArrowException, ValueError, OSError) as error:
+                raise UserError(
+                    f"cannot use storage {self.uri!r}: {_first_line(error)}; give a local folder, s3://... or gs://..."
+                ) from None
+            _FILESYSTEMS[self.uri] = cached
+        return cached
+
+    @property
+    def filesystem(self) -> fs.FileSystem:
+        """The pyarrow filesystem, for libraries that take one (together with `path`)."""
+        return self._open()[0]
+
+    def path(self, name: str = "") -> str:
+        """Returns the path of `name` inside `filesystem`."""
+        root = self._open()[1]
+        return f"{root}/{name}" if name else root
+
+    def child(self, name: str) -> Storage:
+        """Returns the storage of a sub-folder."""
+        base, question, query = self.uri.partition("?")
+        return Storage(f"{base}/{name}{question}{query}")
+
+    def read(self, name: str) -> bytes:
+        """Returns a file's bytes. Raises FileNotFoundError where there is none."""
+        with self.filesystem.open_input_stream(self.path(name)) as stream:
+            return stream.read()
+
+    def write(self, name: str, content: bytes) -> None:
+        """Writes a file whole, making its folders.
+
+        Raises:
+            OSError: The disk is full, the place cannot be written, the server failed.
+        """
+        path = self.path(name)
+        if self.is_local:
+            self.filesystem.create_dir(path.rpartition("/")[0], recursive=True)
+        with self.filesystem.open_output_stream(path) as stream:
+            stream.write(content)
+
+    def create(self, name: str, content: bytes) -> bool:
+        """Writes a file only where none is. Returns whether it was written.
+
+        On a local disk this is atomic. On an object store it is a check followed by a write.
+        """
+        if self.is_local:
+            target = Path(self.path(name))
+            target.parent.mkdir(parents=True, exist_ok=True)
+            draft = target.with_name(f".{target.name}.{uuid4().hex}")
+            draft.write_bytes(content)
+            try:
+                os.link(draft, target)  # fails where the target exists, and shows it whole or not at all
+            except FileExistsError:
+                return False
+            finally:
+                draft.unlink()
+            return True
+        if self.exists(name):
+            return False
+        self.write(name, content)
+        return True
+
+    def exists(self, name: str) -> bool:
+        """Returns whether there is a file or folder of this name."""
+        return self.filesystem.get_file_info(self.path(name)).type != fs.FileType.NotFound
+
+    def names(self, folder: str = "") -> list[str]:
+        """Returns the names of the files and folders directly inside `folder`, sorted; [] where it is missing."""
+        selector = fs.FileSelector(self.path(folder), allow_not_found=True)
+        return sorted(info.base_name for info in self.filesystem.get_file_info(selector))
+
+    def delete(self, name: str) -> None:
+        """Deletes a file; does nothing where there is none."""
+        try:
+            self.filesystem.delete_file(self.path(name))
+        except FileNotFoundError:
+            return
+
+    def delete_folder(self, name: str) -> None:
+        """Deletes a folder and all in it; does nothing where there is none."""
+        try:
+            self.filesystem.delete_dir(self.path(name))
+        except FileNotFoundError:
+            return
+
+    def write_sealed(self, name: str, values: dict[str, Any]) -> None:
+        """Writes JSON that proves its own integrity (see `seal`)."""
+        self.write(name, seal(values))
+
+    def read_sealed(self, name: str) -> dict[str, Any] | None:
+        """Returns sealed JSON, or None where there is no such file or it is torn or altered."""
+        try:
+            return unseal(self.read(name))
+        except FileNotFoundError:
+            return None
+
+    def check_writable(self) -> None:
+        """Writes and deletes a small file.
+
+        Raises:
+            UserError: That failed.
+        """
+        probe = f".write-check-{os.getpid()}"
+        try:
+            self.write(probe, b"x")
+            self.delete(probe)
+        except OSError as error:
+            raise UserError(f"cannot write to storage {self.uri!r}: {describe_os_error(error)}") from None
+
+
+_FILESYSTEMS: dict[str, tuple[fs.FileSystem, str]] = {}
+
+
+def seal(values: dict[str, Any]) -> bytes:
+    """Returns JSON whose first line is the sha256 of the rest, so that any torn or altered byte is noticed."""
+    body = json.dumps(values, indent=1, sort_keys=True).encode()
+    return hashlib.sha256(body).hexdigest().encode() + b"\n" + body
+
+
+def unseal(content: bytes) -> dict[str, Any] | None:
+    """Returns what `seal` was given, or None where the content is torn or altered. Checked before it is parsed."""
+    digest, _, body = content.partition(b"\n")
+    if hashlib.sha256(body).hexdigest().encode() != digest:
+        return None
+    values: dict[str, Any] = json.loads(body)
+    return values
+
+
+def describe_os_error(error: OSError) -> str:
+    """Returns one line, naming a full disk as such."""
+    if error.errno in (errno.ENOSPC, errno.EDQUOT) or "No space left" in str(error):
+        return "the disk is full; make space and run the same command again"
+    return os.strerror(error.errno) if error.errno else _first_line(error)
+
+
+def _first_line(error: BaseException) -> str:
+    return str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__

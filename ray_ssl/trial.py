@@ -1,0 +1,163 @@
+"""One trial, in the process that Ray Tune gives it: trains, and records in the ledger how it ended."""
+
+from __future__ import annotations
+
+import logging
+import platform
+import socket
+import threading
+import traceback
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+
+from ray_ssl.config import PretrainConfig
+from ray_ssl.data.base import Dataset
+from ray_ssl.distributed import world
+from ray_ssl.errors import UserError
+from ray_ssl.ledger import DONE, FAILED, Ledger
+from ray_ssl.pretrain import NonFiniteLossError, Report, pretrain
+from ray_ssl.storage import Storage
+
+METRICS = "metrics"
+"""Key under which an epoch's metrics travel through Tune, apart from Tune's own."""
+
+ERROR_LOG = "error.txt"
+
+
+@dataclass(frozen=True)
+class Job:
+    """What all trials of a sweep share; travels to their processes.
+
+    Attributes:
+        sweep: URI of the sweep's folder.
+        dataset: Ray's reference to the `Dataset`; stored once a node, mapped by all its trials.
+    """
+
+    sweep: str
+    dataset: Any
+    cpus_per_worker: int
+    gpus_per_worker: float
+    state_seconds: float
+
+
+def run_trial(params: dict[str, str], job: Job) -> None:
+    """Tune's function trainable: trains the trial `params["key"]` in as many processes as it asks for."""
+    from ray import tune
+
+    config = PretrainConfig.from_json(params["config"])
+
+    def report(metrics: dict[str, float]) -> None:
+        # "epoch" and the objectives at the top level are for Tune's schedulers.
+        tune.report({**{f"{METRICS}/{k}": v for k, v in metrics.items()}, **metrics, METRICS: metrics})
+
+    if config.num_workers == 1:
+        train_and_record(params["key"], config, job, _device(job.gpus_per_worker), report)
+    else:
+        _train_with_workers(params["key"], config, job, report)
+
+
+def train_and_record(key: str, config: PretrainConfig, job: Job, device: torch.device, report: Report) -> None:
+    """Trains one trial in this process (or this worker's share of it) and writes done.json or failed.json.
+
+    An error of the trial itself ends up in failed.json, not in an exception: only the death of the process is
+    worth another try.
+    """
+    import ray
+
+    torch.set_num_threads(job.cpus_per_worker)
+    ledger = Ledger(Storage(job.sweep))
+    trial = ledger.trial(key)
+    dataset: Dataset = ray.get(job.dataset)
+    first = world().rank == 0
+    try:
+        trained = pretrain(config, dataset, trial, report, device, job.state_seconds)
+    except Exception as error:
+        if first:
+            _record_failure(ledger, key, error)
+        return
+    if first:
+        ending = {
+            "history": trained.history,
+            "precision": trained.precision,
+            "collapsed": trained.collapsed,
+            "environment": environment(device),
+        }
+        ledger.end(key, DONE, ending)
+        trial.delete_folder("state")
+
+
+def _record_failure(ledger: Ledger, key: str, error: Exception) -> None:
+    expected = isinstance(error, (NonFiniteLossError, UserError))
+    first_line = str(error).strip().partition("\n")[0]
+    reason = first_line if expected else f"{type(error).__name__}: {first_line}"
+    ledger.end(key, FAILED, {"reason": reason})
+    ledger.trial(key).write(ERROR_LOG, "".join(traceback.format_exception(error)).encode())
+
+
+def environment(device: torch.device) -> dict[str, Any]:
+    """Returns where a trial ran, for its record."""
+    return {
+        "host": socket.gethostname(),
+        "python": platform.python_version(),
+        "torch": torch.__version__,
+        "device": torch.cuda.get_device_name(device) if device.type == "cuda" else platform.processor() or "cpu",
+        "threads": torch.get_num_threads(),
+        "workers": world().size,
+    }
+
+
+def _device(gpus: float) -> torch.device:
+    return torch.device("cuda", 0) if gpus else torch.device("cpu")
+
+
+def _train_with_workers(key: str, config: PretrainConfig, job: Job, report: Report) -> None:
+    """Runs a `TorchTrainer` of `config.num_workers` workers and passes on what the first of them reports."""
+    from ray import train
+    from ray.train.torch import TorchConfig, TorchTrainer
+    from ray.util.queue import Empty, Queue
+
+    queue = Queue(actor_options={"num_cpus": 0})
+    resources = {"CPU": float(job.cpus_per_worker)}
+    trainer = TorchTrainer(
+        _worker,
+        train_loop_config={"key": key, "config": config.to_json(), "job": job, "queue": queue},
+        scaling_config=train.ScalingConfig(
+            num_workers=config.num_workers,
+            use_gpu=job.gpus_per_worker > 0,
+            resources_per_worker=resources | ({"GPU": job.gpus_per_worker} if job.gpus_per_worker else {}),
+        ),
+        torch_config=TorchConfig(backend="nccl" if job.gpus_per_worker else "gloo"),
+        run_config=train.RunConfig(name=key, failure_config=train.FailureConfig(max_failures=3)),
+    )
+    failure: list[BaseException] = []
+
+    def fit() -> None:
+        try:
+            trainer.fit()
+        except Exception as error:  # passed on to the trial's main thread below
+            failure.append(error)
+
+    thread = threading.Thread(target=fit, name="trainer", daemon=True)
+    thread.start()
+    while True:
+        finished = not thread.is_alive()
+        try:
+            while True:
+                report(queue.get(timeout=0.5))
+        except Empty:
+            if finished:
+                break
+    queue.shutdown()
+    if failure:
+        raise failure[0]
+
+
+def _worker(params: dict[str, Any]) -> None:
+    """One worker of a nested trainer."""
+    from ray.train.torch import get_device
+
+    logging.getLogger("ray.train").setLevel(logging.ERROR)
+    config = PretrainConfig.from_json(params["config"])
+    train_and_record(params["key"], config, params["job"], get_device(), params["queue"].put)

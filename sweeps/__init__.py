@@ -1,0 +1,1 @@
+"""Sweeps: each a question, a grid, and one command."""

@@ -1,0 +1,162 @@
+"""Command-line flags made from the configuration's own types: one definition of every option, default and help."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+import types
+from collections.abc import Sequence
+from typing import Any, Literal, NoReturn, Union, get_args, get_origin
+
+from pydantic import TypeAdapter, ValidationError
+from pydantic.fields import FieldInfo
+
+from ray_ssl.config import BackboneConfig, MethodConfig, Part, PretrainConfig, part_type
+from ray_ssl.errors import EXIT_BAD_INPUT, did_you_mean
+from ray_ssl.plugins import plugin_module, plugin_names
+
+PLUGINS: dict[type[Part], str] = {BackboneConfig: "ray_ssl.backbones", MethodConfig: "ray_ssl.methods"}
+
+
+class Parser(argparse.ArgumentParser):
+    """An argument parser whose errors are one line, with a suggestion for a mistyped flag."""
+
+    def __init__(self, **options: Any) -> None:
+        super().__init__(allow_abbrev=False, formatter_class=_HelpFormatter, **options)
+
+    def error(self, message: str) -> NoReturn:
+        """Prints one line and exits with code 2."""
+        self.exit(EXIT_BAD_INPUT, f"{self.prog}: error: {message} (see --help)\n")
+
+    def parse_strictly(self, arguments: Sequence[str] | None) -> argparse.Namespace:
+        """Parses all arguments; a flag that does not exist is refused with a suggestion."""
+        namespace, unknown = self.parse_known_args(arguments)
+        if unknown:
+            first = unknown[0]
+            known = [flag for action in self._actions for flag in action.option_strings]
+            hint = did_you_mean(first.partition("=")[0], known) if first.startswith("-") else ""
+            self.error(f"unknown argument {first!r}{hint if 'did you' in hint else ''}")
+        return namespace
+
+
+class _HelpFormatter(argparse.HelpFormatter):
+    def __init__(self, prog: str) -> None:
+        super().__init__(prog, max_help_position=34, width=min(118, _terminal_width()))
+
+
+def _terminal_width() -> int:
+    import shutil
+
+    return max(60, shutil.get_terminal_size((100, 24)).columns - 2)
+
+
+def add_config_flags(parser: argparse.ArgumentParser, base: PretrainConfig, swept: set[str]) -> dict[str, str]:
+    """Adds one flag for every option of the configuration but those that are swept, in groups.
+
+    Args:
+        parser: Gets the groups.
+        base: Its values are the defaults that `--help` shows.
+        swept: Dotted paths of the options that have a plural flag of their own.
+
+    Returns:
+        Flag by dotted path, e.g. {"training.epochs": "--epochs"}.
+    """
+    flags: dict[str, str] = {}
+    general = parser.add_argument_group("trial")
+    for name, field in PretrainConfig.model_fields.items():
+        part = part_type(field.annotation)
+        if part is None:
+            _add_flag(general, name, field, getattr(base, name), swept, flags)
+        elif part in PLUGINS:
+            _add_plugin_flags(parser, name, part, getattr(base, name).name, swept, flags)
+        else:
+            group = parser.add_argument_group(name, part.__doc__)
+            for leaf, inner in part.model_fields.items():
+                _add_flag(group, f"{name}.{leaf}", inner, getattr(getattr(base, name), leaf), swept, flags)
+    return flags
+
+
+def _add_plugin_flags(
+    parser: argparse.ArgumentParser, name: str, part: type[Part], default: str, swept: set[str], flags: dict[str, str]
+) -> None:
+    """Adds `--method NAME` and the options of every method, each saying whose it is."""
+    package = PLUGINS[part]
+    group = parser.add_argument_group(name)
+    if name not in swept:
+        choices = plugin_names(package)
+        group.add_argument(f"--{name}", dest=f"{name}.name", choices=choices, metavar="NAME", default=argparse.SUPPRESS,
+                           help=f"one of {', '.join(choices)} (default: {default})")  # fmt: skip
+        flags[f"{name}.name"] = f"--{name}"
+    options: dict[str, list[tuple[str, FieldInfo]]] = {}
+    for plugin in plugin_names(package):
+        for leaf, field in plugin_module(package, plugin).Config.model_fields.items():
+            if leaf != "name":
+                options.setdefault(leaf, []).append((plugin, field))
+    for leaf, owners in options.items():
+        defaults = {plugin: _show(field.default) for plugin, field in owners}
+        same = len(set(defaults.values())) == 1
+        shown = next(iter(defaults.values())) if same else ", ".join(f"{p} {d}" for p, d in defaults.items())
+        whose = "" if len(owners) == len(plugin_names(package)) else f"{', '.join(defaults)}: "
+        _add_flag(group, f"{name}.{leaf}", owners[0][1], None, swept, flags, whose, shown)
+
+
+def _add_flag(
+    group: Any, path: str, field: FieldInfo, default: Any, swept: set[str], flags: dict[str, str],
+    prefix: str = "", shown: str | None = None,
+) -> None:  # fmt: skip
+    if path in swept:
+        return
+    flag = "--" + path.rpartition(".")[2].replace("_", "-")
+    assert flag not in flags.values(), f"two options would share the flag {flag}"
+    flags[path] = flag
+    text = f"{prefix}{field.description or ''}"
+    if "default:" not in text:
+        text += f" (default: {_show(default) if shown is None else shown})"
+    options: dict[str, Any] = {"dest": path, "default": argparse.SUPPRESS, "help": text.replace("%", "%%")}
+    inner = _without_none(field.annotation)
+    if inner is bool:
+        group.add_argument(flag, action=argparse.BooleanOptionalAction, **options)
+    elif get_origin(inner) is Literal:
+        group.add_argument(flag, choices=get_args(inner), metavar="NAME", **options)
+    elif get_origin(inner) is tuple:
+        group.add_argument(flag, nargs=2, type=_number(float), metavar=("LOW", "HIGH"), **options)
+    else:
+        kind = inner if inner in (int, float) else str
+        metavar = {int: "N", float: "X", str: "TEXT"}[kind]
+        group.add_argument(flag, type=_number(kind), metavar=metavar, **options)
+
+
+def _number(kind: type) -> Any:
+    adapter = TypeAdapter(kind)
+
+    def parse(text: str) -> Any:
+        try:
+            return adapter.validate_strings(text)
+        except ValidationError:
+            wanted = {int: "a whole number", float: "a number"}.get(kind, "text")
+            raise argparse.ArgumentTypeError(f"{text!r} is not {wanted}") from None
+
+    return parse
+
+
+def _without_none(annotation: Any) -> Any:
+    """The plain type inside Annotated and Optional."""
+    while get_origin(annotation) is not None and hasattr(annotation, "__metadata__"):
+        annotation = get_args(annotation)[0]
+    if get_origin(annotation) in (Union, types.UnionType):
+        inner = next(a for a in get_args(annotation) if a is not type(None))
+        return _without_none(inner)
+    return annotation
+
+
+def _show(value: Any) -> str:
+    if isinstance(value, (tuple, list)):
+        return " ".join(_show(v) for v in value)
+    if isinstance(value, bool):
+        return "on" if value else "off"
+    return f"{value:.4g}" if isinstance(value, float) else str(value)
+
+
+def print_error(message: object) -> None:
+    """Prints one line on standard error."""
+    print(f"error: {' '.join(str(message).split())}", file=sys.stderr, flush=True)
