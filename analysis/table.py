@@ -181,7 +181,7 @@ def _read_parts(fs: pafs.FileSystem, folder: str) -> dict[str, pa.Table]:
     files = fs.get_file_info(pafs.FileSelector(folder, allow_not_found=True))
     paths = sorted(f.path for f in files if f.extension == "parquet" and f.base_name[0] not in "._")
     # Read as bytes first: a request that fails is an error, bytes that are no parquet file are a torn part.
-    read: Callable[[str], pa.Table | None] = lambda path: _parse(path, _read_bytes(fs, path))  # noqa: E731
+    read: Callable[[str], pa.Table | None] = lambda path: _parse(path, _read_bytes(fs, path))
     with ThreadPoolExecutor(_NUM_READERS) as pool:
         parts = zip(paths, pool.map(read, paths), strict=True)
         return {path: part for path, part in parts if part is not None}

@@ -71,14 +71,13 @@ def shift_hue_(images: Tensor, origins: Tensor) -> Tensor:
         images: float32 [B, 3, P].
         origins: float32 [B, 3], from `hue_origins`.
     """
-    red, green, blue = images.unbind(1)  # [B, P] each
-    low, high = images.amin(1), images.amax(1)
+    red, green, blue = images.split(1, 1)  # [B, 1, P] each
+    low, high = images.amin(1, keepdim=True), images.amax(1, keepdim=True)
     chroma = high.sub(low).clamp_min_(_TINY)
     hue = green.sub(low).add_(blue).sub_(red).div_(chroma).add_(1).copysign_(green - blue)
-    # |x| is at most 1 turn, so that the distance to the nearest whole turn is 0.5 - ||x| - 0.5|.
-    distance = torch.add(origins[:, :, None], hue[:, None], alpha=1 / 6, out=images).abs_().sub_(0.5).abs_()
-    low, high, chroma = low[:, None], high[:, None], chroma[:, None]
-    torch.addcmul(low - chroma, chroma, distance, value=6, out=images)
+    # |x| is at most 1 turn, so that its distance to the nearest whole turn is 0.5 - ||x| - 0.5|.
+    halves = torch.add(origins[:, :, None], hue, alpha=1 / 6, out=images).abs_().sub_(0.5).abs_()
+    torch.addcmul(low - chroma, chroma, halves, value=6, out=images)
     return torch.clamp(images, low, high, out=images)
 
 

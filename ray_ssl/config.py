@@ -62,7 +62,7 @@ class DataConfig(Part):
     @classmethod
     def _known_source(cls, dataset: str) -> str:
         source, _, path = dataset.partition(":")
-        known = [n for n in plugin_names("ray_ssl.data") if n not in ("cifar", "load")] + ["cifar10", "cifar100"]
+        known = [n for n in plugin_names("ray_ssl.data") if n not in ("cifar", "decode", "load")] + ["cifar10", "cifar100"]
         if source not in known:
             raise ValueError(f"unknown dataset {dataset!r}{did_you_mean(source, known)}")
         if (source in ("parquet", "folder")) != bool(path):
@@ -133,6 +133,10 @@ class MethodConfig(Part):
     name: str
 
 
+class _PluginOptionError(ValueError):
+    """A problem inside a plug-in's options, already explained."""
+
+
 def _plugin_config(package: str, base: type[Part]) -> WrapValidator:
     """A field whose type is the `Config` of the plug-in that its "name" names."""
 
@@ -144,7 +148,10 @@ def _plugin_config(package: str, base: type[Part]) -> WrapValidator:
         if not isinstance(value, dict) or not isinstance(value.get("name"), str):
             raise ValueError('needs a "name"')
         config_type = plugin_module(package, value["name"]).Config
-        return config_type.model_validate_json(json.dumps(value))
+        try:
+            return config_type.model_validate_json(json.dumps(value))
+        except ValidationError as error:
+            raise _PluginOptionError(explain(error, config_type)) from None
 
     return WrapValidator(validate)
 
@@ -280,6 +287,8 @@ def explain(error: ValidationError, root: type[Part]) -> str:
     if first["type"] == "extra_forbidden":
         return f"unknown option {where!r}{did_you_mean(path[-1], _known_options(root, path[:-1]))}"
     message = first["msg"].removeprefix("Value error, ")
+    if isinstance(first.get("ctx", {}).get("error"), _PluginOptionError):
+        return message if message.startswith("unknown option") else f"{where}.{message}"
     if first["type"] == "value_error":
         return f"{where}: {message}" if where else message
     return f"{where or 'configuration'}: {message[0].lower()}{message[1:]}, given {first['input']!r}"

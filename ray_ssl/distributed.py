@@ -8,7 +8,6 @@ everything here is the identity.
 
 from __future__ import annotations
 
-from inspect import signature
 from typing import Any, NamedTuple
 
 import torch
@@ -60,7 +59,7 @@ class _Gather(torch.autograd.Function):
 
     @staticmethod
     @once_differentiable
-    def backward(ctx: Any, gradient: Tensor) -> Tensor:
+    def backward(ctx: Any, gradient: Tensor) -> Tensor:  # type: ignore[override]
         rank, size = world()
         return gradient.chunk(size)[rank] * size
 
@@ -84,9 +83,8 @@ def wrap_ddp(method: nn.Module, device: torch.device) -> nn.Module:
     """
     if world().size == 1:
         return method
-    renamed = "forward_sync_buffers" in signature(DistributedDataParallel).parameters  # torch 2.14's name
-    no_broadcast: dict[str, Any] = {"forward_sync_buffers" if renamed else "broadcast_buffers": False}
-    return DistributedDataParallel(method, device_ids=[device] if device.type == "cuda" else None, **no_broadcast)
+    device_ids = [device] if device.type == "cuda" else None
+    return DistributedDataParallel(method, device_ids=device_ids, forward_sync_buffers=False)
 
 
 def synchronise_batch_norm(module: nn.Module) -> nn.Module:
@@ -175,7 +173,7 @@ class _Normalise(torch.autograd.Function):
 
     @staticmethod
     @once_differentiable
-    def backward(ctx: Any, dy: Tensor) -> tuple[Tensor | None, ...]:
+    def backward(ctx: Any, dy: Tensor) -> tuple[Tensor | None, ...]:  # type: ignore[override]
         x, weight, mean, variance, count = ctx.saved_tensors
         dx, dweight, dbias = torch.ops.aten.native_batch_norm_backward(
             dy, x, weight, mean, variance, None, None, False, ctx.eps, [True, True, True]

@@ -166,7 +166,8 @@ class Trainer:
         self.optimiser.zero_grad(set_to_none=True)
         terms["loss"].backward()
         self.optimiser.step()
-        self.method.after_step(outputs, (number + 1) / self.num_steps)
+        with torch.no_grad():
+            self.method.after_step(outputs, (number + 1) / self.num_steps)
         self.last_embedding = outputs["z"]
         return {name: term.detach() for name, term in terms.items()}, rate
 

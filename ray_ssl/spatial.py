@@ -7,7 +7,9 @@ from torch.nn.functional import pad
 _OUTSIDE = 1e9  # position of the pixels outside the crop: too far away to matter
 
 
-def crop_positions(start: Tensor, length: Tensor, mirrored: Tensor, in_size: int, out_size: int) -> tuple[Tensor, Tensor]:
+def crop_positions(
+    start: Tensor, length: Tensor, mirrored: Tensor, in_size: int, out_size: int
+) -> tuple[Tensor, Tensor]:
     """Positions of the pixels of an image and of its crop along one side, in units of the filter's reach.
 
     The filter is a triangle of radius one pixel, or of radius `scale` where the crop shrinks by `scale`

@@ -8,7 +8,7 @@ from __future__ import annotations
 import pandas as pd
 from matplotlib.figure import Figure
 
-from analysis.figures.base.numbers import LINEAR, NCC, REPRESENTATION, largest, over_seeds, prepare, seeds_note, values
+from analysis.figures.base.numbers import Frame, LINEAR, NCC, REPRESENTATION, largest, over_seeds, prepare, seeds_note, values
 from analysis.figures.base.panels import LEVEL_COLOURS, MAX_PANELS, lines
 from analysis.figures.base.sheet import Line, Words
 
@@ -21,14 +21,14 @@ LOOKS = {
 }
 
 
-def numbers(table: pd.DataFrame) -> pd.DataFrame:
+def numbers(table: Frame) -> Frame:
     """Returns accuracy by network, level, metric (linear or NCC) and epoch."""
-    table = prepare(table)
+    table = prepare(table, LINEAR, NCC)
     table = table[table["layer_name"] == REPRESENTATION]
     return over_seeds(pd.concat([values(table, LINEAR), values(table, NCC)]), ["level", "metric", "epoch"])
 
 
-def draw(table: pd.DataFrame) -> Figure | None:
+def draw(table: Frame) -> Figure | None:
     """Draws the figure; None where there are no two epochs of linear accuracy."""
     found, left_out = largest(numbers(table), MAX_PANELS)
     if found.loc[found["metric"] == LINEAR, "epoch"].nunique() < 2:

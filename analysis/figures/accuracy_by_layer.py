@@ -5,22 +5,21 @@ Corresponds to figure 5 left (class) and middle (superclass) of arXiv 2305.15614
 
 from __future__ import annotations
 
-import pandas as pd
 from matplotlib.figure import Figure
 
-from analysis.figures.base.numbers import LINEAR, distinct_layers, largest, over_seeds, prepare, seeds_note, values
+from analysis.figures.base.numbers import Frame, LINEAR, distinct_layers, largest, over_seeds, prepare, seeds_note, values
 from analysis.figures.base.panels import LAYER_AXIS, MAX_PANELS, lines, shades
 from analysis.figures.base.sheet import Words
 
 TITLE = "Linear test accuracy by layer"
 
 
-def numbers(table: pd.DataFrame) -> pd.DataFrame:
+def numbers(table: Frame) -> Frame:
     """Returns linear test accuracy by network, level, epoch and layer."""
-    return over_seeds(values(distinct_layers(prepare(table)), LINEAR), ["level", "epoch", "layer"])
+    return over_seeds(values(distinct_layers(prepare(table, LINEAR)), LINEAR), ["level", "epoch", "layer"])
 
 
-def draw(table: pd.DataFrame) -> Figure | None:
+def draw(table: Frame) -> Figure | None:
     """Draws the figure; None where there are no two layers."""
     found = numbers(table)
     if found["layer"].nunique() < 2:

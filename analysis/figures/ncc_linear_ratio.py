@@ -5,10 +5,10 @@ Corresponds to figure 2 middle of arXiv 2305.15614. Both accuracies are of the t
 
 from __future__ import annotations
 
-import pandas as pd
 from matplotlib.figure import Figure
 
 from analysis.figures.base.numbers import (
+    Frame,
     LINEAR,
     NCC,
     REPRESENTATION,
@@ -26,15 +26,15 @@ from analysis.figures.base.sheet import Line, Words
 TITLE = "NCC over linear accuracy by epoch"
 
 
-def numbers(table: pd.DataFrame) -> pd.DataFrame:
+def numbers(table: Frame) -> Frame:
     """Returns the ratio, over that of the same trial at epoch 0, by network, level and epoch."""
-    table = prepare(table)
+    table = prepare(table, LINEAR, NCC)
     table = table[table["layer_name"] == REPRESENTATION]
     ratios = ratio(values(table, NCC), values(table, LINEAR), ["level", "split"])
     return over_seeds(relative_to_start(ratios), ["level", "epoch"])
 
 
-def draw(table: pd.DataFrame) -> Figure | None:
+def draw(table: Frame) -> Figure | None:
     """Draws the figure; None where NCC, linear accuracy or epoch 0 is missing, or is all there is."""
     found, left_out = largest(numbers(table), MAX_PANELS)
     if found["epoch"].nunique() < 2:

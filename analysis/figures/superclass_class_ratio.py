@@ -9,6 +9,7 @@ import pandas as pd
 from matplotlib.figure import Figure
 
 from analysis.figures.base.numbers import (
+    Frame,
     LINEAR,
     distinct_layers,
     largest,
@@ -30,9 +31,9 @@ LOOKS = {
 }
 
 
-def numbers(table: pd.DataFrame) -> pd.DataFrame:
+def numbers(table: Frame) -> Frame:
     """Returns the ratio by network, stage (with its epoch) and layer; 1 is equal accuracy."""
-    rows = values(distinct_layers(prepare(table)), LINEAR)
+    rows = values(distinct_layers(prepare(table, LINEAR)), LINEAR)
     ratios = ratio(rows[rows["level"] == "superclass"], rows[rows["level"] == "class"], ["split"])
     last = last_epoch(ratios)
     stages = [
@@ -42,12 +43,13 @@ def numbers(table: pd.DataFrame) -> pd.DataFrame:
     return over_seeds(pd.concat(stages), ["stage", "epoch", "layer"])
 
 
-def draw(table: pd.DataFrame) -> Figure | None:
+def draw(table: Frame) -> Figure | None:
     """Draws the figure; None where there is no superclass level or there are no two layers."""
     found, left_out = largest(numbers(table), MAX_PANELS)
     if found["layer"].nunique() < 2:
         return None
     epochs = sorted({str(e) for e in found.loc[found["epoch"] > 0, "epoch"]}, key=int)
     stage = f"last epoch: {' or '.join(epochs)}; " if epochs else ""
-    words = Words(TITLE, f"Linear test accuracy; {stage}{seeds_note(found)}{left_out}.", LAYER_AXIS, "ratio of accuracies")
+    note = f"Linear test accuracy; {stage}{seeds_note(found)}{left_out}."
+    words = Words(TITLE, note, LAYER_AXIS, "ratio of accuracies")
     return lines(found, x="layer", series="stage", looks=LOOKS, words=words, show=number)

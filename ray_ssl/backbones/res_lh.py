@@ -14,7 +14,7 @@ from ray_ssl.config import BackboneConfig, Count
 class Config(BackboneConfig):
     """RES-L-H (arXiv 2305.15614): two stride-2 convolutions, then L residual blocks of width H."""
 
-    name: Literal["res_lh"] = "res_lh"
+    name: Literal["res_lh"] = "res_lh"  # pyright: ignore[reportIncompatibleVariableOverride]
     depth: Count = 5
     """number of residual blocks, L"""
     width: Count = 64

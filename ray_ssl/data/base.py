@@ -58,14 +58,18 @@ class ImageSet:
         """
         if num_images > len(self):
             raise UserError(f"{num_images} images asked for, the set has {len(self)}")
-        order = numpy_stream(seed, "subset").permutation(len(self))
-        # Rank of each image inside its class, in random order; the lowest ranks are taken from every class.
-        rank = np.empty(len(self), np.int64)
-        for label in range(len(self.fine_names)):
-            members = order[self.fine[order] == label]
-            rank[members] = np.arange(len(members))
-        chosen = order[np.argsort(rank[order], kind="stable")[:num_images]]
-        return self.take(np.sort(chosen))
+        return self.take(balanced_rows(self.fine, num_images, seed))
+
+
+def balanced_rows(fine: NDArray[np.int64], num_images: int, seed: int) -> NDArray[np.int64]:
+    """Returns the rows that `ImageSet.balanced_subset` takes, ascending, from the class labels alone."""
+    order = numpy_stream(seed, "subset").permutation(len(fine))
+    # Rank of each image inside its class, in random order; the lowest ranks are taken from every class.
+    rank = np.empty(len(fine), np.int64)
+    for label in np.unique(fine):
+        members = order[fine[order] == label]
+        rank[members] = np.arange(len(members))
+    return np.sort(order[np.argsort(rank[order], kind="stable")[:num_images]])
 
 
 @dataclass(frozen=True)

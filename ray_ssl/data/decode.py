@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from PIL import Image, ImageOps
 
 from ray_ssl.config import DataConfig
-from ray_ssl.data.base import Dataset, ImageSet
+from ray_ssl.data.base import Dataset, ImageSet, balanced_rows
 from ray_ssl.errors import UserError
 from ray_ssl.rng import numpy_stream
 
@@ -75,8 +75,8 @@ def build_dataset(name: str, train: EncodedSplit, test: EncodedSplit | None, con
         train_rows, test_rows = np.arange(len(train.fine)), np.arange(len(test.fine))
     # Both are chosen before either is decoded: a wrong number is reported at once.
     size, seed = config.image_size, config.data_seed
-    train_rows = train_rows[balanced_rows(train.fine[train_rows], "num_images", config.num_images, seed)]
-    test_rows = test_rows[balanced_rows(test.fine[test_rows], "num_test_images", config.num_test_images, seed)]
+    train_rows = train_rows[rows_to_take(train.fine[train_rows], "num_images", config.num_images, seed)]
+    test_rows = test_rows[rows_to_take(test.fine[test_rows], "num_test_images", config.num_test_images, seed)]
     return Dataset(name, train.image_set(train_rows, size), test.image_set(test_rows, size))
 
 
@@ -106,7 +106,7 @@ def held_out_rows(fine: Labels, names: Sequence[str], fraction: float, seed: int
     return np.flatnonzero(~held_out), np.flatnonzero(held_out)
 
 
-def balanced_rows(fine: Labels, option: str, asked: int | None, seed: int) -> Rows:
+def rows_to_take(fine: Labels, option: str, asked: int | None, seed: int) -> Rows:
     """Returns the rows that `ImageSet.balanced_subset` would take, known before any image is decoded.
 
     Args:
@@ -121,12 +121,7 @@ def balanced_rows(fine: Labels, option: str, asked: int | None, seed: int) -> Ro
     check_count(option, asked, len(fine))
     if asked is None or len(fine) == 0:
         return np.arange(len(fine))
-    # An image set without pixels whose superclass label is its own row number says which rows were taken.
-    pixels = np.broadcast_to(np.uint8(0), (len(fine), 1, 1, 3))
-    classes, rows = ("",) * (int(fine.max()) + 1), np.arange(len(fine))
-    subset = ImageSet(pixels, fine, classes, rows, ("",) * len(fine)).balanced_subset(asked, seed)
-    assert subset.coarse is not None
-    return subset.coarse
+    return balanced_rows(fine, asked, seed)
 
 
 def check_count(option: str, asked: int | None, available: int) -> None:

@@ -230,7 +230,7 @@ def _turn(x: Floats, y: Floats, direction: Floats) -> tuple[Floats, Floats]:
 
 
 def _photo_colours(rng: np.random.Generator) -> Floats:
-    """Any colours, but the shape is lighter or darker than the background by 0.2 to 0.6, where white and black allow it."""
+    """Any colours, but the shape is lighter or darker than the background by up to 0.6, mostly at least 0.2."""
     colours = rng.uniform(0.08, 0.92, (BLOCK, 5, 3))
     lightness = colours[..., 0] * 0.3 + colours[..., 1] * 0.59 + colours[..., 2] * 0.11  # [B, 5]
     contrast = rng.uniform(0.2, 0.6, BLOCK) * np.where(lightness[:, 0] < rng.uniform(0.35, 0.65, BLOCK), 1, -1)

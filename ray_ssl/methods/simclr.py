@@ -20,7 +20,7 @@ class Config(ProjectorConfig):
     0.5, embeddings of length 128.
     """
 
-    name: Literal["simclr"] = "simclr"
+    name: Literal["simclr"] = "simclr"  # pyright: ignore[reportIncompatibleVariableOverride]
     temperature: Positive = 0.5
     """what cosine similarities are divided by, tau; lower weighs the hardest negatives more"""
     embedding_dim: Annotated[int, Field(ge=2)] = 128

@@ -15,7 +15,7 @@ from ray_ssl.methods.base import Method, Terms, ViewPlan
 class Config(MethodConfig):
     """Cross entropy of a linear head on the representation."""
 
-    name: Literal["supervised"] = "supervised"
+    name: Literal["supervised"] = "supervised"  # pyright: ignore[reportIncompatibleVariableOverride]
     augment: bool = True
     """train on augmented images; --no-augment trains on the images as they are"""
 

@@ -17,7 +17,7 @@ VARIANCE_EPSILON: Final = 1e-4
 class Config(ProjectorConfig):
     """VICReg (arXiv 2105.04906): keep the variance, pull views together, decorrelate dimensions."""
 
-    name: Literal["vicreg"] = "vicreg"
+    name: Literal["vicreg"] = "vicreg"  # pyright: ignore[reportIncompatibleVariableOverride]
     invariance_weight: NonNegative = 25.0
     """weight of the mean squared distance between an image's two embeddings, lambda"""
     variance_weight: NonNegative = 25.0

@@ -260,6 +260,33 @@ def test_many_metrics_many_params_long_values(store):
     assert history(store, run, "m2999") == {0: (2999, T0)}
 
 
+def test_step_cut_off_between_two_calls_is_completed(store, monkeypatch):
+    """More than 1,000 metrics take several calls; the driver dies after the first."""
+    tracker = connected(store)
+    tracker.begin(TRIAL)
+    wait_until(lambda: tracker.pending() == 0)
+    log_batch, num_calls = tracker._store._client.log_batch, 0
+
+    def log_first_batch(*args, **kwargs):
+        nonlocal num_calls
+        num_calls += 1
+        if num_calls > 1:
+            raise ConnectionError("cut off")
+        log_batch(*args, **kwargs)
+
+    monkeypatch.setattr(tracker._store._client, "log_batch", log_first_batch)
+    metrics = {f"m{i}": float(i) for i in range(1500)}
+    tracker.points("k1", 0, metrics, T0)
+    assert tracker.close(1) == 1
+    assert 0 < num_rows(store) < 1501
+    tracker = connected(store)
+    assert tracker.steps_shipped()["k1"][0] == -1
+    tracker.begin(TRIAL)
+    tracker.points("k1", 0, metrics, T0)
+    assert tracker.close(20) == 0
+    assert num_rows(store) == 1501
+
+
 def test_weird_names(store):
     names = ["a'b", 'a"b', "ünï 数", "", "../up", "/abs", "a//b", "a%b`c;--", "line\nbreak", "x" * 400]
     for i, name in enumerate(names):
@@ -289,9 +316,10 @@ def test_nan_stays_and_infinity_becomes_nan_with_a_tag(store):
     assert run.data.tags["ray_ssl.infinite"] == "norm at step 1"
 
 
-def test_server_gets_the_same(server):
+def test_server_gets_the_same_without_a_word(server, capfd):
     for _ in range(2):
         with_tracker((server.uri, None), lambda tracker: send(tracker, TRIAL, 4), experiment="same")
+    assert capfd.readouterr() == ("", "")
     (trial,) = trials((server.uri, None), "same")
     assert trial.info.status == "FINISHED"
     assert history((server.uri, None), trial, "loss") == {step: (loss(step), T0 + step) for step in range(4)}

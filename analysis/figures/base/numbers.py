@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-from typing import Final
+from typing import Any, Final, TypeAlias
 
 import numpy as np
 import pandas as pd
 
 from ray_ssl.errors import UserError
+
+Frame: TypeAlias = Any
+"""A pandas DataFrame. pandas 3 ships annotations that a type checker cannot follow, so frames are not checked."""
 
 LINEAR: Final = "linear_accuracy"
 NCC: Final = "ncc_accuracy"
@@ -16,8 +19,8 @@ LEVELS: Final = ("sample", "class", "superclass")
 """Label levels that these figures show, in order; targets of graded randomness are a figure of their own."""
 
 
-def prepare(table: pd.DataFrame) -> pd.DataFrame:
-    """Returns the rows the figures can use, with the column `network` that says which rows are comparable.
+def prepare(table: Frame, *metrics: str) -> Frame:
+    """Returns the rows of these metrics, infinite values as NaN, with the column `network` that says which rows are comparable.
 
     A network is a method, depth and width; its trials differ by seed and are averaged. Trials that agree in the seed
     too differ in an option the table does not hold: each is then a network of its own, named by its trial key.
@@ -28,6 +31,7 @@ def prepare(table: pd.DataFrame) -> pd.DataFrame:
     datasets = sorted(table["dataset"].unique())
     if len(datasets) > 1:
         raise UserError(f"a figure shows one data set, the table has {', '.join(datasets)}: draw each by itself")
+    table = table[table["metric"].isin(metrics)]
     table = table.drop_duplicates(["trial_key", "epoch", "layer", "level", "split", "metric"], keep="last")
     table = table.assign(value=table["value"].where(np.isfinite(table["value"])))
     names = table["depth"].map("depth {}".format) + ", width " + table["width"].astype(str)
@@ -42,7 +46,7 @@ def prepare(table: pd.DataFrame) -> pd.DataFrame:
     return table.assign(network=names).sort_values(["method", "depth", "width", "trial_key", "epoch", "layer"])
 
 
-def values(table: pd.DataFrame, metric: str, *, split: str = "test", level: bool = True) -> pd.DataFrame:
+def values(table: Frame, metric: str, *, split: str = "test", level: bool = True) -> Frame:
     """Returns the finite rows of one metric, of the shown label levels (or of no level).
 
     Raises:
@@ -55,41 +59,42 @@ def values(table: pd.DataFrame, metric: str, *, split: str = "test", level: bool
     return rows
 
 
-def relative_to_start(rows: pd.DataFrame) -> pd.DataFrame:
-    """Returns each value over that of the same trial at epoch 0; rows without a start, or with start 0, are left out."""
+def relative_to_start(rows: Frame) -> Frame:
+    """Returns each value over that of the same trial at epoch 0; rows whose start is missing or 0 are left out."""
     same = ["trial_key", "layer", "level", "split", "metric"]
     start = rows[(rows["epoch"] == 0) & (rows["value"] != 0)].rename(columns={"value": "start"})
     rows = rows.merge(start[[*same, "start"]], on=same)
     return rows.assign(value=rows["value"] / rows["start"])
 
 
-def ratio(over: pd.DataFrame, under: pd.DataFrame, same: list[str]) -> pd.DataFrame:
-    """Returns the rows of `over`, their values divided by those of `under` of the same trial, epoch, layer and `same`."""
+def ratio(over: Frame, under: Frame, same: list[str]) -> Frame:
+    """Returns `over` with each value divided by that of `under` of the same trial, epoch, layer and `same`."""
     same = ["trial_key", "epoch", "layer", *same]
     divisor = under[under["value"] != 0].rename(columns={"value": "divisor"})
     rows = over.merge(divisor[[*same, "divisor"]], on=same)
     return rows.assign(value=rows["value"] / rows["divisor"])
 
 
-def over_seeds(rows: pd.DataFrame, by: list[str]) -> pd.DataFrame:
+def over_seeds(rows: Frame, by: list[str]) -> Frame:
     """Returns mean, spread (sample standard deviation, NaN of one seed) and n over seeds, for each network and `by`."""
     by = ["network", "method", "depth", "width", *by]
     found = rows.groupby(by, sort=False)["value"].agg(mean="mean", spread="std", n="count").reset_index()
     order = ["method", "depth", "width", "network", *by[4:]]
-    return found.sort_values(order, ignore_index=True)
+    in_order = {name: i for i, name in enumerate(LEVELS)}
+    return found.sort_values(order, key=lambda c: c.map(in_order) if c.name == "level" else c, ignore_index=True)
 
 
-def measured_split(table: pd.DataFrame, metric: str) -> str:
+def measured_split(table: Frame, metric: str) -> str:
     """Returns "test" where the metric is measured there, else "train"."""
     return "test" if ((table["metric"] == metric) & (table["split"] == "test")).any() else "train"
 
 
-def last_epoch(rows: pd.DataFrame) -> pd.DataFrame:
+def last_epoch(rows: Frame) -> Frame:
     """Returns the rows of the newest epoch that each network has."""
     return rows[rows["epoch"] == rows.groupby("network")["epoch"].transform("max")]
 
 
-def distinct_layers(table: pd.DataFrame) -> pd.DataFrame:
+def distinct_layers(table: Frame) -> Frame:
     """Returns the table without the representation where it repeats the layer before it (as in RES-L-H)."""
     rows = table[table["metric"] == LINEAR]
     last = rows[rows["layer_name"] == REPRESENTATION]
@@ -101,17 +106,18 @@ def distinct_layers(table: pd.DataFrame) -> pd.DataFrame:
     return table[~((table["layer_name"] == REPRESENTATION) & table["trial_key"].isin(keys))]
 
 
-def largest(found: pd.DataFrame, max_networks: int) -> tuple[pd.DataFrame, str]:
-    """Returns the numbers of the largest networks (by depth x width^2), and a note where some are left out."""
+def largest(found: Frame, max_networks: int) -> tuple[Frame, str]:
+    """Returns the numbers of the largest networks (by depth x width^2), and what to add to the note where some are left out."""
     networks = found[["network", "depth", "width"]].drop_duplicates("network")
     if len(networks) <= max_networks:
         return found, ""
     order = (networks["depth"] * networks["width"].astype(float) ** 2).sort_values(ascending=False, kind="stable")
     chosen = networks.loc[order.index[:max_networks], "network"]
-    return found[found["network"].isin(chosen)], f"; the {max_networks} largest of {len(networks)} networks (the CSV has all)"
+    note = f"; the {max_networks} largest of {len(networks)} networks (the CSV has all)"
+    return found[found["network"].isin(chosen)], note
 
 
-def seeds_note(found: pd.DataFrame) -> str:
+def seeds_note(found: Frame) -> str:
     """Returns what the bands are: "mean and standard deviation over 3 seeds"."""
     low, high = int(found["n"].min()), int(found["n"].max())
     if high == 1:

@@ -7,11 +7,11 @@ from typing import Any, Final
 
 import matplotlib
 import numpy as np
-import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import FixedFormatter, FixedLocator, FuncFormatter, LogLocator, MaxNLocator, NullLocator
 
+from analysis.figures.base.numbers import Frame
 from analysis.figures.base.sheet import FAINT, FONT, GREY, SIZE, Line, Words, sheet, text_width
 
 MAX_PANELS: Final = 12
@@ -26,16 +26,16 @@ def percent(value: float) -> str:
 
 
 def number(value: float) -> str:
-    """0.613 -> "0.61", 12.3 -> "12": two significant digits, three decimals at most."""
+    """0.613 -> "0.61", 12.3 -> "12": two decimals below 10, three below 0.1."""
     size = abs(value)
-    return f"{value:.{0 if size >= 9.95 else 1 if size >= 0.995 else 2 if size >= 0.0995 else 3}f}"
+    return f"{value:.{0 if size >= 9.95 else 2 if size >= 0.0995 else 3}f}"
 
 
 def shades(keys: list[Any], label: Callable[[Any], str] = str) -> dict[Any, Line]:
-    """Returns lines from pale to dark; the first and the last carry their values, of many keys some are named."""
+    """Returns lines from pale to dark; of many keys some are named, and the first and the last carry their values."""
     colours = matplotlib.colormaps["YlGnBu"](np.linspace(0.4, 1.0, len(keys))) if len(keys) > 1 else ["#081d58"]
     named = set(np.linspace(0, len(keys) - 1, min(len(keys), _MAX_KEY)).round().astype(int).tolist())
-    ends = {0, len(keys) - 1}
+    ends = {0, len(keys) - 1} if len(keys) > 3 else {0, 1, 2}
     return {
         key: Line(label(key) if i in named else "", colour, ends=i in ends)
         for i, (key, colour) in enumerate(zip(keys, colours, strict=True))
@@ -43,7 +43,7 @@ def shades(keys: list[Any], label: Callable[[Any], str] = str) -> dict[Any, Line
 
 
 def lines(
-    found: pd.DataFrame,
+    found: Frame,
     *,
     x: str,
     series: str,
@@ -90,7 +90,7 @@ def lines(
     return figure
 
 
-def _columns(found: pd.DataFrame, panel: tuple[str, ...]) -> int | None:
+def _columns(found: Frame, panel: tuple[str, ...]) -> int | None:
     """Widths side by side and depths below each other where the networks are a whole grid."""
     found = found.drop_duplicates(list(panel))
     num = found[panel[1]].nunique() if len(panel) > 1 else 1
@@ -102,14 +102,14 @@ def _columns(found: pd.DataFrame, panel: tuple[str, ...]) -> int | None:
 
 
 def _line(ax: Axes, x: np.ndarray, mean: np.ndarray, spread: np.ndarray, look: Line, low: float) -> None:
-    ax.plot(x, mean, color=look.colour, ls=look.dash, lw=1.5, marker="o", ms=2.6, mew=0, zorder=3, solid_capstyle="round")
+    ax.plot(x, mean, color=look.colour, ls=look.dash, lw=1.5, marker="o", ms=2.6, mew=0, zorder=3)
     if look.ends and not look.dashed and np.isfinite(spread).any():
         spread = np.nan_to_num(spread)
         below = np.maximum(mean - spread, low)  # a log axis ends above zero
         ax.fill_between(x, below, mean + spread, color=look.colour, alpha=0.18, lw=0, zorder=2)
 
 
-def _limits(found: pd.DataFrame, log_y: bool, reference: float | None) -> tuple[float, float]:
+def _limits(found: Frame, log_y: bool, reference: float | None) -> tuple[float, float]:
     """The vertical range of all panels: every mean and band, with some air."""
     spread = found["spread"].fillna(0)
     below = found["mean"] - spread
@@ -152,7 +152,7 @@ def _y_axis(ax: Axes, low: float, high: float, show: Callable[[float], str], log
         ax.set_yscale("log")
         ax.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5) if high / low < 200 else (1,), numticks=8))
     else:
-        ax.yaxis.set_major_locator(MaxNLocator(4, steps=[1, 2, 2.5, 5, 10]))
+        ax.yaxis.set_major_locator(MaxNLocator(5, steps=[1, 2, 2.5, 5, 10]))
     ax.set_ylim(low, high)
     ax.yaxis.set_minor_locator(NullLocator())
     factor = 100 if show is percent else 1

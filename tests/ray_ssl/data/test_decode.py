@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from ray_ssl.data.decode import balanced_rows, decode, held_out_rows, resize
+from ray_ssl.data.decode import rows_to_take, decode, held_out_rows, resize
 from ray_ssl.errors import UserError
 from tests.ray_ssl.data.images import png, random_images
 
@@ -61,9 +61,9 @@ def test_the_first_damaged_image_of_many_is_named() -> None:
         decode([encoded[:1000], encoded[1000:]], 2000, 16)
 
 
-def test_balanced_rows_are_nested_and_equal_in_number() -> None:
+def test_rows_to_take_are_nested_and_equal_in_number() -> None:
     fine = np.random.default_rng(0).integers(0, 5, 500)
-    small, large = (balanced_rows(fine, "num_images", n, 3) for n in (50, 103))
+    small, large = (rows_to_take(fine, "num_images", n, 3) for n in (50, 103))
     assert set(small) < set(large)
     assert np.bincount(fine[small]).tolist() == [10] * 5
     assert np.ptp(np.bincount(fine[large])) == 1

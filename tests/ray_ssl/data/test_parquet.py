@@ -67,7 +67,7 @@ def test_held_out_split_takes_its_share_of_each_class_and_loses_nothing(tmp_path
 @pytest.mark.parametrize("num_images", [1, 7, 30])
 def test_subset_before_decoding_equals_subset_after(tmp_path: Path, num_images: int) -> None:
     path = write_set(tmp_path / "pets.parquet", 53)
-    rows = decode.balanced_rows(load(path).train.fine, "num_images", num_images, 0)
+    rows = decode.rows_to_take(load(path).train.fine, "num_images", num_images, 0)
     after = load(path).train.balanced_subset(num_images, 0)
     np.testing.assert_array_equal(load(path).train.take(rows).images, after.images)
     if num_images > 1:  # a single image is of a single class, which is refused
@@ -80,7 +80,7 @@ def test_a_subset_decodes_no_other_image(tmp_path: Path) -> None:
     images: list[bytes | None] = [png(i) for i in random_images(40)]
     fine = np.arange(40) % 4
     write_parquet(tmp_path / "test-0.parquet", images, fine_label=fine)
-    chosen = decode.balanced_rows(fine, "num_images", 12, 0)
+    chosen = decode.rows_to_take(fine, "num_images", 12, 0)
     images = [image if row in chosen else b"damaged" for row, image in enumerate(images)]
     write_parquet(tmp_path / "train-0.parquet", images, fine_label=fine)
     np.testing.assert_array_equal(load(tmp_path, 12).train.images, random_images(40)[chosen])

@@ -103,6 +103,6 @@ def test_mean_colour_does_not_tell_the_class() -> None:
     assert (guess == dataset.test.fine).mean() < 0.10
 
 
-@pytest.mark.parametrize("size", [8, 48, 300])
+@pytest.mark.parametrize("size", [8, 48, 260])
 def test_any_image_size(size: int) -> None:
-    assert drawn(40, 20, image_size=size).train.images.shape == (40, size, size, 3)
+    assert drawn(20, 2, image_size=size).train.images.shape == (20, size, size, 3)

@@ -1,0 +1,41 @@
+"""Features with labels that the metric tests share."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from analysis.features import LayerFeatures
+from analysis.labels import LabelLevel
+
+Measured = dict[tuple[str, str, str], float]
+"""Value by (level, split, metric)."""
+
+
+def draw(*shape: int, seed: int = 0) -> Tensor:
+    """float32 standard normal numbers."""
+    return torch.randn(*shape, generator=torch.Generator().manual_seed(seed))
+
+
+def draw_labels(num_images: int, num_classes: int, seed: int = 0) -> Tensor:
+    return torch.randint(num_classes, (num_images,), generator=torch.Generator().manual_seed(seed))
+
+
+def blobs(
+    num_train: int = 600, num_test: int = 200, num_dims: int = 8, num_classes: int = 6, distance: float = 3.0
+) -> tuple[LayerFeatures, list[LabelLevel]]:
+    """Gaussian classes of unit spread about centres `distance` from 0, off the origin; levels class and half."""
+    centres = distance * torch.nn.functional.normalize(draw(num_classes, num_dims, seed=1)) + 1
+    train_labels, test_labels = draw_labels(num_train, num_classes, 2), draw_labels(num_test, num_classes, 3)
+    features = LayerFeatures(
+        centres[train_labels] + draw(num_train, num_dims, seed=4),
+        centres[test_labels] + draw(num_test, num_dims, seed=5),
+    )
+    level = LabelLevel("class", train_labels, test_labels, num_classes)
+    half = LabelLevel("half", train_labels // 2, test_labels // 2, (num_classes + 1) // 2)
+    return features, [level, half]
+
+
+def measured(metric, features: LayerFeatures, levels: list[LabelLevel]) -> Measured:
+    """Runs a metric module."""
+    return {(m.level, m.split, m.metric): m.value for m in metric.measure(features, levels)}

@@ -1,0 +1,100 @@
+"""Which changes of the data leave a metric as it is, and how the others change it."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Callable
+
+import pytest
+import torch
+from torch import Tensor
+
+from analysis.features import LayerFeatures
+from analysis.labels import LabelLevel
+from analysis.metrics import cdnv, linear_probe, ncc, rank
+from tests.analysis.metrics.blobs import blobs, draw, measured
+
+Case = tuple[LayerFeatures, list[LabelLevel]]
+METRICS = {s.name: module for module in (cdnv, linear_probe, ncc, rank) for s in module.SPECS}
+ALL = set(METRICS)
+TOLERANCE = {"linear_accuracy": 0.01}  # the optimum is reached to a tolerance
+
+
+def on_features(change: Callable[[Tensor], Tensor]) -> Callable[[LayerFeatures, list[LabelLevel]], Case]:
+    return lambda f, levels: (LayerFeatures(change(f.train), change(f.test)), levels)
+
+
+def permute_labels(f: LayerFeatures, levels: list[LabelLevel]) -> Case:
+    changed = []
+    for level in levels:
+        order = torch.arange(level.num_classes).roll(1)
+        changed.append(replace(level, train=order[level.train], test=order[level.test]))
+    return f, changed
+
+
+def shuffle_images(f: LayerFeatures, levels: list[LabelLevel]) -> Case:
+    order = torch.arange(len(f.train)).roll(123).flip(0)
+    return LayerFeatures(f.train[order], f.test), [replace(v, train=v.train[order]) for v in levels]
+
+
+def duplicate(f: LayerFeatures, levels: list[LabelLevel]) -> Case:
+    changed = [replace(v, train=v.train.repeat(2), test=v.test.repeat(2)) for v in levels]
+    return LayerFeatures(f.train.repeat(2, 1), f.test.repeat(2, 1)), changed
+
+
+def add_absent_class(f: LayerFeatures, levels: list[LabelLevel]) -> Case:
+    return f, [replace(v, train=v.train + 1, test=v.test + 1, num_classes=v.num_classes + 2) for v in levels]
+
+
+ROTATION = torch.linalg.qr(draw(8, 8, seed=9))[0]
+SQUARED = {"class_variance", "class_mean_distance"}
+
+# name: (change, metrics that stay as they are, factor of others)
+TABLE: dict[str, tuple[Callable[[LayerFeatures, list[LabelLevel]], Case], set[str], dict[str, float]]] = {
+    "labels permuted": (permute_labels, ALL, {}),
+    "images shuffled": (shuffle_images, ALL, {}),
+    "classes without images": (add_absent_class, ALL, {}),
+    "data twice": (duplicate, ALL - {"effective_rank"}, {}),  # epsilon aside, tested below
+    "rotation": (on_features(lambda x: x @ ROTATION), ALL - {"linear_accuracy"}, {}),  # standardised by dimension
+    "translation": (on_features(lambda x: x + 10), ALL - {"ncc_accuracy_normalised", "effective_rank"}, {}),
+    "scale": (on_features(lambda x: 8 * x), ALL - SQUARED, {name: 64.0 for name in SQUARED}),
+    "scale by dimension": (on_features(lambda x: x * torch.logspace(-3, 3, 8)), {"linear_accuracy"}, {}),
+}
+
+
+@pytest.mark.parametrize("case", TABLE)
+def test_invariances(case: str) -> None:
+    change, unchanged, factors = TABLE[case]
+    for name in unchanged | set(factors):
+        expected = measured(METRICS[name], *blobs())
+        for key, value in measured(METRICS[name], *change(*blobs())).items():
+            if key[2] == name:
+                wanted = expected[key] * factors.get(name, 1.0)
+                assert value == pytest.approx(wanted, rel=1e-4, abs=TOLERANCE.get(name, 1e-9)), key
+
+
+def test_the_table_can_fail() -> None:
+    """The changes the table leaves out do change these metrics."""
+    for case, name in (("translation", "effective_rank"), ("scale by dimension", "cdnv"), ("scale", "class_variance")):
+        before, after = measured(METRICS[name], *blobs()), measured(METRICS[name], *TABLE[case][0](*blobs()))
+        assert any(after[key] != pytest.approx(before[key], rel=1e-2) for key in before if key[2] == name)
+
+
+@pytest.mark.parametrize("metric", [cdnv, linear_probe, ncc, rank], ids=lambda m: m.__name__)
+def test_each_level_alone_equals_all_levels_together(metric) -> None:
+    features, levels = blobs()
+    alone = {}
+    for level in levels:
+        alone |= measured(metric, blobs()[0], [level])
+    assert alone == measured(metric, features, levels)
+
+
+def test_features_that_are_not_finite_are_refused() -> None:
+    bad = draw(10, 3)
+    bad[4, 1] = torch.nan
+    with pytest.raises(ValueError, match="training features must be finite: 1 of 10 rows"):
+        LayerFeatures(bad, draw(10, 3))
+    with pytest.raises(ValueError, match="test features must be finite"):
+        LayerFeatures(draw(10, 3), draw(10, 3) / 0)
+    with pytest.raises(ValueError, match="features must be finite"):
+        rank.effective_rank(bad)

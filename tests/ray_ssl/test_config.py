@@ -1,0 +1,94 @@
+"""Configurations: exact round trips, one-line refusals, and a key that changes with every number."""
+
+import json
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from ray_ssl.config import PretrainConfig, replace, trial_key
+from ray_ssl.errors import UserError
+from ray_ssl.plugins import plugin_module, plugin_names
+
+
+def all_options(config: PretrainConfig) -> dict[str, object]:
+    flat: dict[str, object] = {}
+    for name, value in config.to_dict().items():
+        if isinstance(value, dict):
+            flat |= {f"{name}.{k}": v for k, v in value.items()}
+        else:
+            flat[name] = value
+    return flat
+
+
+@given(
+    epochs=st.integers(1, 5000),
+    rate=st.floats(1e-8, 1e8, allow_nan=False),
+    seed=st.integers(0, 2**40),
+    method=st.sampled_from(plugin_names("ray_ssl.methods")),
+    low=st.floats(0.01, 0.5),
+)
+@settings(max_examples=50, deadline=None)
+def test_json_round_trips_exactly(epochs: int, rate: float, seed: int, method: str, low: float) -> None:
+    changes = {"training.epochs": epochs, "optimiser.learning_rate": rate, "seed": seed, "views.crop_scale": [low, 1]}
+    config = replace(PretrainConfig.from_dict({"method": {"name": method}}), changes)
+    again = PretrainConfig.from_json(config.to_json())
+    assert again == config
+    assert again.to_json() == config.to_json()
+    assert type(again.method) is plugin_module("ray_ssl.methods", method).Config
+
+
+def test_every_option_but_the_data_changes_the_key() -> None:
+    base = PretrainConfig()
+    other = {
+        "views.crop_scale": [0.2, 1.0], "views.crop_ratio": [0.9, 1.1], "views.blur_sigma": [0.2, 2.0],
+        "backbone.pool": "flatten", "training.precision": "fp32", "num_workers": 2, "seed": 1,
+    }  # fmt: skip
+    keys = {trial_key(base, "x")}
+    options = [path for path in all_options(base) if not path.startswith("data.") and not path.endswith(".name")]
+    for path in options:
+        old = all_options(base)[path]
+        new = other.get(path)
+        if new is None:
+            new = old * 2 if isinstance(old, int) else (old or 0.4) / 2  # type: ignore[operator]
+        keys.add(trial_key(replace(base, {path: new}), "x"))
+    assert len(keys) == len(options) + 1
+
+
+def test_the_data_enters_the_key_by_content_not_by_path() -> None:
+    here = PretrainConfig.from_dict({"data": {"dataset": "parquet:/a"}})
+    there = PretrainConfig.from_dict({"data": {"dataset": "parquet:/b"}})
+    assert trial_key(here, "same") == trial_key(there, "same")
+    assert trial_key(here, "same") != trial_key(here, "other")
+
+
+@pytest.mark.parametrize(
+    ("values", "message"),
+    [
+        ({"trainin": {}}, "unknown option 'trainin'; did you mean 'training'?"),
+        ({"training": {"epoch": 3}}, "unknown option 'training.epoch'; did you mean 'epochs'?"),
+        ({"method": {"name": "vicregg"}}, "unknown method 'vicregg'; did you mean 'vicreg'?"),
+        ({"method": {"name": "vicreg", "invariance": 3}}, "did you mean 'invariance_weight'?"),
+        ({"backbone": {"name": "res_lh", "dept": 3}}, "did you mean 'depth'?"),
+        ({"training": {"epochs": 0}}, "training.epochs"),
+        ({"training": {"epochs": "3"}}, "training.epochs"),
+        ({"training": {"epochs": True}}, "training.epochs"),
+        ({"optimiser": {"learning_rate": float("nan")}}, "learning_rate"),
+        ({"views": {"crop_scale": [0.5, 0.2]}}, "from small to large"),
+        ({"num_workers": 3}, "cannot be split evenly"),
+        ({"data": {"dataset": "cifar"}}, "unknown dataset 'cifar'"),
+        ({"data": {"dataset": "parquet"}}, "parquet needs a path: parquet:PATH"),
+        ({"data": {"dataset": "shapes:x"}}, "shapes takes no path"),
+        ([], "configuration"),
+    ],
+)
+def test_bad_values_are_refused_in_one_line(values: object, message: str) -> None:
+    with pytest.raises(UserError) as caught:
+        PretrainConfig.from_json(json.dumps(values))
+    assert message in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+def test_a_configuration_cannot_be_changed() -> None:
+    with pytest.raises(ValueError, match="frozen"):
+        PretrainConfig().seed = 3  # type: ignore[misc]

@@ -1,0 +1,177 @@
+"""The ledger: states, torn records, one driver at a time, and an Optuna study replayed from it."""
+
+import json
+import os
+import socket
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+from optuna.distributions import CategoricalDistribution, FloatDistribution
+
+from ray_ssl.config import PretrainConfig, replace
+from ray_ssl.errors import UserError
+from ray_ssl.ledger import DONE, FAILED, LEASE, Lease, Ledger, TrialState, make_trials
+from ray_ssl.search import GridSource, OptunaSource, SearchSpace
+from ray_ssl.storage import Storage, seal
+
+
+@pytest.fixture
+def ledger(tmp_path: Path) -> Ledger:
+    return Ledger(Storage.at(tmp_path / "sweep"))
+
+
+def test_equal_configurations_are_one_trial() -> None:
+    base = PretrainConfig()
+    trials = make_trials([base, replace(base, {"seed": 1}), base], "data")
+    assert [t.config.seed for t in trials] == [0, 1]
+    assert trials[0].name == "vicreg 5-64 seed 0"
+
+
+def test_the_states_of_a_trial(ledger: Ledger) -> None:
+    trial = make_trials([PretrainConfig()], "data")[0]
+    assert ledger.state(trial.key) is TrialState.NEW
+    ledger.write_config(trial)
+    assert ledger.state(trial.key) is TrialState.NEW
+    ledger.trial(trial.key).write("state/step-0000000001/manifest.json", b"")
+    assert ledger.state(trial.key) is TrialState.RESUMABLE
+    ledger.end(trial.key, FAILED, {"reason": "x"})
+    assert ledger.state(trial.key) is TrialState.FAILED
+    ledger.retry(trial.key)
+    assert ledger.state(trial.key) is TrialState.RESUMABLE
+    ledger.end(trial.key, DONE, {"history": [{"epoch": 1.0}]})
+    assert ledger.state(trial.key) is TrialState.DONE
+    assert ledger.known_trials() == [trial]
+
+
+def test_a_torn_record_counts_as_missing(ledger: Ledger) -> None:
+    content = seal({"history": []})
+    for cut in range(0, len(content), 7):
+        ledger.trial("0" * 16).write(DONE, content[:cut])
+        assert ledger.state("0" * 16) is TrialState.NEW
+
+
+def test_another_study_in_the_same_folder_is_refused(ledger: Ledger) -> None:
+    ledger.open("why", {"training.epochs": 3, "seed": 0})
+    ledger.open("why", {"training.epochs": 3, "seed": 0})
+    with pytest.raises(UserError, match=r"made with training.epochs = 3, now 4; give another --name"):
+        ledger.open("why", {"training.epochs": 4, "seed": 0})
+
+
+def test_a_second_driver_is_refused_and_told_who_holds_the_lease(ledger: Ledger) -> None:
+    with Lease(ledger.sweep) as lease:
+        assert lease.is_held()
+        with pytest.raises(UserError, match=rf"process {os.getpid()} on {socket.gethostname()}, for \d+ s"):
+            Lease(ledger.sweep).__enter__()
+    assert not ledger.sweep.exists(LEASE)
+
+
+def test_the_lease_of_a_dead_process_is_taken_over(ledger: Ledger) -> None:
+    code = "import sys; from ray_ssl.ledger import *; Lease(Storage(sys.argv[1])).__enter__(); print('x', flush=True)"
+    code += "; import time; time.sleep(60)"
+    holder = subprocess.Popen([sys.executable, "-c", code, ledger.sweep.uri], stdout=subprocess.PIPE)
+    assert holder.stdout is not None
+    holder.stdout.readline()
+    with pytest.raises(UserError, match=f"process {holder.pid}"):
+        Lease(ledger.sweep).__enter__()
+    holder.kill()
+    holder.wait()
+    with Lease(ledger.sweep) as lease:
+        assert lease.is_held()
+
+
+@pytest.mark.parametrize("content", [b"", b"torn", seal({"host": "elsewhere", "pid": 1, "boot": "", "token": "t",
+                                                         "since": 0, "renewed": time.time() - 3600})])  # fmt: skip
+def test_a_torn_or_stale_lease_is_taken_over(ledger: Ledger, content: bytes) -> None:
+    ledger.sweep.write(LEASE, content)
+    with Lease(ledger.sweep) as lease:
+        assert lease.is_held()
+
+
+def test_a_living_lease_of_another_host_is_respected(ledger: Ledger) -> None:
+    now = time.time()
+    holder = {"host": "elsewhere", "pid": 1, "boot": "", "token": "t", "since": now - 5, "renewed": now}
+    ledger.sweep.write(LEASE, seal(holder))
+    with pytest.raises(UserError, match="process 1 on elsewhere, for 5 s"):
+        Lease(ledger.sweep).__enter__()
+
+
+def test_of_racing_drivers_exactly_one_wins(ledger: Ledger) -> None:
+    code = """
+import sys, time
+from ray_ssl.errors import UserError
+from ray_ssl.ledger import Lease
+from ray_ssl.storage import Storage
+time.sleep(max(0, float(sys.argv[2]) - time.time()))
+try:
+    with Lease(Storage(sys.argv[1])):
+        print("won", flush=True); time.sleep(3)
+except UserError:
+    print("lost", flush=True)
+"""
+    ledger.sweep.write(LEASE, b"torn")  # they race for the take-over too
+    start = str(time.time() + 4)
+    racers = [subprocess.Popen([sys.executable, "-c", code, ledger.sweep.uri, start], stdout=subprocess.PIPE, text=True)
+              for _ in range(4)]  # fmt: skip
+    assert sorted(r.communicate()[0].strip() for r in racers) == ["lost", "lost", "lost", "won"]
+
+
+def objective(params: dict[str, object]) -> float:
+    return -((float(str(params["optimiser.learning_rate"])) - 0.1) ** 2) - float(str(params["backbone.depth"])) / 100
+
+
+def space() -> SearchSpace:
+    distributions = {
+        "optimiser.learning_rate": FloatDistribution(0.01, 1, log=True),
+        "backbone.depth": CategoricalDistribution((2, 5)),
+    }
+    return SearchSpace(PretrainConfig(), distributions, "knn_accuracy")
+
+
+def drive(source: OptunaSource, ledger: Ledger, stop_after: int = 1000) -> list[dict[str, object]]:
+    """Runs trials one by one; a stop leaves the last one unfinished."""
+    suggested = []
+    while (trial := source.next()) is not None:
+        suggested.append(trial.search["params"])
+        ledger.write_config(trial)
+        if len(suggested) == stop_after:
+            break
+        metrics = {"epoch": 1.0, "knn_accuracy": objective(trial.search["params"])}
+        ledger.end(trial.key, DONE, {"history": [metrics]})
+        source.ended(trial.key, metrics)
+    return suggested
+
+
+def test_an_interrupted_optuna_study_suggests_what_an_uninterrupted_one_would(ledger: Ledger, tmp_path: Path) -> None:
+    other = Ledger(Storage.at(tmp_path / "other"))
+    whole = drive(OptunaSource(space(), 15, "data", other), other)
+    first = drive(OptunaSource(space(), 15, "data", ledger), ledger, stop_after=13)
+    rest = drive(OptunaSource(space(), 15, "data", ledger), ledger)
+    assert first[:-1] + rest == whole
+    assert len({json.dumps(p) for p in whole}) == 15
+    finished = OptunaSource(space(), 15, "data", ledger)
+    assert finished.num_trials == 0
+    best = finished.best()
+    assert best is not None
+    assert objective(best.search["params"]) == max(objective(p) for p in whole)
+    assert OptunaSource(space(), 20, "data", ledger).num_trials == 5
+
+
+def test_a_failed_suggestion_counts_once_and_can_be_retried(ledger: Ledger) -> None:
+    source = OptunaSource(space(), 1, "data", ledger)
+    trial = source.next()
+    assert trial is not None
+    ledger.write_config(trial)
+    ledger.end(trial.key, FAILED, {"reason": "x"})
+    assert OptunaSource(space(), 1, "data", ledger).num_trials == 0
+    again = OptunaSource(space(), 1, "data", ledger, retry_failed=True)
+    assert again.next() == trial
+
+
+def test_a_grid_gives_what_is_to_run_once() -> None:
+    trials = make_trials([replace(PretrainConfig(), {"seed": s}) for s in range(3)], "data")
+    source = GridSource(trials, trials[1:])
+    assert source.num_trials == 2
+    assert [source.next(), source.next(), source.next()] == [*trials[1:], None]
