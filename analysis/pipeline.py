@@ -7,6 +7,7 @@ interruption loses at most the checkpoints at hand. Memory does not grow with th
 from __future__ import annotations
 
 import logging
+import warnings
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -22,6 +23,9 @@ from ray_ssl.ledger import Ledger, Trial
 from ray_ssl.storage import Storage
 
 MEASUREMENTS = "measurements"
+MAX_ACTOR_DEATHS = 2
+
+log = logging.getLogger("analysis")
 
 
 @dataclass(frozen=True)
@@ -77,6 +81,7 @@ def analyse(
     """
     import ray
     import ray.data
+    import ray.exceptions
 
     context = ray.data.DataContext.get_current()
     context.enable_progress_bars = False
@@ -85,14 +90,44 @@ def analyse(
     total = int(ray.cluster_resources().get("CPU", 1))
     num_actors = max(1, min(len(work), total // cpus_per_worker))
     # The actors together leave a CPU free for Ray Data's own tasks: a pool that holds all of them hangs.
-    share = min(cpus_per_worker, max(1, total - 1) / num_actors)
+    share = min(cpus_per_worker, max(1, total - 1) / num_actors) if total > 1 else 0.5
+    for attempt in range(MAX_ACTOR_DEATHS + 1):
+        done = set()
+        try:
+            for outcome in _measured(ledger, work, images, settings, cpus_per_worker, num_actors, share):
+                done.add((outcome.key, outcome.epoch))
+                yield outcome
+            return
+        except ray.exceptions.RayError as error:
+            log.warning("an analysis process died; its checkpoints are measured again")
+            work = [w for w in work if (w.key, w.epoch) not in done]
+            reason = f"the analysis process died {MAX_ACTOR_DEATHS + 1} times: {str(error).strip().splitlines()[0]}"
+            if attempt == MAX_ACTOR_DEATHS:
+                yield from (Outcome(w.key, w.epoch, reason) for w in work)
+
+
+def _measured(
+    ledger: Ledger,
+    work: Sequence[Work],
+    images: Any,
+    settings: AnalysisSettings,
+    threads: int,
+    num_actors: int,
+    num_cpus: float,
+) -> Iterator[Outcome]:
+    """One Ray Data job. Raises RayError where an actor died: restarting is ours, since Ray's prints warnings."""
+    import ray.data
+
     rows = [{"key": w.key, "epoch": w.epoch, "metrics": list(w.metrics)} for w in work]
-    measured = ray.data.from_items(rows, override_num_blocks=len(rows)).map(
-        _Measurer,
-        fn_constructor_args=(ledger.sweep.uri, images, settings, cpus_per_worker),
-        compute=ray.data.ActorPoolStrategy(min_size=1, max_size=num_actors, max_tasks_in_flight_per_actor=1),
-        num_cpus=share if total > 1 else 0.5,
-    )
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # max_restarts has no other way in yet
+        measured = ray.data.from_items(rows, override_num_blocks=len(rows)).map(
+            _Measurer,
+            fn_constructor_args=(ledger.sweep.uri, images, settings, threads),
+            compute=ray.data.ActorPoolStrategy(min_size=1, max_size=num_actors, max_tasks_in_flight_per_actor=1),
+            num_cpus=num_cpus,
+            max_restarts=0,
+        )
     for row in measured.iter_rows():
         yield Outcome(row["key"], int(row["epoch"]), row["error"])
 

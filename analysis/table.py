@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import logging
 import re
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from functools import cache
 from typing import Any, Final, NamedTuple
@@ -180,14 +180,13 @@ def _read_parts(fs: pafs.FileSystem, folder: str) -> dict[str, pa.Table]:
     """The whole parts by path, sorted; torn ones are reported."""
     files = fs.get_file_info(pafs.FileSelector(folder, allow_not_found=True))
     paths = sorted(f.path for f in files if f.extension == "parquet" and f.base_name[0] not in "._")
-    # Read as bytes first: a request that fails is an error, bytes that are no parquet file are a torn part.
-    read: Callable[[str], pa.Table | None] = lambda path: _parse(path, _read_bytes(fs, path))
     with ThreadPoolExecutor(_NUM_READERS) as pool:
-        parts = zip(paths, pool.map(read, paths), strict=True)
+        parts = zip(paths, pool.map(lambda path: _parse(path, _read_bytes(fs, path)), paths), strict=True)
         return {path: part for path, part in parts if part is not None}
 
 
 def _read_bytes(fs: pafs.FileSystem, path: str) -> bytes:
+    # Apart from parsing: a request that fails is an error, bytes that are no parquet file are a torn part.
     with fs.open_input_stream(path) as file:
         return file.read()
 

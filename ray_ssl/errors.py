@@ -1,7 +1,8 @@
 """Errors a user can mend, and the exit codes of every command."""
 
+from collections.abc import Iterable
 from difflib import get_close_matches
-from typing import Final, Iterable
+from typing import Final
 
 EXIT_DONE: Final = 0
 EXIT_SOME_FAILED: Final = 1

@@ -7,14 +7,21 @@ import platform
 import socket
 import sys
 from importlib.metadata import PackageNotFoundError, version
-from typing import Any
+from typing import Any, Final
 
 from ray_ssl.health import is_collapsed
 from ray_ssl.ledger import DONE, FAILED, STOPPED, Ledger, Trial, TrialState
 from ray_ssl.mlflow_store import TrialRun
 from ray_ssl.pretrain import EpochMetrics
 from ray_ssl.progress import Board
-from ray_ssl.tracking import Tracker
+from ray_ssl.tracking import Status, Tracker
+
+STATUS: Final[dict[TrialState, Status]] = {
+    TrialState.DONE: "FINISHED",
+    TrialState.FAILED: "FAILED",
+    TrialState.STOPPED: "KILLED",
+}
+"""How MLflow calls what the ledger knows."""
 
 
 class Follower:
@@ -35,15 +42,16 @@ class Follower:
         """Sends MLflow what ended trials have and it lacks: after a crash, or with another server."""
         shipped = self.tracker.steps_shipped()
         for trial in self.ledger.known_trials():
-            state = self.ledger.state(trial.key)
-            if state is TrialState.DONE:
-                history = (self.ledger.record(trial.key, DONE) or {})["history"]
-                if shipped.get(trial.key) != (int(history[-1]["epoch"]), "FINISHED"):
-                    self.tracker.begin(trial_run(trial))
-                    for metrics in history:
-                        self._send(trial, metrics)
-                    self._send_end(trial)
-            elif state is not TrialState.NEW and shipped.get(trial.key, (-1, ""))[1] == "RUNNING":
+            status = STATUS.get(self.ledger.state(trial.key))
+            if status is None:
+                continue
+            done = self.ledger.record(trial.key, DONE)
+            history = done["history"] if done else []
+            last = int(history[-1]["epoch"]) if history else shipped.get(trial.key, (-1, ""))[0]
+            if shipped.get(trial.key) != (last, status):
+                self.tracker.begin(trial_run(trial))
+                for metrics in history:
+                    self._send(trial, metrics)
                 self._send_end(trial)
 
     def started(self, trial: Trial) -> None:
@@ -78,13 +86,9 @@ class Follower:
 
     def _send_end(self, trial: Trial) -> None:
         state = self.ledger.state(trial.key)
-        if state is TrialState.DONE:
-            self.tracker.end(trial.key, "FINISHED")
-        elif state is TrialState.FAILED:
-            self.tracker.end(trial.key, "FAILED", (self.ledger.record(trial.key, FAILED) or {})["reason"])
-        else:
-            record = self.ledger.record(trial.key, STOPPED) or {"reason": "interrupted"}
-            self.tracker.end(trial.key, "KILLED", record["reason"])
+        record = self.ledger.record(trial.key, FAILED if state is TrialState.FAILED else STOPPED)
+        reason = "" if state is TrialState.DONE else record["reason"] if record else "interrupted"
+        self.tracker.end(trial.key, STATUS.get(state, "KILLED"), reason)
 
     def _watch_collapse(self, board: Board, trial: Trial, metrics: EpochMetrics) -> None:
         if "embedding_rank" not in metrics:

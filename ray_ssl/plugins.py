@@ -8,7 +8,6 @@ from typing import TypeVar
 
 from ray_ssl.errors import UserError, did_you_mean
 
-
 Base = TypeVar("Base")
 
 

@@ -200,8 +200,8 @@ def _add_run_flags(parser: Parser, sweep: Sweep) -> None:
     how.add_argument("--vary", action="append", metavar="OPTION=LOW:HIGH",
                      help="let --search optuna vary a number too, e.g. learning-rate=0.01:0.3 (log scale where "
                      "HIGH/LOW >= 10); may be repeated")  # fmt: skip
-    how.add_argument("--objective", default="knn_accuracy", metavar="METRIC",
-                     help="what --search optuna and --scheduler asha maximise, a metric of every epoch "
+    how.add_argument("--objective", choices=("knn_accuracy", "embedding_rank"), default="knn_accuracy", metavar="NAME",
+                     help="what --search optuna and --scheduler asha maximise: knn_accuracy or embedding_rank "
                      "(default: knn_accuracy)")  # fmt: skip
     how.add_argument("--scheduler", choices=("none", "asha"), default="none", metavar="NAME",
                      help="asha: stop weak trials early (default: none)")  # fmt: skip

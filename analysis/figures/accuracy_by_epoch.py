@@ -8,7 +8,17 @@ from __future__ import annotations
 import pandas as pd
 from matplotlib.figure import Figure
 
-from analysis.figures.base.numbers import Frame, LINEAR, NCC, REPRESENTATION, largest, over_seeds, prepare, seeds_note, values
+from analysis.figures.base.numbers import (
+    LINEAR,
+    NCC,
+    REPRESENTATION,
+    Frame,
+    largest,
+    over_seeds,
+    prepare,
+    seeds_note,
+    values,
+)
 from analysis.figures.base.panels import LEVEL_COLOURS, MAX_PANELS, lines
 from analysis.figures.base.sheet import Line, Words
 

@@ -7,7 +7,16 @@ from __future__ import annotations
 
 from matplotlib.figure import Figure
 
-from analysis.figures.base.numbers import Frame, LINEAR, distinct_layers, largest, over_seeds, prepare, seeds_note, values
+from analysis.figures.base.numbers import (
+    LINEAR,
+    Frame,
+    distinct_layers,
+    largest,
+    over_seeds,
+    prepare,
+    seeds_note,
+    values,
+)
 from analysis.figures.base.panels import LAYER_AXIS, MAX_PANELS, lines, shades
 from analysis.figures.base.sheet import Words
 

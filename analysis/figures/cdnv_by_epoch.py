@@ -10,8 +10,8 @@ import pandas as pd
 from matplotlib.figure import Figure
 
 from analysis.figures.base.numbers import (
-    Frame,
     REPRESENTATION,
+    Frame,
     largest,
     measured_split,
     over_seeds,

@@ -14,7 +14,7 @@ from matplotlib.colors import Normalize
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 
-from analysis.figures.base.numbers import Frame, LINEAR, REPRESENTATION, over_seeds, prepare, values
+from analysis.figures.base.numbers import LINEAR, REPRESENTATION, Frame, over_seeds, prepare, values
 from analysis.figures.base.sheet import FONT, INK, SIZE, Words, sheet
 
 TITLE = "Linear test accuracy by depth and width"

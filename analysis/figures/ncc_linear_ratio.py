@@ -8,10 +8,10 @@ from __future__ import annotations
 from matplotlib.figure import Figure
 
 from analysis.figures.base.numbers import (
-    Frame,
     LINEAR,
     NCC,
     REPRESENTATION,
+    Frame,
     largest,
     over_seeds,
     prepare,

@@ -9,8 +9,8 @@ import pandas as pd
 from matplotlib.figure import Figure
 
 from analysis.figures.base.numbers import (
-    Frame,
     LINEAR,
+    Frame,
     distinct_layers,
     largest,
     last_epoch,

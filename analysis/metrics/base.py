@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Literal, NamedTuple
 
 import torch
 from torch import Tensor
 from torch.nn.functional import one_hot
+
+from analysis.labels import LabelLevel
 
 Split = Literal["train", "test"]
 
@@ -41,6 +44,12 @@ class MetricSpec(NamedTuple):
     labelled: bool = True
 
 
+def split_labels(train: Tensor, test: Tensor, level: LabelLevel) -> Iterator[tuple[Split, Tensor, Tensor]]:
+    """Yields each split's name, rows [N, ...] and labels int64 [N], on one device."""
+    yield "train", train, level.train.to(train.device)
+    yield "test", test, level.test.to(test.device)
+
+
 ROW_CHUNK = 4096
 """Rows that are widened to float64 at a time."""
 
@@ -72,7 +81,7 @@ def class_moments(features: Tensor, labels: Tensor, num_classes: int) -> ClassMo
     counts = centre.new_zeros(num_classes)
     sums = centre.new_zeros(num_classes, features.shape[1])
     squares = centre.new_zeros(num_classes)
-    for rows, row_labels in zip(features.split(ROW_CHUNK), labels.split(ROW_CHUNK)):
+    for rows, row_labels in zip(features.split(ROW_CHUNK), labels.split(ROW_CHUNK), strict=True):
         centred = rows.double() - centre
         member = one_hot(row_labels, num_classes).double().T  # [K, B]: a matmul is deterministic on every device
         counts += member.sum(1)

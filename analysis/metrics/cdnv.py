@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import math
-from typing import Iterator
+from collections.abc import Iterator
 
 import torch
 from torch import Tensor
 
 from analysis.features import LayerFeatures
 from analysis.labels import LabelLevel
-from analysis.metrics.base import ClassMoments, Measurement, MetricSpec, class_moments
+from analysis.metrics.base import ClassMoments, Measurement, MetricSpec, class_moments, split_labels
 
 SPECS = (
     MetricSpec("cdnv", 0, math.inf, "down"),
@@ -28,10 +28,9 @@ def measure(features: LayerFeatures, levels: list[LabelLevel]) -> Iterator[Measu
     Source: arXiv 2305.15614, section 2 (and arXiv 2112.15121, where CDNV is defined).
     """
     for level in levels:
-        splits = (("train", features.train, level.train), ("test", features.test, level.test))
-        for split, rows, labels in splits:
+        for split, rows, labels in split_labels(features.train, features.test, level):
             moments = class_moments(rows, labels, level.num_classes)
-            for spec, value in zip(SPECS, cdnv_parts(moments)):
+            for spec, value in zip(SPECS, cdnv_parts(moments), strict=True):
                 yield Measurement(level.name, split, spec.name, value.item())
 
 

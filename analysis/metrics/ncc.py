@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Iterator
+from collections.abc import Iterator
 
 import torch
 from torch import Tensor
@@ -10,7 +10,7 @@ from torch.nn.functional import normalize
 
 from analysis.features import LayerFeatures
 from analysis.labels import LabelLevel
-from analysis.metrics.base import ROW_CHUNK, Measurement, MetricSpec, class_moments
+from analysis.metrics.base import ROW_CHUNK, Measurement, MetricSpec, class_moments, split_labels
 
 SPECS = (MetricSpec("ncc_accuracy", 0, 1, "up"), MetricSpec("ncc_accuracy_normalised", 0, 1, "up"))
 
@@ -25,11 +25,11 @@ def measure(features: LayerFeatures, levels: list[LabelLevel]) -> Iterator[Measu
     Source: arXiv 2305.15614, section 2 (NCC); the normalised variant is ours.
     """
     unit = features.shared("unit", lambda f: (normalize(f.train), normalize(f.test)))
-    for spec, (train, test) in zip(SPECS, ((features.train, features.test), unit)):
+    for spec, (train, test) in zip(SPECS, ((features.train, features.test), unit), strict=True):
         for level in levels:
             centres = class_moments(train, level.train, level.num_classes).means
-            for split, rows, labels in (("train", train, level.train), ("test", test, level.test)):
-                correct = nearest_centre(rows, centres) == labels.to(rows.device)
+            for split, rows, labels in split_labels(train, test, level):
+                correct = nearest_centre(rows, centres) == labels
                 yield Measurement(level.name, split, spec.name, correct.double().mean().item())
 
 

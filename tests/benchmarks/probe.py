@@ -16,8 +16,10 @@ import argparse
 import os
 import resource
 import time
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
-from typing import Callable, TypeVar
+from typing import TypeVar
 
 import numpy as np
 import torch
@@ -51,8 +53,6 @@ def random_layer() -> Layer:
         assert split.coarse is not None
         layer[labels_key] = torch.tensor(split.fine), torch.tensor(split.coarse)
     return layer
-
-
 
 
 def timed(call: Callable[[], Result]) -> tuple[np.ndarray, Result]:
@@ -90,27 +90,35 @@ def main() -> None:
     generator = torch_stream(0, "random labels")
     sets = [("class", layer["ytr"][0], layer["yte"][0], 100), ("superclass", layer["ytr"][1], layer["yte"][1], 20)]
     for i in range(NUM_RANDOM_SETS):
-        labels = [torch.randint(100, (len(x),), generator=generator) for x in (train, test)]
-        sets.append((f"random{i}", *labels, 100))
+        labels, test_labels = (torch.randint(100, (len(x),), generator=generator) for x in (train, test))
+        sets.append((f"random{i}", labels, test_labels, 100))
     label_sets = [(labels, k) for _, labels, _, k in sets]
 
     before = peak_mb()
     first, (scaling, fits) = ours(train, label_sets)
-    print(f"{len(train)} x {train.shape[1]}, penalty {PENALTY}, tolerance {TOLERANCE}, {arguments.threads} threads; "
-          f"ours: {first[0]:.2f} s, peak memory +{peak_mb() - before:.0f} MB over {before:.0f} MB", flush=True)
+    print(
+        f"{len(train)} x {train.shape[1]}, penalty {PENALTY}, tolerance {TOLERANCE}, {arguments.threads} threads; "
+        f"ours: {first[0]:.2f} s, peak memory +{peak_mb() - before:.0f} MB over {before:.0f} MB",
+        flush=True,
+    )
     our_seconds, their_seconds = [first], np.zeros(2)
     x, x_test = scaling.apply(train).numpy(), scaling.apply(test).numpy()
     print(f"{'label set':11} {'sklearn s':>9} {'iterations':>10} {'loss':>9} {'ours':>9} {'test acc':>8} {'ours':>7}")
-    for i, ((name, labels, test_labels, _), one, guess) in enumerate(zip(sets, fits, predict(test, scaling, fits))):
+    for i, ((name, labels, test_labels, _), one, guess) in enumerate(
+        zip(sets, fits, predict(test, scaling, fits), strict=True)
+    ):
         model = LogisticRegression(C=1 / (PENALTY * len(x)), max_iter=5000)
-        seconds, theirs = timed(lambda: model.fit(x, labels.numpy()))
+        seconds, theirs = timed(partial(model.fit, x, labels.numpy()))
         their_seconds += seconds
         log_p = theirs.predict_log_proba(x)[np.arange(len(x)), labels.numpy()]
         loss = -log_p.mean(dtype=np.float64) + PENALTY / 2 * np.square(theirs.coef_, dtype=np.float64).sum()
         accuracy = theirs.score(x_test, test_labels.numpy())
         our_accuracy = (guess == test_labels).double().mean().item()
-        print(f"{name:11} {seconds[0]:9.2f} {theirs.n_iter_[0]:10d} {loss:9.5f} {one.loss:9.5f} "
-              f"{accuracy:8.4f} {our_accuracy:7.4f}", flush=True)
+        print(
+            f"{name:11} {seconds[0]:9.2f} {theirs.n_iter_[0]:10d} {loss:9.5f} {one.loss:9.5f} "
+            f"{accuracy:8.4f} {our_accuracy:7.4f}",
+            flush=True,
+        )
         assert one.converged and one.loss <= loss * (1 + 1e-3) and abs(accuracy - our_accuracy) <= 0.005
         if i in (0, 1, len(sets) - 1):
             our_seconds.append(ours(train, label_sets)[0])

@@ -197,13 +197,16 @@ def test_deleted_run_is_logged_anew(store):
     assert trial.data.params == {"depth": "5"}
 
 
-def test_run_deleted_while_logging_warns_once_and_leaves_no_hole(store, caplog):
+def test_run_deleted_and_restored_while_logging_warns_once_and_leaves_no_hole(store, caplog):
     tracker = connected(store)
     send(tracker, TRIAL, 3, end=None)
     wait_until(lambda: tracker.pending() == 0)
-    client(store).delete_run(trials(store)[0].info.run_id)
+    run_id = the_trial(store).info.run_id
+    client(store).delete_run(run_id)
     with caplog.at_level(logging.WARNING, "ray_ssl"):
         for step in range(3, 9):
+            if step == 6:
+                client(store).restore_run(run_id)
             tracker.points("k1", step, {"loss": loss(step)}, T0 + step)
             wait_until(lambda: tracker.pending() == 0)
         tracker.end("k1", "FINISHED")
@@ -277,7 +280,8 @@ def test_step_cut_off_between_two_calls_is_completed(store, monkeypatch):
     monkeypatch.setattr(tracker._store._client, "log_batch", log_first_batch)
     metrics = {f"m{i}": float(i) for i in range(1500)}
     tracker.points("k1", 0, metrics, T0)
-    assert tracker.close(1) == 1
+    wait_until(lambda: num_calls > 1)
+    assert tracker.close(0.1) == 1
     assert 0 < num_rows(store) < 1501
     tracker = connected(store)
     assert tracker.steps_shipped()["k1"][0] == -1
@@ -419,7 +423,7 @@ def test_killed_while_logging_then_sent_again(server, tmp_path):
 
 def test_no_server_is_refused_quickly():
     started = time.perf_counter()
-    with pytest.raises(UserError, match="no MLflow server answers at http://127.0.0.1:1 ") as caught:
+    with pytest.raises(UserError, match=r"no MLflow server answers at http://127.0.0.1:1 ") as caught:
         Tracker("http://127.0.0.1:1", "x", "s").connect()
     assert time.perf_counter() - started < 12
     assert "\n" not in str(caught.value)
@@ -473,7 +477,7 @@ def test_database_that_is_not_ours(store, tmp_path):
 def test_deleted_experiment_says_how_to_restore_it(store):
     connected(store).close(5)
     client(store).delete_experiment(experiment_of(store))
-    with pytest.raises(UserError, match="was deleted; restore it .mlflow experiments restore --experiment-id 2"):
+    with pytest.raises(UserError, match=r"was deleted; restore it .mlflow experiments restore --experiment-id 2"):
         connected(store)
 
 

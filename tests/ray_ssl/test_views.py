@@ -87,6 +87,10 @@ def test_all_operations_agree_with_torchvision(config: ViewConfig, height: int, 
     assert_agrees(images, draw_for(images, config, size), tolerance=2e-5)
 
 
+def test_the_blur_spans_a_tenth_of_the_image() -> None:
+    assert [2 * blur_radius(size) + 1 for size in (8, 32, 64, 96, 224)] == [3, 3, 7, 9, 23]
+
+
 @pytest.mark.parametrize("threshold", [0.0, 0.5, 1.0])
 def test_solarise_agrees_with_torchvision(threshold: float) -> None:
     images = random_images(32)

@@ -20,10 +20,10 @@ LEVELS: Final = ("sample", "class", "superclass")
 
 
 def prepare(table: Frame, *metrics: str) -> Frame:
-    """Returns the rows of these metrics, infinite values as NaN, with the column `network` that says which rows are comparable.
+    """Returns the rows of these metrics, infinite values as NaN, with the column `network`.
 
-    A network is a method, depth and width; its trials differ by seed and are averaged. Trials that agree in the seed
-    too differ in an option the table does not hold: each is then a network of its own, named by its trial key.
+    A network is a method, depth and width: its trials differ by seed and are averaged. Trials that agree in the seed
+    too differ in an option that the table does not hold: each is then a network of its own, named by its trial key.
 
     Raises:
         UserError: Several data sets.
@@ -34,7 +34,7 @@ def prepare(table: Frame, *metrics: str) -> Frame:
     table = table[table["metric"].isin(metrics)]
     table = table.drop_duplicates(["trial_key", "epoch", "layer", "level", "split", "metric"], keep="last")
     table = table.assign(value=table["value"].where(np.isfinite(table["value"])))
-    names = table["depth"].map("depth {}".format) + ", width " + table["width"].astype(str)
+    names = "depth " + table["depth"].astype(str) + ", width " + table["width"].astype(str)
     if table["method"].nunique() > 1:
         names = table["method"] + ", " + names
     trials = table[["trial_key", "method", "depth", "width", "seed"]].drop_duplicates()
@@ -96,18 +96,16 @@ def last_epoch(rows: Frame) -> Frame:
 
 def distinct_layers(table: Frame) -> Frame:
     """Returns the table without the representation where it repeats the layer before it (as in RES-L-H)."""
-    rows = table[table["metric"] == LINEAR]
+    rows = table[(table["metric"] == LINEAR) & table["value"].notna()]
     last = rows[rows["layer_name"] == REPRESENTATION]
     before = rows.assign(layer=rows["layer"] + 1)
-    same = ["trial_key", "epoch", "layer", "level", "split"]
-    pair = last.merge(before, on=same, suffixes=("", "_before"))
-    repeated = pair.groupby("trial_key").apply(lambda p: bool((p["value"] == p["value_before"]).all()))
-    keys = repeated.index[repeated.to_numpy(bool)] if len(pair) else []
-    return table[~((table["layer_name"] == REPRESENTATION) & table["trial_key"].isin(keys))]
+    pair = last.merge(before, on=["trial_key", "epoch", "layer", "level", "split"], suffixes=("", "_before"))
+    same = pair["value"].eq(pair["value_before"]).groupby(pair["trial_key"]).all()
+    return table[~((table["layer_name"] == REPRESENTATION) & table["trial_key"].isin(same.index[same]))]
 
 
 def largest(found: Frame, max_networks: int) -> tuple[Frame, str]:
-    """Returns the numbers of the largest networks (by depth x width^2), and what to add to the note where some are left out."""
+    """Returns the numbers of the largest networks (by depth x width^2), and an addition to the note where some lack."""
     networks = found[["network", "depth", "width"]].drop_duplicates("network")
     if len(networks) <= max_networks:
         return found, ""

@@ -130,14 +130,18 @@ def _x_axis(ax: Axes, at: np.ndarray, x: str) -> None:
     position = scale.transform(at.astype(float))
     air = 0.03 * (position[-1] - position[0]) or 0.5
     ax.set_xlim(*scale.inverted().transform(np.array([position[0] - air, position[-1] + air])))
-    ticks = _ticks(at.tolist(), (position - position[0]) / (position[-1] - position[0] + 2 * air) * _inches(ax)[0])
-    ax.xaxis.set_major_locator(FixedLocator(ticks))
-    ax.xaxis.set_major_formatter(FixedFormatter([str(t) for t in ticks]))
+    if x == "epoch":
+        inches = (position - position[0]) / (position[-1] - position[0] + 2 * air) * _inches(ax)[0]
+        ticks = _ticks(at.astype(int).tolist(), inches)
+        ax.xaxis.set_major_locator(FixedLocator(ticks))
+        ax.xaxis.set_major_formatter(FixedFormatter([str(t) for t in ticks]))
+    else:
+        ax.xaxis.set_major_locator(MaxNLocator(8, steps=[1, 2, 5, 10], integer=True))
     ax.xaxis.set_minor_locator(NullLocator())
 
 
 def _ticks(at: list[int], position: np.ndarray) -> list[int]:
-    """Measured places to be labelled: the ends, powers of ten, then others, where their numbers have room."""
+    """Measured epochs to be labelled: the ends, powers of ten, then others, where their numbers have room."""
     half = np.array([text_width(str(a), SIZE - 1) / 2 + 0.05 for a in at])
     first = sorted(range(len(at)), key=lambda i: (i not in (0, len(at) - 1), str(at[i]).strip("0") != "1", i))
     kept: list[int] = []

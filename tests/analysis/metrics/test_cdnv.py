@@ -18,7 +18,7 @@ def naive(rows: Tensor, labels: Tensor, num_classes: int) -> dict[str, float]:
     """The formulas, one class and one pair at a time."""
     groups = [rows[labels == c].double() for c in range(num_classes) if (labels == c).any()]
     means = [g.mean(0) for g in groups]
-    variances = [sum(((x - m) ** 2).sum().item() for x in g) / len(g) for g, m in zip(groups, means)]
+    variances = [sum(((x - m) ** 2).sum().item() for x in g) / len(g) for g, m in zip(groups, means, strict=True)]
     distances, ratios = [], []
     for i in range(len(groups)):
         for j in range(i + 1, len(groups)):

@@ -36,7 +36,7 @@ def test_a_metric_is_deterministic_and_leaves_its_input_alone(name: str) -> None
     first = list(metric.measure(features, levels))
     fresh, _ = blobs()
     assert list(metric.measure(fresh, levels)) == first
-    assert all((a == b).all() for a, b in zip(before, (features.train, features.test, levels[0].train)))
+    assert all((a == b).all() for a, b in zip(before, (features.train, features.test, levels[0].train), strict=True))
 
 
 def test_metric_names_are_unique() -> None:

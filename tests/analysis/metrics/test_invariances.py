@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
-from typing import Callable
 
 import pytest
 import torch
@@ -57,7 +57,7 @@ TABLE: dict[str, tuple[Callable[[LayerFeatures, list[LabelLevel]], Case], set[st
     "data twice": (duplicate, ALL - {"effective_rank"}, {}),  # epsilon aside, tested below
     "rotation": (on_features(lambda x: x @ ROTATION), ALL - {"linear_accuracy"}, {}),  # standardised by dimension
     "translation": (on_features(lambda x: x + 10), ALL - {"ncc_accuracy_normalised", "effective_rank"}, {}),
-    "scale": (on_features(lambda x: 8 * x), ALL - SQUARED, {name: 64.0 for name in SQUARED}),
+    "scale": (on_features(lambda x: 8 * x), ALL - SQUARED, dict.fromkeys(SQUARED, 64.0)),
     "scale by dimension": (on_features(lambda x: x * torch.logspace(-3, 3, 8)), {"linear_accuracy"}, {}),
 }
 

@@ -15,7 +15,7 @@ from tests.analysis.metrics.blobs import blobs, draw, draw_labels, measured
 def naive_accuracy(train: Tensor, train_labels: Tensor, rows: Tensor, labels: Tensor, num_classes: int) -> float:
     centres = {c: train[train_labels == c].double().mean(0) for c in range(num_classes) if (train_labels == c).any()}
     correct = 0
-    for row, label in zip(rows.double(), labels.tolist()):
+    for row, label in zip(rows.double(), labels.tolist(), strict=True):
         correct += min(centres, key=lambda c: ((row - centres[c]) ** 2).sum().item()) == label
     return correct / len(rows)
 

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from ray_ssl.data.decode import rows_to_take, decode, held_out_rows, resize
+from ray_ssl.data.decode import decode, held_out_rows, resize, rows_to_take
 from ray_ssl.errors import UserError
 from tests.ray_ssl.data.images import png, random_images
 
