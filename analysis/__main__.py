@@ -39,19 +39,38 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m analysis", description=__doc__, allow_abbrev=False)
     parser.add_argument("sweep", metavar="SWEEP_FOLDER", help="folder of a sweep: a path, s3://... or gs://...")
-    parser.add_argument("--metrics", nargs="+", metavar="NAME",
-                        help=f"measure only these: {', '.join(metric_names())} (default: all)")  # fmt: skip
-    parser.add_argument("--num-train-images", type=int, default=AnalysisSettings().num_train_images, metavar="N",
-                        help="training images measured at most, class-balanced (default: %(default)s)")  # fmt: skip
-    parser.add_argument("--num-test-images", type=int, default=AnalysisSettings().num_test_images, metavar="N",
-                        help="test images measured at most, class-balanced (default: %(default)s)")  # fmt: skip
-    parser.add_argument("--dataset", metavar="TEXT",
-                        help="where the images are now, if they moved, e.g. parquet:PATH (default: as trained)")  # fmt: skip
+    parser.add_argument(
+        "--metrics", nargs="+", metavar="NAME", help=f"measure only these: {', '.join(metric_names())} (default: all)"
+    )
+    parser.add_argument(
+        "--num-train-images",
+        type=int,
+        default=AnalysisSettings().num_train_images,
+        metavar="N",
+        help="training images measured at most, class-balanced (default: %(default)s)",
+    )
+    parser.add_argument(
+        "--num-test-images",
+        type=int,
+        default=AnalysisSettings().num_test_images,
+        metavar="N",
+        help="test images measured at most, class-balanced (default: %(default)s)",
+    )
+    parser.add_argument(
+        "--dataset",
+        metavar="TEXT",
+        help="where the images are now, if they moved, e.g. parquet:PATH (default: as trained)",
+    )
     parser.add_argument("--tracking-uri", metavar="URI", help="MLflow server (default: the sweep's)")
-    parser.add_argument("--address", default="auto", metavar="ADDRESS",
-                        help="Ray cluster; auto: a running one, else this machine (default: auto)")  # fmt: skip
-    parser.add_argument("--cpus-per-worker", type=int, default=1, metavar="N",
-                        help="CPUs and threads of each actor (default: 1)")  # fmt: skip
+    parser.add_argument(
+        "--address",
+        default="auto",
+        metavar="ADDRESS",
+        help="Ray cluster; auto: a running one, else this machine (default: auto)",
+    )
+    parser.add_argument(
+        "--cpus-per-worker", type=int, default=1, metavar="N", help="CPUs and threads of each actor (default: 1)"
+    )
     return parser
 
 

@@ -10,6 +10,7 @@ import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
@@ -145,11 +146,11 @@ def finish(ledger: Ledger, tracker: Tracker, scratch: Path, only: Trial | None =
         only: Draw this trial alone: a search over other options than the figures' axes must not be averaged.
     """
     sweep = ledger.sweep
-    measurements = table.read_table(sweep.filesystem, sweep.path(MEASUREMENTS))
+    measurements: Any = table.read_table(sweep.filesystem, sweep.path(MEASUREMENTS))
     if measurements.empty:
         return 0
     publish(tracker, measurements)
-    shown_rows = measurements if only is None else measurements[measurements.trial_key == only.key]
+    shown_rows: Any = measurements if only is None else measurements[measurements.trial_key == only.key]
     for path in draw_all(shown_rows, scratch / FIGURES):
         sweep.write(f"{FIGURES}/{path.name}", path.read_bytes())
     measurements.to_parquet(scratch / "measurements.parquet", index=False)

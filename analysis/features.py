@@ -46,16 +46,6 @@ class LayerFeatures:
         value: Value = self._shared[name]
         return value
 
-    @property
-    def train_mean(self) -> Tensor:
-        """[D] mean training feature."""
-        return self.shared("train_mean", lambda f: f.train.mean(0))
-
-    @property
-    def train_eigen(self) -> tuple[Tensor, Tensor]:
-        """Eigenvalues [D] (ascending) and eigenvectors [D, D] of the training covariance, in float64."""
-        return self.shared("train_eigen", _covariance_eigen)
-
 
 def require_finite(values: Tensor, what: str) -> None:
     """Raises ValueError where any of `values` [N, D] is NaN or infinite."""
@@ -65,12 +55,6 @@ def require_finite(values: Tensor, what: str) -> None:
             f"{what} must be finite: {int(bad.any(1).sum())} of {len(values)} rows hold NaN or infinity "
             "(did the training diverge?)"
         )
-
-
-def _covariance_eigen(features: LayerFeatures) -> tuple[Tensor, Tensor]:
-    centred = features.train - features.train_mean
-    values, vectors = torch.linalg.eigh((centred.T @ centred).double() / len(centred))
-    return values.clamp_min(0), vectors
 
 
 FORWARD_BATCH_SIZE = 256

@@ -122,7 +122,7 @@ def _measured(
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # max_restarts has no other way in yet
         measured = ray.data.from_items(rows, override_num_blocks=len(rows)).map(
-            _Measurer,
+            _Measurer,  # type: ignore[arg-type]  # Ray Data's type of a class's call is its constructor's
             fn_constructor_args=(ledger.sweep.uri, images, settings, threads),
             compute=ray.data.ActorPoolStrategy(min_size=1, max_size=num_actors, max_tasks_in_flight_per_actor=1),
             num_cpus=num_cpus,

@@ -180,9 +180,10 @@ def _read_parts(fs: pafs.FileSystem, folder: str) -> dict[str, pa.Table]:
     """The whole parts by path, sorted; torn ones are reported."""
     files = fs.get_file_info(pafs.FileSelector(folder, allow_not_found=True))
     paths = sorted(f.path for f in files if f.extension == "parquet" and f.base_name[0] not in "._")
-    with ThreadPoolExecutor(_NUM_READERS) as pool:
-        parts = zip(paths, pool.map(lambda path: _parse(path, _read_bytes(fs, path)), paths), strict=True)
-        return {path: part for path, part in parts if part is not None}
+    with ThreadPoolExecutor(_NUM_READERS) as pool:  # to wait in; parsing there too took 1.7 x the CPU time
+        contents = pool.map(lambda path: _read_bytes(fs, path), paths)
+        parts = {path: _parse(path, content) for path, content in zip(paths, contents, strict=True)}
+    return {path: part for path, part in parts.items() if part is not None}
 
 
 def _read_bytes(fs: pafs.FileSystem, path: str) -> bytes:
@@ -198,7 +199,7 @@ def _parse(path: str, content: bytes) -> pa.Table | None:
         UserError: A whole parquet file, but not one of ours.
     """
     try:
-        part = pq.ParquetFile(pa.BufferReader(content)).read(use_threads=False)
+        part = pq.ParquetFile(pa.BufferReader(content), pre_buffer=False).read(use_threads=False)
     except (pa.ArrowInvalid, OSError):  # OSError: bytes that cannot be decompressed
         _report_torn(path)
         return None

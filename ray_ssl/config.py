@@ -62,7 +62,10 @@ class DataConfig(Part):
     @classmethod
     def _known_source(cls, dataset: str) -> str:
         source, _, path = dataset.partition(":")
-        known = [n for n in plugin_names("ray_ssl.data") if n not in ("cifar", "decode", "load")] + ["cifar10", "cifar100"]
+        known = [n for n in plugin_names("ray_ssl.data") if n not in ("cifar", "decode", "load")] + [
+            "cifar10",
+            "cifar100",
+        ]
         if source not in known:
             raise ValueError(f"unknown dataset {dataset!r}{did_you_mean(source, known)}")
         if (source in ("parquet", "folder")) != bool(path):

@@ -258,7 +258,7 @@ def make_bridge(source: TrialSource, ledger: Ledger, listener: Listener) -> Brid
     held = _Unsaved(_Events(source, ledger, listener))
 
     class SourceSearcher(Searcher):
-        def suggest(self, trial_id: str) -> dict[str, str] | str | None:
+        def suggest(self, trial_id: str) -> Any:
             return held.values[0].suggest() or Searcher.FINISHED
 
         def on_trial_complete(self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False) -> None:

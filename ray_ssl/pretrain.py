@@ -8,6 +8,7 @@ import time
 import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Any, Literal
 
 import torch
@@ -41,8 +42,9 @@ from ray_ssl.storage import Storage
 EpochMetrics = dict[str, float]
 Report = Callable[[EpochMetrics], None]
 
-KNN_BANK_SIZE = 1024
-KNN_NUM_QUERIES = 512
+MIN_KNN_BANK = 1024
+KNN_BANK_SHARE = 0.1
+"""The online kNN looks at this share of the training images, and half as many test images: 2 % of a step's work."""
 FEATURE_BATCH_SIZE = 512
 RESIDENT_BYTES = 4 << 30
 """Training images up to this size are kept on the training device."""
@@ -127,8 +129,9 @@ class Trainer:
             self.images, self.labels = self.images.to(device), self.labels.to(device)
         self.steps_per_epoch = len(dataset.train) // config.training.global_batch_size
         self.num_steps = self.steps_per_epoch * config.training.epochs
-        self.bank = _fixed_subset(dataset.train, KNN_BANK_SIZE)
-        self.queries = _fixed_subset(dataset.test, KNN_NUM_QUERIES)
+        bank_size = max(MIN_KNN_BANK, round(KNN_BANK_SHARE * len(dataset.train)))
+        self.bank = _fixed_subset(dataset.train, bank_size)
+        self.queries = _fixed_subset(dataset.test, bank_size // 2)
         self.last_embedding: Tensor | None = None
 
     def order(self, epoch: int) -> Tensor:
@@ -312,7 +315,7 @@ def pretrain(
 def has_collapsed(history: list[EpochMetrics]) -> bool:
     """Returns whether any two evaluations in a row showed collapse."""
     flags = [is_collapsed(m) for m in history if "embedding_rank" in m]
-    return any(a and b for a, b in zip(flags, flags[1:], strict=False))
+    return any(a and b for a, b in pairwise(flags))
 
 
 def _warn_of_collapse(history: list[EpochMetrics]) -> None:

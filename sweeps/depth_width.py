@@ -10,7 +10,7 @@ from sweeps.cli import Axis, Sweep, main
 
 SWEEP = Sweep(
     name="depth_width",
-    question=__doc__,
+    question=__doc__ or "",
     axes=(
         Axis("depths", "backbone.depth", (2, 5, 10), "numbers of residual blocks, L"),
         Axis("widths", "backbone.width", (32, 64), "channels of every layer, H"),

@@ -146,7 +146,7 @@ def test_accuracy_is_mean_and_sample_deviation_over_seeds():
     table = synthetic()
     numbers = plugin_module("analysis.figures", "accuracy_by_epoch").numbers(table)
     for _, found in numbers.iterrows():
-        same = [c for c in ("depth", "width", "epoch", "level", "metric")]
+        same = ["depth", "width", "epoch", "level", "metric"]
         rows = table[(table[same] == found[same]).all(axis=1) & (table["split"] == "test")]
         values = rows.loc[rows["layer_name"] == "representation", "value"].tolist()
         mean = sum(values) / 3

@@ -25,7 +25,9 @@ from ray_ssl.storage import Storage, seal, unseal
 def checkpoint(epoch: int = 1) -> Checkpoint:
     generator = torch.Generator().manual_seed(epoch)
     weights = torch.randn(4, 3, 2, 2, generator=generator).to(memory_format=torch.channels_last)
-    return Checkpoint({"epoch": epoch}, {"backbone.w": weights, "n": torch.tensor(epoch)}, {"backbone.w/m": weights * 2})
+    return Checkpoint(
+        {"epoch": epoch}, {"backbone.w": weights, "n": torch.tensor(epoch)}, {"backbone.w/m": weights * 2}
+    )
 
 
 def equal(a: Checkpoint, b: Checkpoint) -> bool:
@@ -43,7 +45,9 @@ def test_what_is_saved_is_loaded(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("name", [MODEL, OPTIMISER, CARD, MANIFEST])
-@pytest.mark.parametrize("damage", ["delete", "empty", "half", "all but one byte", "first bit", "middle bit", "last bit"])
+@pytest.mark.parametrize(
+    "damage", ["delete", "empty", "half", "all but one byte", "first bit", "middle bit", "last bit"]
+)
 def test_a_damaged_state_is_set_aside_and_the_one_before_it_used(tmp_path: Path, name: str, damage: str) -> None:
     trial = Storage.at(tmp_path)
     save_state(trial, 10, checkpoint(1))

@@ -2,6 +2,7 @@
 
 import math
 from dataclasses import dataclass, field
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -114,7 +115,7 @@ def test_training_learns_what_separates_the_classes(dataset: Dataset, tmp_path: 
 
 
 def test_a_non_finite_loss_stops_the_trial(dataset: Dataset, tmp_path: Path) -> None:
-    with pytest.raises(NonFiniteLossError, match="epoch 1, step [01]"):
+    with pytest.raises(NonFiniteLossError, match=r"epoch 1, step [01]"):
         train(config(optimiser__learning_rate=1e30, training__warmup_fraction=0.0), dataset, tmp_path)
 
 
@@ -135,7 +136,7 @@ def test_the_checkpoint_schedule(epochs: int, num: int) -> None:
 
 def test_the_checkpoint_schedule_is_log_spaced() -> None:
     schedule = checkpoint_epochs(TrainingConfig(epochs=1000, num_checkpoints=11))
-    ratios = [b / a for a, b in zip(schedule[4:], schedule[5:], strict=False)]
+    ratios = [b / a for a, b in pairwise(schedule[4:])]
     assert max(ratios) / min(ratios) < 1.2
 
 

@@ -4,11 +4,11 @@ import json
 import signal
 from pathlib import Path
 
-import mlflow
 import pandas as pd
 import pytest
 from mlflow.entities import Run
 from mlflow.tracking import MlflowClient
+from mlflow.utils.mlflow_tags import MLFLOW_PARENT_RUN_ID
 
 from analysis.table import KEY, read_table
 from ray_ssl.storage import Storage
@@ -40,7 +40,7 @@ def runs_of(folder: Path) -> tuple[MlflowClient, list[Run], list[Run]]:
     experiment = client.get_experiment_by_name("depth_width")
     assert experiment is not None
     runs = client.search_runs([experiment.experiment_id])
-    children = [r for r in runs if mlflow.utils.mlflow_tags.MLFLOW_PARENT_RUN_ID in r.data.tags]
+    children = [r for r in runs if MLFLOW_PARENT_RUN_ID in r.data.tags]
     return client, [r for r in runs if r not in children], children
 
 
@@ -84,7 +84,14 @@ def test_a_sweep_leaves_checkpoints_table_figures_and_runs(finished: tuple[Path,
     client, parents, children = runs_of(folder)
     assert {a.path for a in client.list_artifacts(parents[0].info.run_id)} == {"figures", "measurements.parquet"}
     assert {a.path for a in client.list_artifacts(children[0].info.run_id)} == {"config.json", "environment.json"}
-    for line in ("results  ", "table  ", "figures  ", "MLflow  ", "  mlflow ui --backend-store-uri sqlite:///", "next:"):
+    for line in (
+        "results  ",
+        "table  ",
+        "figures  ",
+        "MLflow  ",
+        "  mlflow ui --backend-store-uri sqlite:///",
+        "next:",
+    ):
         assert line in out
 
 
@@ -106,9 +113,7 @@ def test_the_same_line_again_has_nothing_to_do_and_a_wider_grid_trains_what_is_n
     assert_every_point_once(folder, 4, 3)
 
 
-def test_killed_twice_and_run_again_ends_as_if_nothing_had_happened(
-    finished: tuple[Path, str], tmp_path: Path
-) -> None:
+def test_killed_twice_and_run_again_ends_as_if_nothing_had_happened(finished: tuple[Path, str], tmp_path: Path) -> None:
     for pattern in ("results/*/*/state/step-*/manifest.json", "results/*/*/checkpoints/epoch-000004/card.json"):
         process = start(tmp_path, *TINY)
         wait_for(tmp_path, pattern, process)
@@ -121,8 +126,8 @@ def test_killed_twice_and_run_again_ends_as_if_nothing_had_happened(
     assert_every_point_once(tmp_path, 4, 2)
     table = table_of(tmp_path)
     reference = table_of(finished[0])
-    reference = reference[reference.trial_key.isin(table.trial_key)].reset_index(drop=True)
-    pd.testing.assert_frame_equal(table, reference)
+    of_both = reference.trial_key.isin(table.trial_key)
+    pd.testing.assert_frame_equal(table, pd.DataFrame(reference[of_both]).reset_index(drop=True))
 
 
 def test_ctrl_c_stops_cleanly_and_says_how_to_go_on(tmp_path: Path) -> None:

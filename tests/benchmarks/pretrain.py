@@ -1,0 +1,141 @@
+"""Images/s of the whole pretraining loop against its own limit and against lightly.
+
+The limit is the same network, loss and optimiser in the same precision on one fixed batch in memory. lightly's side
+is VICReg as its documentation shows it: its transform, a DataLoader with two workers, a plain PyTorch loop; with our
+network. The three run interleaved, and the best round of each counts.
+
+    RAY_SSL_CIFAR100=FOLDER python -m tests.benchmarks.pretrain
+"""
+
+import argparse
+import itertools
+import os
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+
+import torch
+from lightly.loss import VICRegLoss
+from lightly.transforms.vicreg_transform import VICRegTransform
+from PIL import Image
+from torch import Tensor, nn
+from torch.utils.data import DataLoader
+from torch.utils.data import Dataset as TorchDataset
+
+from ray_ssl.backbones.base import build_backbone
+from ray_ssl.config import PretrainConfig
+from ray_ssl.data import Dataset, load_dataset
+from ray_ssl.methods.base import projector
+from ray_ssl.pretrain import Trainer, pretrain
+from ray_ssl.storage import Storage
+
+BATCH_SIZE = 256
+NETWORKS = ((2, 16, 256), (2, 16, 2048), (5, 64, 256), (5, 64, 2048))
+
+
+def configuration(depth: int, width: int, dim: int, num_images: int, epochs: int) -> PretrainConfig:
+    source = os.environ.get("RAY_SSL_CIFAR100")
+    return PretrainConfig.from_dict(
+        {
+            "data": {"dataset": f"parquet:{source}" if source else "shapes", "num_images": num_images},
+            "backbone": {"name": "res_lh", "depth": depth, "width": width},
+            "method": {"name": "vicreg", "projector_width": dim, "embedding_dim": dim},
+            "training": {"epochs": epochs, "global_batch_size": BATCH_SIZE},
+        }
+    )
+
+
+def ours(config: PretrainConfig, dataset: Dataset) -> float:
+    """Images/s from the end of the first epoch to the end of the last, all that a trial does included."""
+    ends: list[float] = []
+    with tempfile.TemporaryDirectory() as folder:
+        pretrain(config, dataset, Storage.at(folder), lambda metrics: ends.append(time.perf_counter()))
+    return (len(ends) - 1) * len(dataset.train) / (ends[-1] - ends[0])
+
+
+def limit(config: PretrainConfig, dataset: Dataset, seconds: float) -> float:
+    """Images/s of steps on one batch whose views are made before."""
+    trainer = Trainer(config, dataset, torch.device("cpu"))
+    rows = trainer.order(1)[0]
+    batch = trainer.load_views(rows, 1, 0)
+    trainer.load_views = lambda *_: batch  # type: ignore[method-assign]
+    return rate(lambda: trainer.step(rows, 1, 0), seconds)
+
+
+class Pictures(TorchDataset[tuple[list[Tensor], int]]):
+    """CIFAR as torchvision gives it: PIL images, transformed one by one."""
+
+    def __init__(self, dataset: Dataset) -> None:
+        self.images = [Image.fromarray(image) for image in dataset.train.images]
+        self.transform = VICRegTransform(input_size=32)
+
+    def __len__(self) -> int:
+        return len(self.images)
+
+    def __getitem__(self, row: int) -> tuple[list[Tensor], int]:
+        return [torch.as_tensor(view) for view in self.transform(self.images[row])], row
+
+
+def lightly_loop(config: PretrainConfig, dataset: Dataset, dim: int, seconds: float) -> float:
+    """Images/s of the documented loop, from its second batch on."""
+    backbone = build_backbone(config.backbone, 32)
+    model = nn.Sequential(backbone, projector(backbone.num_features, dim, dim))
+    criterion, optimiser = VICRegLoss(), torch.optim.SGD(model.parameters(), lr=0.06, momentum=0.9)
+    loader = DataLoader(Pictures(dataset), batch_size=BATCH_SIZE, shuffle=True, drop_last=True, num_workers=2)
+
+    def batches() -> Iterator[list[Tensor]]:
+        for _ in itertools.count():
+            for views, _rows in loader:
+                yield views
+
+    stream = batches()
+
+    def step() -> None:
+        x0, x1 = next(stream)
+        loss = criterion(model(x0), model(x1))
+        optimiser.zero_grad()
+        loss.backward()
+        optimiser.step()
+
+    return rate(step, seconds)
+
+
+def rate(step: Callable[[], object], seconds: float) -> float:
+    """Images/s of a step, its first call not counted."""
+    step()
+    started, count = time.perf_counter(), 0
+    while time.perf_counter() - started < seconds or count < 3:
+        step()
+        count += 1
+    return count * BATCH_SIZE / (time.perf_counter() - started)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--num-images", type=int, default=10_240)
+    parser.add_argument("--seconds", type=float, default=8.0, help="of each limit and each lightly round")
+    flags = parser.parse_args()
+    torch.set_num_threads(flags.threads)
+    print(f"batch {BATCH_SIZE}, {flags.threads} thread(s), best of {flags.rounds} interleaved rounds, images/s")
+    lines = []
+    for depth, width, dim in NETWORKS:
+        config = configuration(depth, width, dim, flags.num_images, epochs=2)
+        dataset = load_dataset(config.data)
+        best = [0.0, 0.0, 0.0]
+        for _ in range(flags.rounds):
+            now = (
+                ours(config, dataset),
+                limit(config, dataset, flags.seconds),
+                lightly_loop(config, dataset, dim, flags.seconds),
+            )
+            best = [max(pair) for pair in zip(best, now, strict=True)]
+        a, b, c = best
+        print(f"RES-{depth}-{width}, projector {dim}-{dim}: ours {a:.0f}, limit {b:.0f}, lightly {c:.0f}", flush=True)
+        lines.append(f"RES-{depth}-{width}, {dim}-{dim}: {a / b:.2f} of the limit, {a / c:.1f} x lightly")
+    print("\n".join(lines))
+
+
+if __name__ == "__main__":
+    main()
