@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import socket
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -130,6 +131,8 @@ def _joined(address: str, quiet: dict[str, Any]) -> bool:
     """
     import ray
 
+    if not _answers(address):
+        raise UserError(f"no Ray cluster answers at {address!r}; give the HOST:PORT of `ray start --head`, or local")
     try:
         ray.init(address=address, runtime_env={"env_vars": QUIET_RAY}, **quiet)
     except (ConnectionError, RuntimeError, ValueError) as error:
@@ -138,6 +141,18 @@ def _joined(address: str, quiet: dict[str, Any]) -> bool:
         first = str(error).strip().splitlines()[0]
         raise UserError(f"no Ray cluster answers at {address!r}: {first}") from None
     return True
+
+
+def _answers(address: str) -> bool:
+    """Whether somebody listens at HOST:PORT: Ray itself would try for minutes and then end the process."""
+    host, _, port = address.removeprefix("ray://").rpartition(":")
+    if not host or not port.isdigit():
+        return address == "auto"
+    try:
+        with socket.create_connection((host, int(port)), timeout=5):
+            return True
+    except (OSError, OverflowError):
+        return False
 
 
 @dataclass(frozen=True)

@@ -16,6 +16,7 @@ from typing import Any
 from ray_ssl.config import PretrainConfig, replace
 from ray_ssl.errors import EXIT_BAD_INPUT, EXIT_INTERRUPTED, UserError
 from ray_ssl.launch import MachineOptions
+from ray_ssl.plugins import plugin_module
 from sweeps.flags import Parser, add_config_flags, print_error
 
 
@@ -136,11 +137,11 @@ def parse(sweep: Sweep, arguments: Sequence[str] | None = None) -> Request:
     flags = add_config_flags(parser, PretrainConfig(), {axis.path for axis in sweep.axes})
     given = vars(parser.parse_strictly(typed))
     demo = "data.dataset" not in given
-    preset = sweep.demo if demo else {}
+    preset = _fitting(sweep.demo, given.get("method.name")) if demo else {}
     options = {path: value for path, value in preset.items() if not isinstance(value, tuple)}
     options |= {path: given[path] for path in flags if path in given}
     grid = {axis.path: tuple(given.get(axis.path) or preset.get(axis.path) or axis.values) for axis in sweep.axes}
-    base = _base_config(options, {path: values[0] for path, values in grid.items()}, flags, demo)
+    base = _base_config(options, {path: values[0] for path, values in grid.items()}, flags)
     for path, values in grid.items():
         for value in values:
             replace(base, {path: value})  # refused here, with its path, before anything starts
@@ -274,7 +275,7 @@ def _add_run_flags(parser: Parser, sweep: Sweep) -> None:
     )
 
 
-def _base_config(options: dict[str, Any], axes: dict[str, Any], flags: dict[str, str], demo: bool) -> PretrainConfig:
+def _base_config(options: dict[str, Any], axes: dict[str, Any], flags: dict[str, str]) -> PretrainConfig:
     """The configuration from given options; a method's option given to another method is refused by its flag."""
     values: dict[str, Any] = {"method": {"name": PretrainConfig().method.name},
                               "backbone": {"name": PretrainConfig().backbone.name}}  # fmt: skip
@@ -284,20 +285,16 @@ def _base_config(options: dict[str, Any], axes: dict[str, Any], flags: dict[str,
         for parent in parents:
             node = node.setdefault(parent, {})
         node[leaf] = value
-    if demo:
-        _drop_foreign(values)
     try:
         return PretrainConfig.from_dict(values)
     except UserError as error:
         raise UserError(_with_flag(str(error), flags)) from None
 
 
-def _drop_foreign(values: dict[str, Any]) -> None:
-    """The demonstration's method options hold for methods that have them."""
-    from ray_ssl.plugins import plugin_module
-
-    known = plugin_module("ray_ssl.methods", values["method"]["name"]).Config.model_fields
-    values["method"] = {k: v for k, v in values["method"].items() if k in known}
+def _fitting(preset: dict[str, Any], method: str | None) -> dict[str, Any]:
+    """The preset without the options that the chosen method does not have."""
+    known = plugin_module("ray_ssl.methods", method or PretrainConfig().method.name).Config.model_fields
+    return {p: v for p, v in preset.items() if not p.startswith("method.") or p.removeprefix("method.") in known}
 
 
 def _with_flag(message: str, flags: dict[str, str]) -> str:

@@ -1,0 +1,181 @@
+"""Flags come from the configuration's types, and bad input is one line and exit code 2, before Ray starts."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from ray_ssl.config import PretrainConfig
+from ray_ssl.errors import EXIT_BAD_INPUT, UserError
+from ray_ssl.launch import MachineOptions, capacity
+from sweeps.cli import main, parse
+from sweeps.depth_width import SWEEP
+from sweeps.flags import Parser, add_config_flags
+
+
+def refused(capsys: pytest.CaptureFixture[str], *arguments: str) -> str:
+    """The one line with which a command line is refused."""
+    try:
+        code = main(SWEEP, list(arguments))
+    except SystemExit as exit_:
+        code = exit_.code
+    out, err = capsys.readouterr()
+    assert code == EXIT_BAD_INPUT
+    assert "ray" not in sys.modules or not sys.modules["ray"].is_initialized()
+    assert len(err.strip().splitlines()) == 1, err
+    assert "Traceback" not in out + err
+    return err
+
+
+def test_every_option_has_a_flag_with_its_help() -> None:
+    parser = Parser(prog="x")
+    flags = add_config_flags(parser, PretrainConfig(), set())
+    text = " ".join(parser.format_help().split())
+    for group in ("data", "views", "optimiser", "training"):
+        for name, field in type(getattr(PretrainConfig(), group)).model_fields.items():
+            assert flags[f"{group}.{name}"] == "--" + name.replace("_", "-")
+            assert field.description
+            assert " ".join(field.description.split())[:30] in text
+    assert {"seed", "num_workers", "method.name", "method.temperature", "backbone.depth"} <= set(flags)
+
+
+def test_the_grid_of_the_real_study() -> None:
+    line = "--dataset cifar100 --depths 2 5 10 --widths 32 64 --epochs 100 --seeds 0 1 2"
+    request = parse(SWEEP, line.split())
+    configs = request.configs()
+    assert len(configs) == 18
+    assert not request.demo
+    assert {(c.backbone.depth, c.backbone.width) for c in configs} == {(d, w) for d in (2, 5, 10) for w in (32, 64)}  # type: ignore[attr-defined]
+    assert {c.training.epochs for c in configs} == {100}
+    wider = parse(SWEEP, [*line.split(), "--seeds", "3", "4"])
+    assert wider.name == request.name
+    assert parse(SWEEP, [*line.split(), "--epochs", "50"]).name != request.name
+
+
+def test_the_demonstration_is_small_and_can_be_changed() -> None:
+    request = parse(SWEEP, [])
+    assert request.demo
+    assert request.base.data.dataset == "shapes"
+    other = parse(SWEEP, ["--method", "supervised", "--no-augment", "--epochs", "3"])
+    assert other.base.method.model_dump() == {"name": "supervised", "augment": False}
+    assert other.base.training.epochs == 3
+
+
+@pytest.mark.parametrize(
+    ("line", "message"),
+    [
+        ("--dephts 2", "did you mean '--depths'?"),
+        ("--depth 2", "did you mean '--depths'?"),
+        ("--depths two", "invalid int value: 'two'"),
+        ("--depths 0", "greater than or equal to 1, given 0"),
+        ("--depths", "expected at least one argument"),
+        ("--epochs 1.5", "'1.5' is not a whole number"),
+        ("--epochs -3", "--epochs: input should be greater than or equal to 1, given -3"),
+        ("--learning-rate nan", "--learning-rate"),
+        ("--crop-scale 0.5 0.2", "from small to large"),
+        ("--method vicregg", "invalid choice: 'vicregg'"),
+        ("--method vicreg --temperature 0.1", "unknown option 'temperature'"),
+        ("--method simclr --invariance-weight 2", "unknown option 'invariance_weight'"),
+        ("--num-workers 3", "cannot be split evenly"),
+        ("--dataset imagenet", "unknown dataset 'imagenet'"),
+        ("--dataset parquet:/nowhere", "/nowhere"),
+        ("--dataset folder:/nowhere", "/nowhere"),
+        ("--storage gopher://x", "give a local folder"),
+        ("--storage /proc/nowhere", "cannot write to storage"),
+        ("--tracking-uri http://127.0.0.1:9 --num-images 300", "127.0.0.1:9"),
+        ("--tracking-uri mlruns --num-images 300", "sqlite"),
+        ("--search optuna", "needs --num-trials"),
+        ("--num-trials 3", "belong to --search optuna"),
+        ("--search optuna --num-trials 2 --vary rate=1:2", "knows no option 'rate'"),
+        ("--search optuna --num-trials 2 --vary learning-rate=2:1", "from small to large"),
+        ("--search optuna --num-trials 2 --vary learning-rate", "OPTION=LOW:HIGH"),
+        ("--num-images 100", "larger than the training set"),
+        ("--num-images 300 --address local --num-cpus 2 --cpus-per-worker 3", "2 CPUs"),
+        ("--num-images 300 --address 127.0.0.1:9", "no Ray cluster answers at '127.0.0.1:9'"),
+        ("--cpus-per-worker 0", "at least 1"),
+        ("extra", "unknown argument 'extra'"),
+    ],
+)
+def test_bad_input_is_one_line(
+    line: str, message: str, capsys: pytest.CaptureFixture[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert message in refused(capsys, *line.split())
+
+
+@given(
+    flag=st.sampled_from(sorted(add_config_flags(Parser(prog="x"), PretrainConfig(), set()).values())),
+    value=st.one_of(st.text(max_size=8), st.integers(-5, 5).map(str), st.floats().map(str)),
+)
+@settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+def test_no_value_of_any_flag_ends_in_a_traceback(flag: str, value: str, capsys: pytest.CaptureFixture[str]) -> None:
+    try:
+        parse(SWEEP, [f"{flag}={value}"])
+    except UserError as error:
+        assert "\n" not in " ".join(str(error).split())
+    except SystemExit as exit_:
+        assert exit_.code == EXIT_BAD_INPUT
+    capsys.readouterr()
+
+
+def test_a_parquet_without_labels_and_one_with_a_broken_image(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    pq.write_table(pa.table({"x": np.arange(3)}), tmp_path / "train-0.parquet")
+    assert "train-0.parquet" in refused(capsys, "--dataset", f"parquet:{tmp_path}/train-0.parquet")
+    (tmp_path / "train-0.parquet").write_bytes(b"no parquet")
+    assert "train-0.parquet" in refused(capsys, "--dataset", f"parquet:{tmp_path}/train-0.parquet")
+
+
+def test_a_trial_that_never_fits_is_refused_with_the_arithmetic() -> None:
+    with pytest.raises(UserError, match=r"4 x 2 CPUs .* 2 node\(s\) with 7 CPUs and 0 GPUs hold 3 such worker"):
+        capacity(MachineOptions(cpus_per_worker=2), 4, [{"CPU": 4}, {"CPU": 3}])
+    room = capacity(MachineOptions(cpus_per_worker=2), 2, [{"CPU": 4}, {"CPU": 5}])
+    assert (room.num_concurrent, room.gpus_per_worker) == (2, 0)
+    room = capacity(MachineOptions(), 1, [{"CPU": 8, "GPU": 2}, {"CPU": 8}])
+    assert (room.num_concurrent, room.gpus_per_worker) == (2, 1)
+    assert capacity(MachineOptions(gpus_per_worker=0.5), 1, [{"CPU": 8, "GPU": 2}]).num_concurrent == 4
+
+
+def test_dry_run_writes_nothing(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    line = "--dry-run --depths 1 --widths 4 --seeds 0 1 --num-images 300 --epochs 2 --projector-width 8"
+    assert main(SWEEP, line.split()) == 0
+    out = capsys.readouterr().out
+    assert out.count(" new ") == 2
+    assert "2 trial(s), 2 to run: at most" in out
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("module", ["sweeps.depth_width", "analysis"])
+def test_help_reads_well(module: str) -> None:
+    environment = {**os.environ, "COLUMNS": "100", "PYTHONPATH": str(Path(__file__).parents[2])}
+    command = [sys.executable, "-m", module, "--help"]
+    text = subprocess.run(command, capture_output=True, text=True, check=True, env=environment).stdout
+    assert max(map(len, text.splitlines())) <= 100
+    assert "default" in text
+
+
+def test_analysis_refuses_what_is_no_sweep(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    from analysis.__main__ import main as analyse
+
+    for arguments, message in (
+        ([str(tmp_path)], "is no sweep folder"),
+        ([str(tmp_path / "nowhere")], "is no sweep folder"),
+        ([str(tmp_path), "--metrics", "nccc"], "did you mean 'ncc'?"),
+        ([str(tmp_path), "--num-train-images", "0"], "at least 1"),
+    ):
+        assert analyse(arguments) == EXIT_BAD_INPUT
+        err = capsys.readouterr().err
+        assert message in err
+        assert len(err.strip().splitlines()) == 1
