@@ -13,13 +13,14 @@ import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, NamedTuple, Protocol
 
 from ray_ssl.data.base import Dataset
 from ray_ssl.errors import UserError
 from ray_ssl.ledger import FAILED, STOPPED, Ledger, Trial, TrialState
 from ray_ssl.pretrain import EpochMetrics
-from ray_ssl.trial import METRICS, Job, run_trial
+from ray_ssl.trial import METRICS, NESTED_DRIVER_CPUS, Job, run_trial
 
 QUIET_RAY = {
     "RAY_USAGE_STATS_ENABLED": "0",
@@ -109,7 +110,10 @@ def ray_session(options: MachineOptions, data_bytes: int, nested_train: bool) ->
         yield
         return
     quiet: dict[str, Any] = {"log_to_driver": False, "logging_level": "error"}
-    if options.address == "local" or not _joined(options.address, quiet):
+    address = started_cluster() if options.address == "auto" else options.address
+    if address not in (None, "local"):
+        _join(address, quiet)
+    else:
         ray.init(
             address="local",
             num_cpus=options.num_cpus or local_cpus(),
@@ -123,11 +127,25 @@ def ray_session(options: MachineOptions, data_bytes: int, nested_train: bool) ->
         ray.shutdown()
 
 
-def _joined(address: str, quiet: dict[str, Any]) -> bool:
-    """Joins a cluster; returns False where "auto" finds none.
+def started_cluster() -> str | None:
+    """Returns the address of the cluster that `ray start` started here, or that RAY_ADDRESS names; None without one.
+
+    Ray's own "auto" also joins the private Ray of another sweep on this machine, and dies with it.
+    """
+    if os.environ.get("RAY_ADDRESS"):
+        return os.environ["RAY_ADDRESS"]
+    record = Path(os.environ.get("RAY_TMPDIR", "/tmp")) / "ray" / "ray_current_cluster"
+    if not record.is_file():
+        return None
+    address = record.read_text().strip()
+    return address if _answers(address) else None
+
+
+def _join(address: str, quiet: dict[str, Any]) -> None:
+    """Joins a cluster.
 
     Raises:
-        UserError: A cluster that was named does not answer.
+        UserError: It does not answer.
     """
     import ray
 
@@ -136,18 +154,15 @@ def _joined(address: str, quiet: dict[str, Any]) -> bool:
     try:
         ray.init(address=address, runtime_env={"env_vars": QUIET_RAY}, **quiet)
     except (ConnectionError, RuntimeError, ValueError) as error:
-        if address == "auto" and "RAY_ADDRESS" not in os.environ:
-            return False
         first = str(error).strip().splitlines()[0]
         raise UserError(f"no Ray cluster answers at {address!r}: {first}") from None
-    return True
 
 
 def _answers(address: str) -> bool:
     """Whether somebody listens at HOST:PORT: Ray itself would try for minutes and then end the process."""
     host, _, port = address.removeprefix("ray://").rpartition(":")
     if not host or not port.isdigit():
-        return address == "auto"
+        return False
     try:
         with socket.create_connection((host, int(port)), timeout=5):
             return True
@@ -221,7 +236,7 @@ def run_trials(
     _ = dataset.fingerprint, dataset.channel_statistics  # computed once here, travel with the data
     job = Job(ledger.sweep.uri, ray.put(dataset), room.cpus_per_worker, room.gpus_per_worker, options.state_seconds)
     one = {"CPU": room.cpus_per_worker, "GPU": room.gpus_per_worker}
-    resources = one if num_workers == 1 else {"CPU": 0.01}  # a nested trainer's workers ask for their own
+    resources = one if num_workers == 1 else {"CPU": NESTED_DRIVER_CPUS}
     bridge = make_bridge(source, ledger, listener)
     scratch = tempfile.mkdtemp(prefix="ray_ssl_tune_")
     try:

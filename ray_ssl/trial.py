@@ -25,6 +25,10 @@ METRICS = "metrics"
 
 ERROR_LOG = "error.txt"
 
+NESTED_DRIVER_CPUS = 0.005
+"""What Tune reserves for a trial whose workers a nested trainer starts; a Tune trial cannot ask for none. The workers
+ask for a little less than whole CPUs, so that together they fit on a machine that they fill."""
+
 
 @dataclass(frozen=True)
 class Job:
@@ -119,7 +123,7 @@ def _train_with_workers(key: str, config: PretrainConfig, job: Job, report: Repo
     from ray.util.queue import Empty, Queue
 
     queue = Queue(actor_options={"num_cpus": 0})
-    resources = {"CPU": float(job.cpus_per_worker)}
+    resources = {"CPU": job.cpus_per_worker - 2 * NESTED_DRIVER_CPUS}
     trainer = TorchTrainer(
         _worker,
         train_loop_config={"key": key, "config": config.to_json(), "job": job, "queue": queue},
