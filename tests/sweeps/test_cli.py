@@ -1,5 +1,6 @@
 """Flags come from the configuration's types, and bad input is one line and exit code 2, before Ray starts."""
 
+import contextlib
 import os
 import subprocess
 import sys
@@ -116,12 +117,11 @@ def test_bad_input_is_one_line(
 )
 @settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 def test_no_value_of_any_flag_ends_in_a_traceback(flag: str, value: str, capsys: pytest.CaptureFixture[str]) -> None:
-    try:
-        parse(SWEEP, [f"{flag}={value}"])
-    except UserError as error:
-        assert "\n" not in " ".join(str(error).split())
-    except SystemExit as exit_:
-        assert exit_.code == EXIT_BAD_INPUT
+    with contextlib.suppress(UserError):
+        try:
+            parse(SWEEP, [f"{flag}={value}"])
+        except SystemExit as exit_:
+            assert exit_.code == EXIT_BAD_INPUT  # noqa: PT017
     capsys.readouterr()
 
 
