@@ -20,7 +20,7 @@ from ray_ssl.checkpoints import DamagedCheckpointError, checkpoint_folder, load_
 from ray_ssl.config import PretrainConfig
 from ray_ssl.data.base import Dataset
 from ray_ssl.ledger import Ledger, Trial
-from ray_ssl.storage import Storage
+from ray_ssl.storage import Storage, describe_os_error
 
 MEASUREMENTS = "measurements"
 MAX_ACTOR_DEATHS = 2
@@ -150,6 +150,8 @@ class _Measurer:
             self._measure(key, epoch, list(row["metrics"]))
         except DamagedCheckpointError as error:
             return {"key": key, "epoch": epoch, "error": f"damaged checkpoint: {error}"}
+        except OSError as error:
+            return {"key": key, "epoch": epoch, "error": describe_os_error(error)}
         except Exception as error:  # one bad checkpoint must not stop the others; it is reported at the end
             return {"key": key, "epoch": epoch, "error": f"{type(error).__name__}: {error}"}
         return {"key": key, "epoch": epoch, "error": ""}

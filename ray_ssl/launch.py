@@ -6,6 +6,7 @@ reused process; one of several workers is a Ray Train `TorchTrainer` around the 
 
 from __future__ import annotations
 
+import logging
 import os
 import shutil
 import socket
@@ -20,7 +21,8 @@ from ray_ssl.data.base import Dataset
 from ray_ssl.errors import UserError
 from ray_ssl.ledger import FAILED, STOPPED, Ledger, Trial, TrialState
 from ray_ssl.pretrain import EpochMetrics
-from ray_ssl.trial import METRICS, NESTED_DRIVER_CPUS, Job, run_trial
+from ray_ssl.storage import describe_os_error
+from ray_ssl.trial import METRICS, NESTED_DRIVER_CPUS, UNRECORDED, Job, run_trial
 
 QUIET_RAY = {
     "RAY_USAGE_STATS_ENABLED": "0",
@@ -38,6 +40,8 @@ QUIET_RAY = {
     "TUNE_RESULT_BUFFER_LENGTH": "0",
     "TUNE_DISABLE_STRICT_METRIC_CHECKING": "1",  # a trial that fails in its first epoch has no metrics
 }
+log = logging.getLogger("ray_ssl")
+
 MAX_PROCESS_DEATHS = 3
 """Times a trial whose process died is started again from its newest state."""
 
@@ -106,6 +110,7 @@ def ray_session(options: MachineOptions, data_bytes: int, nested_train: bool) ->
     os.environ.update({k: v for k, v in QUIET_RAY.items() if k not in os.environ})
     import ray
 
+    logging.getLogger("ray.tune").setLevel(logging.CRITICAL)  # the ledger's words, not Tune's, reach the user
     if ray.is_initialized():
         yield
         return
@@ -325,6 +330,7 @@ class _Events:
         self.source, self.ledger, self.listener = source, ledger, listener
         self.trials: dict[str, Trial] = {}
         self.last: dict[str, EpochMetrics] = {}
+        self.unrecorded: dict[str, str] = {}
 
     def suggest(self) -> dict[str, str] | None:
         trial = self.source.next()
@@ -340,18 +346,25 @@ class _Events:
     def result(self, key: str, result: dict[str, Any]) -> None:
         if METRICS in result:  # Tune repeats the last result when a trial ends
             metrics = result[METRICS]
-            if metrics != self.last.get(key):
+            if UNRECORDED in metrics:
+                self.unrecorded[key] = metrics[UNRECORDED]
+            elif metrics != self.last.get(key):
                 self.last[key] = metrics
                 self.listener.epoch(self.trials[key], metrics)
 
     def complete(self, key: str) -> None:
-        if self.ledger.state(key) not in (TrialState.DONE, TrialState.FAILED):
+        if key in self.unrecorded:
+            log.error("%s stopped and cannot record it: %s", self.trials[key].name, self.unrecorded[key])
+        elif self.ledger.state(key) not in (TrialState.DONE, TrialState.FAILED):
             self.ledger.end(key, STOPPED, {"reason": "stopped early by the scheduler", "last": self.last.get(key, {})})
         self._ended(key)
 
     def died(self, key: str) -> None:
         reason = f"its process died {MAX_PROCESS_DEATHS + 1} times (killed, or out of memory?)"
-        self.ledger.end(key, FAILED, {"reason": reason})
+        try:
+            self.ledger.end(key, FAILED, {"reason": reason})
+        except OSError as error:  # the others may still be lucky; this one goes on with the next command
+            log.error("%s cannot be recorded: %s", self.trials[key].name, describe_os_error(error))
         self._ended(key)
 
     def _ended(self, key: str) -> None:

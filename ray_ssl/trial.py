@@ -18,10 +18,13 @@ from ray_ssl.distributed import world
 from ray_ssl.errors import UserError
 from ray_ssl.ledger import DONE, FAILED, Ledger
 from ray_ssl.pretrain import NonFiniteLossError, Report, pretrain
-from ray_ssl.storage import Storage
+from ray_ssl.storage import Storage, describe_os_error
 
 METRICS = "metrics"
 """Key under which an epoch's metrics travel through Tune, apart from Tune's own."""
+
+UNRECORDED = "unrecorded"
+"""Takes the place of metrics where a trial failed and could not even write that down; holds the reason."""
 
 ERROR_LOG = "error.txt"
 
@@ -79,7 +82,7 @@ def train_and_record(key: str, config: PretrainConfig, job: Job, device: torch.d
         trained = pretrain(config, dataset, trial, report, device, job.state_seconds)
     except Exception as error:
         if first:
-            _record_failure(ledger, key, error)
+            _record_failure(ledger, key, error, report)
         return
     if first:
         ending = {
@@ -92,12 +95,18 @@ def train_and_record(key: str, config: PretrainConfig, job: Job, device: torch.d
         trial.delete_folder("state")
 
 
-def _record_failure(ledger: Ledger, key: str, error: Exception) -> None:
+def _record_failure(ledger: Ledger, key: str, error: Exception, report: Report) -> None:
     expected = isinstance(error, (NonFiniteLossError, UserError))
     first_line = str(error).strip().partition("\n")[0]
-    reason = first_line if expected else f"{type(error).__name__}: {first_line}"
-    ledger.end(key, FAILED, {"reason": reason})
-    ledger.trial(key).write(ERROR_LOG, "".join(traceback.format_exception(error)).encode())
+    if isinstance(error, OSError):
+        reason = describe_os_error(error)
+    else:
+        reason = first_line if expected else f"{type(error).__name__}: {first_line}"
+    try:
+        ledger.end(key, FAILED, {"reason": reason})
+        ledger.trial(key).write(ERROR_LOG, "".join(traceback.format_exception(error)).encode())
+    except OSError:  # a full disk: the driver tells, and the trial goes on with the next command
+        report({UNRECORDED: reason})  # type: ignore[dict-item]
 
 
 def environment(device: torch.device) -> dict[str, Any]:

@@ -69,7 +69,7 @@ def _run_leased(request: Request, storage: Storage, ledger: Ledger, dataset: Dat
             errors = _train_and_analyse(request, ledger, source, dataset, follower)
             best = source.best() if isinstance(source, OptunaSource) and request.vary else None
             num_rows = finish(ledger, tracker, Path(scratch), only=best)
-            failed = [t for t in source.trials if ledger.state(t.key) is TrialState.FAILED]
+            failed = [t for t in source.trials if ledger.state(t.key) not in (TrialState.DONE, TrialState.STOPPED)]
             tracker.parent_end("FAILED" if failed or errors else "FINISHED")
         except BaseException:
             follower.interrupted()
@@ -192,10 +192,13 @@ def _print_failures(request: Request, ledger: Ledger, failed: list[Trial], error
     for error in errors:
         print_error(f"not analysed: {error}")
     for trial in failed:
-        record = ledger.record(trial.key, FAILED) or {}
+        record = ledger.record(trial.key, FAILED)
+        if record is None:
+            print_error(f"not finished: {trial.name} ({trial.key}); the same command goes on")
+            continue
         log = f"{ledger.trial(trial.key).uri}/{ERROR_LOG}"
-        print_error(f"failed: {trial.name} ({trial.key}): {record.get('reason', 'unknown')}; log: {log}")
-    if failed:
+        print_error(f"failed: {trial.name} ({trial.key}): {record['reason']}; log: {log}")
+    if any(ledger.record(trial.key, FAILED) for trial in failed):
         print(f"to run the failed again:\n  {request.command} --retry-failed", flush=True)
     return EXIT_SOME_FAILED if failed or errors else EXIT_DONE
 

@@ -40,6 +40,7 @@ def configuration(depth: int, width: int, dim: int, num_images: int, epochs: int
             "data": {"dataset": f"parquet:{source}" if source else "shapes", "num_images": num_images},
             "backbone": {"name": "res_lh", "depth": depth, "width": width},
             "method": {"name": "vicreg", "projector_width": dim, "embedding_dim": dim},
+            "optimiser": {"learning_rate": 1e-3},  # two epochs are no warm-up for more
             "training": {"epochs": epochs, "global_batch_size": BATCH_SIZE},
         }
     )
