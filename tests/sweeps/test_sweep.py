@@ -134,7 +134,7 @@ def test_ctrl_c_stops_cleanly_and_says_how_to_go_on(tmp_path: Path) -> None:
     process = start(tmp_path, *TINY, "--epochs", "500", "--name", "depth_width-long")
     wait_for(tmp_path, "results/*/*/state/step-*/manifest.json", process)
     process.send_signal(signal.SIGINT)
-    out, err = process.communicate(timeout=60)
+    out, err = process.communicate(timeout=200)
     assert process.returncode == 75, (out, err)
     assert "interrupted; nothing that was finished is lost. To go on:\n  " in err
     assert "--epochs 500 --name depth_width-long" in err
@@ -174,13 +174,18 @@ def test_an_optuna_search_goes_on_where_it_stopped(tmp_path: Path) -> None:
     assert len(table_of(tmp_path).trial_key.unique()) == 3
 
 
-def test_two_workers_of_a_trial_train_what_one_does(finished: tuple[Path, str], tmp_path: Path) -> None:
-    code, _, err = run(tmp_path, *TINY, "--widths", "4", "--num-workers", "2")
-    assert (code, err) == (0, "")
-    two = table_of(tmp_path)
-    one = table_of(finished[0])
-    one = one[one.width == 4].reset_index(drop=True)
+def test_two_workers_of_a_trial_train_what_one_does(tmp_path: Path) -> None:
+    # A low rate: rounding differs between one and two workers, and 16 steps at a high one would blow that up.
+    arguments = [*TINY, "--widths", "4", "--learning-rate", "0.0005"]
+    tables = []
+    for workers in ("1", "2"):
+        folder = tmp_path / workers
+        folder.mkdir()
+        code, _, err = run(folder, *arguments, "--num-workers", workers)
+        assert (code, err) == (0, "")
+        tables.append(table_of(folder))
+    one, two = tables
     assert len(one) == len(two)
-    variance = one.metric == "class_variance"
-    assert two.value[variance].to_numpy() == pytest.approx(one.value[variance].to_numpy(), rel=1e-3)
-    assert_every_point_once(tmp_path, 4, 1)
+    moments = one.metric.isin(["class_variance", "class_mean_distance", "effective_rank"])
+    assert two.value[moments].to_numpy() == pytest.approx(one.value[moments].to_numpy(), rel=1e-3)
+    assert_every_point_once(tmp_path / "2", 4, 1)
