@@ -35,6 +35,8 @@ class _Row:
     since: float = field(default_factory=time.monotonic)
     metrics: EpochMetrics = field(default_factory=dict)
     printed: float = 0.0
+    began: float = field(default_factory=time.time)
+    resumed_at: int = 0
 
     @property
     def epoch(self) -> int:
@@ -83,6 +85,12 @@ class Board:
         """A trial finished an epoch."""
         row = self.running[trial.key]
         row.metrics = {**row.metrics, **metrics}
+        if metrics["time"] < row.began:  # what was done before an interruption is told again first
+            row.resumed_at = row.epoch
+            return
+        if row.resumed_at:
+            self._line(f"{trial.name}: goes on after epoch {row.resumed_at}")
+            row.resumed_at = 0
         now = time.monotonic()
         if now - row.printed >= LINE_SECONDS:
             row.printed = now

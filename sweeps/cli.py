@@ -141,10 +141,14 @@ def parse(sweep: Sweep, arguments: Sequence[str] | None = None) -> Request:
     options = {path: value for path, value in preset.items() if not isinstance(value, tuple)}
     options |= {path: given[path] for path in flags if path in given}
     grid = {axis.path: tuple(given.get(axis.path) or preset.get(axis.path) or axis.values) for axis in sweep.axes}
-    base = _base_config(options, {path: values[0] for path, values in grid.items()}, flags)
+    axes = {axis.path: f"--{axis.flag}" for axis in sweep.axes}
+    base = _base_config(options, {path: values[0] for path, values in grid.items()}, flags | axes)
     for path, values in grid.items():
         for value in values:
-            replace(base, {path: value})  # refused here, with its path, before anything starts
+            try:
+                replace(base, {path: value})  # refused here before anything starts
+            except UserError as error:
+                raise UserError(_with_flag(str(error), axes)) from None
     shared = _without(base.to_dict(), grid)
     digest = hashlib.sha256(json.dumps(shared, sort_keys=True).encode()).hexdigest()[:6]
     source = base.data.source if base.data.path == "" else os.path.basename(base.data.path.rstrip("/")) or "data"
@@ -293,7 +297,8 @@ def _base_config(options: dict[str, Any], axes: dict[str, Any], flags: dict[str,
 
 def _fitting(preset: dict[str, Any], method: str | None) -> dict[str, Any]:
     """The preset without the options that the chosen method does not have."""
-    known = plugin_module("ray_ssl.methods", method or PretrainConfig().method.name).Config.model_fields
+    name = method or preset.get("method.name", PretrainConfig().method.name)
+    known = plugin_module("ray_ssl.methods", name).Config.model_fields
     return {p: v for p, v in preset.items() if not p.startswith("method.") or p.removeprefix("method.") in known}
 
 
@@ -324,7 +329,7 @@ def _ranges(texts: list[str], flags: dict[str, str], given: dict[str, Any]) -> d
         raise UserError("--vary and --num-trials belong to --search optuna")
     if given["search"] == "optuna" and (given["num_trials"] or 0) < 1:
         raise UserError("--search optuna needs --num-trials N, at least 1")
-    if given["cpus_per_worker"] < 1 or (given["num_cpus"] or 1) < 1:
+    if given["cpus_per_worker"] < 1 or (given["num_cpus"] is not None and given["num_cpus"] < 1):
         raise UserError("--cpus-per-worker and --num-cpus are at least 1")
     ranges = {}
     for text in texts:

@@ -156,7 +156,8 @@ def _print_plan(request: Request, ledger: Ledger, source: GridSource | OptunaSou
     superclasses = f" in {len(dataset.train.coarse_names)} superclasses" if dataset.train.coarse_names else ""
     print(f"{request.sweep.name}: {request.sweep.question.strip().splitlines()[0]}")
     if request.demo:
-        print("no --dataset given: a small demonstration on embedded images (see --help for real studies)")
+        print(f"no --dataset given: a small demonstration, method {request.base.method.name}, on embedded images "
+              "(see --help for real studies)")  # fmt: skip
     print(f"data: {dataset.name}, {train} training and {test} test images, {len(dataset.train.fine_names)} "
           f"classes{superclasses}")  # fmt: skip
     counts = Counter(ledger.state(trial.key).value for trial in source.trials)

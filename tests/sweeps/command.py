@@ -9,6 +9,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).parents[2]
 TINY = [
+    "--method", "vicreg",
     "--depths", "1", "--widths", "4", "6", "--num-images", "200", "--num-test-images", "60", "--epochs", "4",
     "--global-batch-size", "50", "--num-checkpoints", "3", "--projector-width", "16", "--embedding-dim", "8",
     "--address", "local", "--num-cpus", "2", "--state-seconds", "0",

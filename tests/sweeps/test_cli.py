@@ -149,7 +149,7 @@ def test_dry_run_writes_nothing(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    line = "--dry-run --depths 1 --widths 4 --seeds 0 1 --num-images 300 --epochs 2 --projector-width 8"
+    line = "--dry-run --method vicreg --depths 1 --widths 4 --seeds 0 1 --num-images 300 --epochs 2 --projector-width 8"
     assert main(SWEEP, line.split()) == 0
     out = capsys.readouterr().out
     assert out.count(" new ") == 2

@@ -8,7 +8,20 @@ import pytest
 
 from tests.sweeps.command import run
 
-MODEL = ["--depths", "1", "--widths", "8", "--num-images", "500", "--num-test-images", "60", "--epochs", "4"]
+MODEL = [
+    "--method",
+    "vicreg",
+    "--depths",
+    "1",
+    "--widths",
+    "8",
+    "--num-images",
+    "500",
+    "--num-test-images",
+    "60",
+    "--epochs",
+    "4",
+]
 SIZES = ["--projector-width", "512", "--embedding-dim", "512", "--global-batch-size", "50", "--learning-rate", "0.001"]
 
 
