@@ -8,7 +8,7 @@ found here by name.
 import hashlib
 import json
 import types
-from typing import Annotated, Any, Literal, Self, Union, get_args, get_origin
+from typing import Annotated, Any, ClassVar, Literal, Self, Union, get_args, get_origin
 
 from pydantic import (
     BaseModel,
@@ -133,7 +133,17 @@ class BackboneConfig(Part):
 class MethodConfig(Part):
     """Base of every method's options; `name` is the module in `ray_ssl.methods`."""
 
+    RECOMMENDED: ClassVar[dict[str, Any]] = {}
+    """Options outside the method, by dotted path, that take these values where nothing else is given."""
+
     name: str
+
+    def check_fits(self, global_batch_size: int, num_images: int) -> None:
+        """Refuses a training set or a batch that the method cannot work with.
+
+        Raises:
+            UserError: With the arithmetic.
+        """
 
 
 class _PluginOptionError(ValueError):
@@ -164,14 +174,18 @@ AnyMethod = Annotated[SerializeAsAny[MethodConfig], _plugin_config("ray_ssl.meth
 
 
 class OptimiserConfig(Part):
-    """Stochastic gradient descent; defaults as in arXiv 2305.15614's authors' code."""
+    """How weights are updated; defaults as in arXiv 2305.15614's authors' code. Methods may recommend others."""
 
+    optimiser: Literal["sgd", "lars", "adamw"] = "sgd"
+    """sgd, lars (arXiv 1708.03888) or adamw (arXiv 1711.05101)"""
     learning_rate: Positive = 0.06
     """peak learning rate per 128 images; the rate used is this x global batch size / 128"""
     momentum: Annotated[float, Field(ge=0, lt=1)] = 0.9
-    """momentum of SGD"""
+    """momentum of sgd and lars; average of gradients of adamw, beta1"""
     weight_decay: NonNegative = 5e-4
     """weight decay; never applied to biases and norms"""
+    trust_coefficient: Positive = 0.001
+    """lars: step of a layer relative to its weights, eta; biases and norms take plain sgd steps"""
 
 
 class TrainingConfig(Part):
@@ -204,6 +218,16 @@ class PretrainConfig(Part):
     """seed of the weights, the views and the order of the images"""
     num_workers: Count = 1
     """data-parallel processes of one trial (each its own GPU or CPU share)"""
+
+    @model_validator(mode="after")
+    def _recommended(self) -> Self:
+        """Options that were not given take the values that the method recommends."""
+        for path, value in self.method.RECOMMENDED.items():
+            name, leaf = path.split(".")
+            part: Part = getattr(self, name)
+            if leaf not in part.model_fields_set:
+                object.__setattr__(self, name, part.model_copy(update={leaf: value}))
+        return self
 
     @model_validator(mode="after")
     def _divisible(self) -> Self:

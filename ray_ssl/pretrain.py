@@ -28,6 +28,7 @@ from ray_ssl.data.base import Dataset, ImageSet
 from ray_ssl.distributed import barrier, synchronise_batch_norm, world, wrap_ddp
 from ray_ssl.errors import UserError
 from ray_ssl.health import embedding_health, is_collapsed, knn_accuracy
+from ray_ssl.memory import keep_freed_memory
 from ray_ssl.methods.base import Method, build_method
 from ray_ssl.optim import (
     build_optimiser,
@@ -101,13 +102,14 @@ def check_fits(config: PretrainConfig, dataset: Dataset) -> None:
     """Refuses what cannot be trained on this data.
 
     Raises:
-        UserError: Fewer images than one batch.
+        UserError: Fewer images than one batch, or something the method does not work with.
     """
     if len(dataset.train) < config.training.global_batch_size:
         raise UserError(
             f"global_batch_size {config.training.global_batch_size} is larger than the training set: "
             f"{dataset.name} has {len(dataset.train)} images here"
         )
+    config.method.check_fits(config.training.global_batch_size, len(dataset.train))
 
 
 class Trainer:
@@ -115,11 +117,13 @@ class Trainer:
 
     def __init__(self, config: PretrainConfig, dataset: Dataset, device: torch.device) -> None:
         check_fits(config, dataset)
+        if device.type == "cpu":
+            keep_freed_memory()
         self.config, self.dataset, self.device, self.world = config, dataset, device, world()
         self.normalisation = dataset.channel_statistics
         self.precision = resolve_precision(config.training.precision, device)
         self.method = build_trial_method(config, dataset).to(device)
-        self.method.backbone.to(memory_format=torch.channels_last)
+        self.method.to(memory_format=torch.channels_last)
         self.module: nn.Module = wrap_ddp(synchronise_batch_norm(self.method), device)
         self.optimiser = build_optimiser(self.method, config.optimiser)
         self.plans = self.method.views(config.views, config.data.image_size)
@@ -149,13 +153,13 @@ class Trainer:
         mine = slice(self.world.rank * share, (self.world.rank + 1) * share)
         rows = rows[mine].to(self.images.device)
         images = self.images[rows].to(self.device, non_blocking=True)
-        batch = []
+        height, width = images.shape[1:3]
+        drawn: list[views.ViewParameters] = []
         for number, plan in enumerate(self.plans):
             generator = torch_stream(self.config.seed, f"view{number}", epoch, step)
-            height, width = images.shape[1:3]
             size = self.config.training.global_batch_size
-            drawn = views.draw(plan.config, size, (height, width), plan.size, generator)
-            batch.append(views.apply(images, drawn[mine], *self.normalisation))
+            drawn.append(views.draw(plan.config, size, (height, width), plan.size, generator)[mine])
+        batch = views.apply_all(images, drawn, *self.normalisation)
         return batch, self.labels[rows].to(self.device, non_blocking=True)
 
     def step(self, rows: Tensor, epoch: int, step: int) -> tuple[dict[str, Tensor], float]:

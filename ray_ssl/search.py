@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 from collections import deque
+from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 import optuna
 from optuna.distributions import BaseDistribution
 from optuna.trial import TrialState as OptunaState
 from optuna.trial import create_trial
 
-from ray_ssl.config import PretrainConfig, replace, trial_key
+from ray_ssl.config import PretrainConfig, trial_key
 from ray_ssl.ledger import Ledger, Trial, TrialState
 from ray_ssl.pretrain import EpochMetrics
 from ray_ssl.rng import stream_seed
@@ -44,13 +46,13 @@ class SearchSpace:
     """What an Optuna study varies.
 
     Attributes:
-        base: The configuration that is varied.
+        configure: Makes a configuration from values by dotted option path.
         distributions: Optuna distribution by dotted option path, e.g. "optimiser.learning_rate".
         objective: The metric that is maximised, as trials report it.
         seed: Of the sampler.
     """
 
-    base: PretrainConfig
+    configure: Callable[[dict[str, Any]], PretrainConfig]
     distributions: dict[str, BaseDistribution]
     objective: str
     seed: int = 0
@@ -124,7 +126,7 @@ class OptunaSource:
         copy = optuna.create_study(direction="maximize", sampler=sampler)
         copy.add_trials(self.study.get_trials(deepcopy=False))
         params = copy.ask(self.space.distributions).params
-        config = replace(self.space.base, params)
+        config = self.space.configure(params)
         return Trial(trial_key(config, self.data_fingerprint), config, {"number": number, "params": params})
 
     def ended(self, key: str, result: EpochMetrics | None) -> None:

@@ -44,20 +44,20 @@ def resize(images: Tensor, rows: tuple[Tensor, Tensor], columns: tuple[Tensor, T
         columns: `crop_positions` along the width.
 
     Returns:
-        float32 [B, 3, P], P = rows x columns of the crop, 0..255.
+        float32 [B, 3, P], P = rows x columns of the crop, 0..1.
     """
     num_images, height, width, _ = images.shape
     # Transposing one side at a time turns interleaved colours into planes at no cost:
     # [B, H, (W 3)] -> [B, (W 3), h] = [B, W, (3 h)] -> [B, (3 h), w].
     images = images.reshape(num_images, height, -1).float()
     tall = torch.bmm(images.transpose(1, 2), _triangles(*rows)).view(num_images, width, -1)
-    return torch.bmm(tall.transpose(1, 2), _triangles(*columns)).view(num_images, 3, -1)
+    return torch.bmm(tall.transpose(1, 2), _triangles(*columns, total=1 / 255)).view(num_images, 3, -1)
 
 
-def _triangles(image: Tensor, crop: Tensor) -> Tensor:
-    """Returns the weights [B, in, out] of every pixel of the image in every pixel of the crop; sum 1 over `in`."""
+def _triangles(image: Tensor, crop: Tensor, total: float = 1) -> Tensor:
+    """Returns the weights [B, in, out] of the image's pixels in each of the crop's; they sum to `total` over `in`."""
     weights = (image - crop).abs_().sub_(1).clamp_max_(0)  # all negative; the sign falls out
-    return weights.div_(weights.sum(1, keepdim=True))
+    return weights.div_(weights.sum(1, keepdim=True).div_(total))
 
 
 def blur_radius(size: int) -> int:

@@ -4,7 +4,7 @@ Source: arXiv 2002.05709, appendix A (SimCLR).
 """
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
 import torch
@@ -55,6 +55,14 @@ class ViewParameters:
     def __getitem__(self, rows: slice | Tensor) -> "ViewParameters":
         """Returns the parameters of some images, e.g. of one worker's share of the global batch."""
         return replace(self, **{name: v[rows] for name, v in vars(self).items() if isinstance(v, Tensor)})
+
+
+def concatenate(parts: Sequence[ViewParameters]) -> ViewParameters:
+    """Joins parameters of views of the same size and solarise threshold."""
+    columns = {
+        k: torch.cat([getattr(part, k) for part in parts]) for k, v in vars(parts[0]).items() if isinstance(v, Tensor)
+    }
+    return replace(parts[0], **columns)
 
 
 def draw(

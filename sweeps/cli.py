@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import itertools
 import json
 import os
 import shlex
@@ -13,11 +12,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from ray_ssl.config import PretrainConfig, replace
+from ray_ssl.config import PretrainConfig
 from ray_ssl.errors import EXIT_BAD_INPUT, EXIT_INTERRUPTED, UserError
 from ray_ssl.launch import MachineOptions
-from ray_ssl.plugins import plugin_module
+from ray_ssl.plugins import plugin_names
 from sweeps.flags import Parser, add_config_flags, print_error
+from sweeps.options import PLUGIN_PARTS, Grid, Values
+from sweeps.run_flags import add_run_flags
 
 
 @dataclass(frozen=True)
@@ -46,12 +47,16 @@ class Sweep:
         question: What it asks; the first line stands in the results.
         axes: What is varied.
         demo: Options by dotted path (tuples on axes) that make the run without `--dataset` fit a laptop.
+        study: The same for runs with `--dataset`.
+        example: Flags of a real study.
     """
 
     name: str
     question: str
     axes: tuple[Axis, ...]
-    demo: dict[str, Any] = field(default_factory=dict)
+    demo: Values = field(default_factory=dict)
+    study: Values = field(default_factory=dict)
+    example: str = "--dataset cifar100"
 
 
 @dataclass(frozen=True)
@@ -59,15 +64,15 @@ class Request:
     """All that the user asked for.
 
     Attributes:
-        base: The configuration all trials share, axes at their first value.
-        grid: Values by dotted path of each axis.
-        shared: `base` without the axes, as plain values; identifies the study.
+        base: The grid's first configuration.
+        grid: All of them.
+        shared: The options all trials share; identifies the study.
         command: The line that was typed.
     """
 
     sweep: Sweep
     base: PretrainConfig
-    grid: dict[str, tuple[Any, ...]]
+    grid: Grid
     shared: dict[str, Any]
     machine: MachineOptions
     storage: str
@@ -83,11 +88,6 @@ class Request:
     dry_run: bool
     demo: bool
     command: str
-
-    def configs(self) -> list[PretrainConfig]:
-        """Returns the grid's configurations, the first axis varying slowest."""
-        points = itertools.product(*self.grid.values())
-        return [replace(self.base, dict(zip(self.grid, point, strict=True))) for point in points]
 
 
 def main(sweep: Sweep, arguments: Sequence[str] | None = None) -> int:
@@ -133,23 +133,20 @@ def parse(sweep: Sweep, arguments: Sequence[str] | None = None) -> Request:
         "Exit codes: 0 done, 1 some trials failed, 2 bad input, 75 interrupted.",
     )
     _add_axis_flags(parser, sweep)
-    _add_run_flags(parser, sweep)
-    flags = add_config_flags(parser, PretrainConfig(), {axis.path for axis in sweep.axes})
+    add_run_flags(parser, sweep.name)
+    flags = add_config_flags(parser, PretrainConfig(), {axis.path for axis in sweep.axes}, sweep.demo)
     given = vars(parser.parse_strictly(typed))
     demo = "data.dataset" not in given
-    preset = _fitting(sweep.demo, given.get("method.name")) if demo else {}
-    options = {path: value for path, value in preset.items() if not isinstance(value, tuple)}
-    options |= {path: given[path] for path in flags if path in given}
-    grid = {axis.path: tuple(given.get(axis.path) or preset.get(axis.path) or axis.values) for axis in sweep.axes}
-    axes = {axis.path: f"--{axis.flag}" for axis in sweep.axes}
-    base = _base_config(options, {path: values[0] for path, values in grid.items()}, flags | axes)
-    for path, values in grid.items():
-        for value in values:
-            try:
-                replace(base, {path: value})  # refused here before anything starts
-            except UserError as error:
-                raise UserError(_with_flag(str(error), axes)) from None
-    shared = _without(base.to_dict(), grid)
+    preset = sweep.demo if demo else sweep.study
+    axes = {axis.path: tuple(given.get(axis.path) or preset.get(axis.path) or axis.values) for axis in sweep.axes}
+    grid = Grid(
+        given={path: given[path] for path in flags if path in given},
+        preset={path: value for path, value in preset.items() if path not in axes},
+        axes=axes,
+        flags=flags | {axis.path: f"--{axis.flag}" for axis in sweep.axes},
+    )
+    grid.check()
+    base, shared = grid.config({}), grid.shared()
     digest = hashlib.sha256(json.dumps(shared, sort_keys=True).encode()).hexdigest()[:6]
     source = base.data.source if base.data.path == "" else os.path.basename(base.data.path.rstrip("/")) or "data"
     return Request(
@@ -175,148 +172,17 @@ def _add_axis_flags(parser: Parser, sweep: Sweep) -> None:
     group = parser.add_argument_group("sweep", "One trial for every combination.")
     for axis in sweep.axes:
         small = f"; without --dataset: {_words(sweep.demo[axis.path])}" if axis.path in sweep.demo else ""
+        part, _, leaf = axis.path.partition(".")
+        names = plugin_names(PLUGIN_PARTS[part]) if part in PLUGIN_PARTS and leaf == "name" else None
         group.add_argument(
-            f"--{axis.flag}", dest=axis.path, nargs="+", type=type(axis.values[0]), metavar="N",
+            f"--{axis.flag}", dest=axis.path, nargs="+", type=type(axis.values[0]), choices=names,
+            metavar="NAME" if names else "N",
             help=f"{axis.help} (default: {_words(axis.values)}{small})",
         )  # fmt: skip
 
 
 def _words(values: Sequence[Any]) -> str:
     return " ".join(str(v) for v in values)
-
-
-def _add_run_flags(parser: Parser, sweep: Sweep) -> None:
-    storage = parser.add_argument_group("results")
-    storage.add_argument(
-        "--storage",
-        default="results",
-        metavar="URI",
-        help="folder of all results: a local path, s3://... or gs://... (default: results)",
-    )
-    storage.add_argument(
-        "--name",
-        metavar="NAME",
-        help="folder of this sweep in it (default: made from the sweep, the data and the options)",
-    )
-    storage.add_argument(
-        "--tracking-uri",
-        metavar="URI",
-        help="MLflow server, e.g. http://HOST:5000 (default: an SQLite file in the storage folder)",
-    )
-    storage.add_argument("--experiment", metavar="NAME", help=f"MLflow experiment (default: {sweep.name})")
-    how = parser.add_argument_group("run")
-    how.add_argument(
-        "--dry-run",
-        action="store_true",
-        help="list the trials, what is done, disk and time (after a short calibration); train nothing",
-    )
-    how.add_argument("--retry-failed", action="store_true", help="run failed trials again, from their newest state")
-    how.add_argument(
-        "--search",
-        choices=("grid", "optuna"),
-        default="grid",
-        metavar="NAME",
-        help="grid: every combination; optuna: --num-trials suggestions of its TPE sampler, each axis "
-        "a choice among its values (default: grid)",
-    )
-    how.add_argument("--num-trials", type=int, metavar="N", help="suggestions of --search optuna, over all runs")
-    how.add_argument(
-        "--vary",
-        action="append",
-        metavar="OPTION=LOW:HIGH",
-        help="let --search optuna vary a number too, e.g. learning-rate=0.01:0.3 (log scale where "
-        "HIGH/LOW >= 10); may be repeated",
-    )
-    how.add_argument(
-        "--objective",
-        choices=("knn_accuracy", "embedding_rank"),
-        default="knn_accuracy",
-        metavar="NAME",
-        help="what --search optuna and --scheduler asha maximise: knn_accuracy or embedding_rank "
-        "(default: knn_accuracy)",
-    )
-    how.add_argument(
-        "--scheduler",
-        choices=("none", "asha"),
-        default="none",
-        metavar="NAME",
-        help="asha: stop weak trials early (default: none)",
-    )
-    machine = parser.add_argument_group("machine", "Changes no numbers.")
-    machine.add_argument(
-        "--address",
-        default="auto",
-        metavar="ADDRESS",
-        help="Ray cluster; auto: a running one, else this machine; local: this machine (default: auto)",
-    )
-    machine.add_argument(
-        "--num-cpus",
-        type=int,
-        metavar="N",
-        help="CPUs of this machine to use where no cluster is joined (default: all)",
-    )
-    machine.add_argument(
-        "--cpus-per-worker",
-        type=int,
-        default=1,
-        metavar="N",
-        help="CPUs and threads of each worker; sums are rounded otherwise with another number of "
-        "threads, so keep it for a bit-identical resume (default: 1)",
-    )
-    machine.add_argument(
-        "--gpus-per-worker",
-        type=float,
-        metavar="X",
-        help="GPUs of each worker (default: 1 where the cluster has any, else 0)",
-    )
-    machine.add_argument(
-        "--state-seconds",
-        type=float,
-        default=60.0,
-        metavar="S",
-        help="seconds between two saves of the training state, at most once an epoch; also saved "
-        "with every checkpoint (default: 60)",
-    )
-
-
-def _base_config(options: dict[str, Any], axes: dict[str, Any], flags: dict[str, str]) -> PretrainConfig:
-    """The configuration from given options; a method's option given to another method is refused by its flag."""
-    values: dict[str, Any] = {"method": {"name": PretrainConfig().method.name},
-                              "backbone": {"name": PretrainConfig().backbone.name}}  # fmt: skip
-    for path, value in {**options, **axes}.items():
-        *parents, leaf = path.split(".")
-        node = values
-        for parent in parents:
-            node = node.setdefault(parent, {})
-        node[leaf] = value
-    try:
-        return PretrainConfig.from_dict(values)
-    except UserError as error:
-        raise UserError(_with_flag(str(error), flags)) from None
-
-
-def _fitting(preset: dict[str, Any], method: str | None) -> dict[str, Any]:
-    """The preset without the options that the chosen method does not have."""
-    name = method or preset.get("method.name", PretrainConfig().method.name)
-    known = plugin_module("ray_ssl.methods", name).Config.model_fields
-    return {p: v for p, v in preset.items() if not p.startswith("method.") or p.removeprefix("method.") in known}
-
-
-def _with_flag(message: str, flags: dict[str, str]) -> str:
-    """Names the flag where the message names an option."""
-    path = next((p for p in sorted(flags, key=len, reverse=True) if message.startswith(f"{p}:")), None)
-    return message.replace(path, flags[path], 1) if path else message
-
-
-def _without(values: dict[str, Any], paths: dict[str, Any]) -> dict[str, Any]:
-    """A flat copy of nested values by dotted path, without the given paths."""
-    flat: dict[str, Any] = {}
-    for name, value in values.items():
-        if isinstance(value, dict):
-            flat |= {f"{name}.{k}": v for k, v in value.items()}
-        else:
-            flat[name] = value
-    return {path: value for path, value in flat.items() if path not in paths}
 
 
 def _ranges(texts: list[str], flags: dict[str, str], given: dict[str, Any]) -> dict[str, tuple[float, float]]:

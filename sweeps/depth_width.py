@@ -27,6 +27,7 @@ SWEEP = Sweep(
         "training.global_batch_size": 128,
         "training.num_checkpoints": 6,
     },
+    example="--dataset cifar100 --depths 2 5 10 --widths 32 64 --epochs 100 --seeds 0 1 2",
 )
 
 if __name__ == "__main__":

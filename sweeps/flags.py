@@ -50,13 +50,16 @@ def _terminal_width() -> int:
     return max(60, shutil.get_terminal_size((100, 24)).columns - 2)
 
 
-def add_config_flags(parser: argparse.ArgumentParser, base: PretrainConfig, swept: set[str]) -> dict[str, str]:
+def add_config_flags(
+    parser: argparse.ArgumentParser, base: PretrainConfig, swept: set[str], demo: dict[str, Any] | None = None
+) -> dict[str, str]:
     """Adds one flag for every option of the configuration but those that are swept, in groups.
 
     Args:
         parser: Gets the groups.
         base: Its values are the defaults that `--help` shows.
         swept: Dotted paths of the options that have a plural flag of their own.
+        demo: Values by dotted path that a run without `--dataset` has instead of the defaults.
 
     Returns:
         Flag by dotted path, e.g. {"training.epochs": "--epochs"}.
@@ -73,7 +76,16 @@ def add_config_flags(parser: argparse.ArgumentParser, base: PretrainConfig, swep
             group = parser.add_argument_group(name, part.__doc__)
             for leaf, inner in part.model_fields.items():
                 _add_flag(group, f"{name}.{leaf}", inner, getattr(getattr(base, name), leaf), swept, flags)
+    _mention(parser, demo or {})
     return flags
+
+
+def _mention(parser: argparse.ArgumentParser, demo: dict[str, Any]) -> None:
+    """Adds the demonstration's values to the help of the options that it sets."""
+    for action in parser._actions:
+        if action.dest in demo and action.help and not isinstance(demo[action.dest], tuple):
+            text = f"; without --dataset: {_show(demo[action.dest])})"
+            action.help = action.help.removesuffix(")") + text if action.help.endswith(")") else action.help + text
 
 
 def _add_plugin_flags(

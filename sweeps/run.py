@@ -85,15 +85,15 @@ def _run_leased(request: Request, storage: Storage, ledger: Ledger, dataset: Dat
 def make_source(request: Request, ledger: Ledger, data_fingerprint: str) -> GridSource | OptunaSource:
     """Returns what is still to be run; failed trials only where they are to be retried."""
     if request.search == "grid":
-        trials = make_trials(request.configs(), data_fingerprint)
+        trials = make_trials(request.grid.configs(), data_fingerprint)
         states = {trial.key: ledger.state(trial.key) for trial in trials}
         return GridSource(trials, [t for t in trials if _to_run(states[t.key], request, ledger, t.key)])
     from optuna.distributions import CategoricalDistribution, FloatDistribution
 
-    choices = {path: CategoricalDistribution(values) for path, values in request.grid.items() if path != "seed"}
+    choices = {path: CategoricalDistribution(values) for path, values in request.grid.axes.items() if path != "seed"}
     ranges = {path: FloatDistribution(low, high, log=low > 0 and high / low >= 10)
               for path, (low, high) in request.vary.items()}  # fmt: skip
-    space = SearchSpace(request.base, {**choices, **ranges}, request.objective, request.base.seed)
+    space = SearchSpace(request.grid.config, {**choices, **ranges}, request.objective, request.base.seed)
     source = OptunaSource(space, request.num_trials, data_fingerprint, ledger, request.retry_failed)
     for trial in source.trials:
         _to_run(ledger.state(trial.key), request, ledger, trial.key)
@@ -176,8 +176,7 @@ def _print_results(request: Request, ledger: Ledger, tracking: Tracking, num_row
     print(f"  {tracking.ui_command}")
     print(f"  python -m analysis {where}")
     if request.demo:
-        print(f"  python sweeps/{request.sweep.name}.py --dataset cifar100 --depths 2 5 10 --widths 32 64 "
-              "--epochs 100 --seeds 0 1 2")  # fmt: skip
+        print(f"  python sweeps/{request.sweep.name}.py {request.sweep.example}")
     sys.stdout.flush()
 
 

@@ -25,7 +25,7 @@ from torch.utils.data import Dataset as TorchDataset
 from ray_ssl.backbones.base import build_backbone
 from ray_ssl.config import PretrainConfig
 from ray_ssl.data import Dataset, load_dataset
-from ray_ssl.methods.base import projector
+from ray_ssl.methods.base import mlp
 from ray_ssl.pretrain import Trainer, pretrain
 from ray_ssl.storage import Storage
 
@@ -80,7 +80,7 @@ class Pictures(TorchDataset[tuple[list[Tensor], int]]):
 def lightly_loop(config: PretrainConfig, dataset: Dataset, dim: int, seconds: float) -> float:
     """Images/s of the documented loop, from its second batch on."""
     backbone = build_backbone(config.backbone, 32)
-    model = nn.Sequential(backbone, projector(backbone.num_features, dim, dim))
+    model = nn.Sequential(backbone, mlp(backbone.num_features, dim, dim))
     criterion, optimiser = VICRegLoss(), torch.optim.SGD(model.parameters(), lr=0.06, momentum=0.9)
     loader = DataLoader(Pictures(dataset), batch_size=BATCH_SIZE, shuffle=True, drop_last=True, num_workers=2)
 

@@ -42,7 +42,8 @@ def test_every_option_but_the_data_changes_the_key() -> None:
     base = PretrainConfig()
     other = {
         "views.crop_scale": [0.2, 1.0], "views.crop_ratio": [0.9, 1.1], "views.blur_sigma": [0.2, 2.0],
-        "backbone.pool": "flatten", "training.precision": "fp32", "num_workers": 2, "seed": 1,
+        "backbone.pool": "flatten", "optimiser.optimiser": "lars", "training.precision": "fp32",
+        "num_workers": 2, "seed": 1,
     }  # fmt: skip
     keys = {trial_key(base, "x")}
     options = [path for path in all_options(base) if not path.startswith("data.") and not path.endswith(".name")]

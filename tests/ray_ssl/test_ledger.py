@@ -6,6 +6,7 @@ import socket
 import subprocess
 import sys
 import time
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -127,7 +128,7 @@ def space() -> SearchSpace:
         "optimiser.learning_rate": FloatDistribution(0.01, 1, log=True),
         "backbone.depth": CategoricalDistribution((2, 5)),
     }
-    return SearchSpace(PretrainConfig(), distributions, "knn_accuracy")
+    return SearchSpace(partial(replace, PretrainConfig()), distributions, "knn_accuracy")
 
 
 def drive(source: OptunaSource, ledger: Ledger, stop_after: int = 1000) -> list[dict[str, object]]:

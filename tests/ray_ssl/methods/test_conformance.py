@@ -17,7 +17,15 @@ from ray_ssl.plugins import plugin_module, plugin_names
 from tests.ray_ssl.two_workers import run_on_two_workers, shard
 
 NAMES = plugin_names("ray_ssl.methods")
-SMALL = {"projector_width": 16, "embedding_dim": 8}
+SMALL = {
+    "projector_width": 16,
+    "embedding_dim": 8,
+    "predictor_width": 8,
+    "queue_size": 24,
+    "num_prototypes": 6,
+    "num_small_crops": 2,
+    "small_crop_size": 16,
+}
 NUM_CLASSES = 5
 CPU = torch.device("cpu")
 

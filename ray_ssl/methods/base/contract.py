@@ -18,15 +18,15 @@ generator while training.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from typing import Annotated, NamedTuple
+from typing import NamedTuple
 
 import torch
-from pydantic import Field
 from torch import Tensor, nn
 
 from ray_ssl.backbones.base import Backbone
-from ray_ssl.config import Count, MethodConfig, ViewConfig
+from ray_ssl.config import MethodConfig, ViewConfig
 from ray_ssl.distributed import gather
+from ray_ssl.methods.base.heads import ProjectorConfig, mlp
 from ray_ssl.plugins import plugin_class
 
 Terms = dict[str, Tensor]
@@ -38,15 +38,6 @@ class ViewPlan(NamedTuple):
 
     config: ViewConfig | None
     size: int
-
-
-class ProjectorConfig(MethodConfig):
-    """Options of methods with a two-layer projector."""
-
-    projector_width: Count = 2048
-    """units of the projector's hidden layer"""
-    embedding_dim: Annotated[int, Field(ge=2)] = 2048
-    """length of the embedding z"""
 
 
 class Method(nn.Module, ABC):
@@ -104,7 +95,7 @@ class TwoViewMethod(Method):
 
     def __init__(self, config: ProjectorConfig, backbone: Backbone, num_classes: int) -> None:
         super().__init__(config, backbone, num_classes)
-        self.projector = projector(backbone.num_features, config.projector_width, config.embedding_dim)
+        self.projector = mlp(backbone.num_features, config.projector_width, config.embedding_dim)
 
     def embed(self, views: list[Tensor], labels: Tensor) -> dict[str, Tensor]:
         return embed_two_views(self.backbone, self.projector, views)
@@ -113,13 +104,6 @@ class TwoViewMethod(Method):
 def build_method(config: MethodConfig, backbone: Backbone, num_classes: int) -> Method:
     """Returns the freshly initialised method that `config.name` names."""
     return plugin_class("ray_ssl.methods", config.name, Method)(config, backbone, num_classes)  # type: ignore[abstract]
-
-
-def projector(num_features: int, width: int, dim: int) -> nn.Sequential:
-    """Two-layer MLP of arXiv 2305.15614: Linear - BN - ReLU - Linear."""
-    return nn.Sequential(
-        nn.Linear(num_features, width, bias=False), nn.BatchNorm1d(width), nn.ReLU(inplace=True), nn.Linear(width, dim)
-    )
 
 
 def embed_two_views(backbone: nn.Module, head: nn.Module, views: list[Tensor]) -> dict[str, Tensor]:

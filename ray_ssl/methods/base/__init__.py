@@ -1,0 +1,28 @@
+"""What methods are made of: the contract, heads, a momentum teacher, a queue, and multi-crop."""
+
+from ray_ssl.methods.base.contract import Method, Terms, TwoViewMethod, ViewPlan, build_method, embed_two_views
+from ray_ssl.methods.base.crops import MultiCropConfig, embed_crops, multi_crop_views
+from ray_ssl.methods.base.heads import PredictorConfig, ProjectorConfig, mlp
+from ray_ssl.methods.base.queue import Queue, check_queue
+from ray_ssl.methods.base.teacher import TeacherMomentum, cosine_momentum, follow, teacher_of
+
+__all__ = [
+    "Method",
+    "MultiCropConfig",
+    "PredictorConfig",
+    "ProjectorConfig",
+    "Queue",
+    "TeacherMomentum",
+    "Terms",
+    "TwoViewMethod",
+    "ViewPlan",
+    "build_method",
+    "check_queue",
+    "cosine_momentum",
+    "embed_crops",
+    "embed_two_views",
+    "follow",
+    "mlp",
+    "multi_crop_views",
+    "teacher_of",
+]

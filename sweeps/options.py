@@ -1,0 +1,118 @@
+"""From the options that were given to whole configurations: presets, the method's defaults, foreign options."""
+
+from __future__ import annotations
+
+import itertools
+from dataclasses import dataclass
+from typing import Any
+
+from ray_ssl.config import PretrainConfig
+from ray_ssl.errors import UserError
+from ray_ssl.plugins import plugin_module, plugin_names
+
+PLUGIN_PARTS = {"method": "ray_ssl.methods", "backbone": "ray_ssl.backbones"}
+
+Values = dict[str, Any]
+"""Values by dotted option path, e.g. {"training.epochs": 5}; what is missing takes its default."""
+
+
+@dataclass(frozen=True)
+class Grid:
+    """The configurations of a sweep.
+
+    Attributes:
+        given: What the user asked for, axes excluded.
+        preset: What the sweep sets where nothing was given; options that the chosen plug-ins lack are left out.
+        axes: All values by dotted path.
+        flags: Flag by dotted path, for messages.
+    """
+
+    given: Values
+    preset: Values
+    axes: dict[str, tuple[Any, ...]]
+    flags: dict[str, str]
+
+    def configs(self) -> list[PretrainConfig]:
+        """Returns the grid's configurations, the first axis varying slowest."""
+        points = itertools.product(*self.axes.values())
+        return [self.config(dict(zip(self.axes, point, strict=True))) for point in points]
+
+    def config(self, point: Values) -> PretrainConfig:
+        """Returns one configuration.
+
+        Args:
+            point: Values by dotted path; axes that are missing take their first value.
+
+        Raises:
+            UserError: A value out of its range, an option of another method; it names the flag.
+        """
+        point = {path: values[0] for path, values in self.axes.items()} | point
+        chosen = {part: self._plugin(part, point) for part in PLUGIN_PARTS}
+        self._refuse_foreign(chosen)
+        values: Values = {part: {"name": name} for part, name in chosen.items()}
+        for path, value in {**self.preset, **self.given, **point}.items():
+            *parents, leaf = path.split(".")
+            if parents and parents[0] in chosen and leaf not in _options(parents[0], chosen[parents[0]]):
+                continue  # checked above: another plug-in of the grid has it
+            node = values
+            for parent in parents:
+                node = node.setdefault(parent, {})
+            node[leaf] = value
+        try:
+            return PretrainConfig.from_dict(values)
+        except UserError as error:
+            raise UserError(self._with_flag(str(error))) from None
+
+    def check(self) -> None:
+        """Tries every value of every axis once. Raises UserError as `config`."""
+        for path, values in self.axes.items():
+            for value in values:
+                self.config({path: value})
+
+    def shared(self) -> Values:
+        """Returns the options that all trials share, whatever values the axes get; they identify the study."""
+        shared = _flat(self.config({}).to_dict())
+        for part, package in PLUGIN_PARTS.items():
+            if f"{part}.name" in self.axes:  # then its options, and what it recommends, are no longer shared
+                configs = [plugin_module(package, name).Config for name in plugin_names(package)]
+                unshared = {path for config in configs for path in getattr(config, "RECOMMENDED", {})}
+                unshared |= {path for path in shared if path.startswith(f"{part}.")}
+                shared = {path: value for path, value in shared.items() if path not in unshared}
+        return {path: value for path, value in (shared | self.given).items() if path not in self.axes}
+
+    def _plugin(self, part: str, point: Values) -> str:
+        path = f"{part}.name"
+        default = getattr(PretrainConfig(), part).name
+        return {**self.preset, **self.given, **point}.get(path, default)
+
+    def _refuse_foreign(self, chosen: dict[str, str]) -> None:
+        """Refuses an option that none of the chosen methods (or backbones) has."""
+        for path in (*self.given, *self.axes):
+            part, _, leaf = path.partition(".")
+            if part not in PLUGIN_PARTS or leaf == "name":
+                continue
+            names = self.axes.get(f"{part}.name", (chosen[part],))
+            if not any(leaf in _options(part, name) for name in names):
+                owners = [n for n in plugin_names(PLUGIN_PARTS[part]) if leaf in _options(part, n)]
+                raise UserError(f"{self.flags[path]} belongs to {part} {', '.join(owners)}, not to {', '.join(names)}")
+
+    def _with_flag(self, message: str) -> str:
+        """Names the flag where the message names an option."""
+        paths = sorted(self.flags, key=len, reverse=True)
+        path = next((p for p in paths if message.startswith(f"{p}:")), None)
+        return message.replace(path, self.flags[path], 1) if path else message
+
+
+def _flat(values: dict[str, Any]) -> Values:
+    """Nested values by dotted path."""
+    flat: Values = {}
+    for name, value in values.items():
+        if isinstance(value, dict):
+            flat |= {f"{name}.{leaf}": inner for leaf, inner in value.items()}
+        else:
+            flat[name] = value
+    return flat
+
+
+def _options(part: str, name: str) -> set[str]:
+    return set(plugin_module(PLUGIN_PARTS[part], name).Config.model_fields)

@@ -1,0 +1,112 @@
+"""Flags that every sweep has besides its grid and its options: results, run, machine."""
+
+from __future__ import annotations
+
+import argparse
+
+
+def add_run_flags(parser: argparse.ArgumentParser, sweep: str) -> None:
+    """Adds them in three groups; `sweep` is its name."""
+    _add_result_flags(parser, sweep)
+    _add_how_flags(parser)
+    _add_machine_flags(parser)
+
+
+def _add_result_flags(parser: argparse.ArgumentParser, sweep: str) -> None:
+    storage = parser.add_argument_group("results")
+    storage.add_argument(
+        "--storage",
+        default="results",
+        metavar="URI",
+        help="folder of all results: a local path, s3://... or gs://... (default: results)",
+    )
+    storage.add_argument(
+        "--name",
+        metavar="NAME",
+        help="folder of this sweep in it (default: made from the sweep, the data and the options)",
+    )
+    storage.add_argument(
+        "--tracking-uri",
+        metavar="URI",
+        help="MLflow server, e.g. http://HOST:5000 (default: an SQLite file in the storage folder)",
+    )
+    storage.add_argument("--experiment", metavar="NAME", help=f"MLflow experiment (default: {sweep})")
+
+
+def _add_how_flags(parser: argparse.ArgumentParser) -> None:
+    how = parser.add_argument_group("run")
+    how.add_argument(
+        "--dry-run",
+        action="store_true",
+        help="list the trials, what is done, disk and time (after a short calibration); train nothing",
+    )
+    how.add_argument("--retry-failed", action="store_true", help="run failed trials again, from their newest state")
+    how.add_argument(
+        "--search",
+        choices=("grid", "optuna"),
+        default="grid",
+        metavar="NAME",
+        help="grid: every combination; optuna: --num-trials suggestions of its TPE sampler, each axis "
+        "a choice among its values (default: grid)",
+    )
+    how.add_argument("--num-trials", type=int, metavar="N", help="suggestions of --search optuna, over all runs")
+    how.add_argument(
+        "--vary",
+        action="append",
+        metavar="OPTION=LOW:HIGH",
+        help="let --search optuna vary a number too, e.g. learning-rate=0.01:0.3 (log scale where "
+        "HIGH/LOW >= 10); may be repeated",
+    )
+    how.add_argument(
+        "--objective",
+        choices=("knn_accuracy", "embedding_rank"),
+        default="knn_accuracy",
+        metavar="NAME",
+        help="what --search optuna and --scheduler asha maximise: knn_accuracy or embedding_rank "
+        "(default: knn_accuracy)",
+    )
+    how.add_argument(
+        "--scheduler",
+        choices=("none", "asha"),
+        default="none",
+        metavar="NAME",
+        help="asha: stop weak trials early (default: none)",
+    )
+
+
+def _add_machine_flags(parser: argparse.ArgumentParser) -> None:
+    machine = parser.add_argument_group("machine", "Changes no numbers.")
+    machine.add_argument(
+        "--address",
+        default="auto",
+        metavar="ADDRESS",
+        help="Ray cluster; auto: a running one, else this machine; local: this machine (default: auto)",
+    )
+    machine.add_argument(
+        "--num-cpus",
+        type=int,
+        metavar="N",
+        help="CPUs of this machine to use where no cluster is joined (default: all)",
+    )
+    machine.add_argument(
+        "--cpus-per-worker",
+        type=int,
+        default=1,
+        metavar="N",
+        help="CPUs and threads of each worker; sums are rounded otherwise with another number of "
+        "threads, so keep it for a bit-identical resume (default: 1)",
+    )
+    machine.add_argument(
+        "--gpus-per-worker",
+        type=float,
+        metavar="X",
+        help="GPUs of each worker (default: 1 where the cluster has any, else 0)",
+    )
+    machine.add_argument(
+        "--state-seconds",
+        type=float,
+        default=60.0,
+        metavar="S",
+        help="seconds between two saves of the training state, at most once an epoch; also saved "
+        "with every checkpoint (default: 60)",
+    )
