@@ -16,9 +16,9 @@ class Config(BackboneConfig):
 
     name: Literal["res_lh"] = "res_lh"  # pyright: ignore[reportIncompatibleVariableOverride]
     depth: Count = 5
-    """number of residual blocks, L"""
+    """number of residual blocks, L; of encoder blocks in vit"""
     width: Count = 64
-    """channels of every layer, H"""
+    """channels of every layer, H; numbers in a token of vit"""
     pool: Literal["mean", "flatten"] = "mean"
     """features of a layer: spatial mean (H numbers) or the flattened map (64 H numbers at 32 pixels)"""
 

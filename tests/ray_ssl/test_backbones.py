@@ -21,8 +21,8 @@ def _images(size: int = 32, batch: int = 3) -> Tensor:
 
 def _small(name: str) -> BackboneConfig:
     config_type = plugin_module("ray_ssl.backbones", name).Config
-    small = {"width": 8, "depth": 2} if name == "res_lh" else {}
-    return config_type(**small)
+    small = {"width": 8, "depth": 2}
+    return config_type(**{option: size for option, size in small.items() if option in config_type.model_fields})
 
 
 # --- the contract, for every backbone ---

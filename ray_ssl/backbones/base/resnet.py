@@ -1,0 +1,82 @@
+"""torchvision's residual networks (arXiv 1512.03385) without their classifier, every block a named layer."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Literal
+
+from torch import Tensor, nn
+from torchvision.models.resnet import ResNet
+
+from ray_ssl.backbones.base.contract import Backbone, pool
+from ray_ssl.config import BackboneConfig
+
+Stem = Literal["cifar", "standard"]
+
+
+class ResNetConfig(BackboneConfig):
+    """Options of every ResNet."""
+
+    stem: Stem = "cifar"
+    """first layer; cifar: 3x3 convolution of stride 1 without max-pool, as on CIFAR in arXiv 2002.05709; standard: \
+7x7 of stride 2 with max-pool, for images of 64 pixels and more"""
+
+
+class ResNetBackbone(Backbone):
+    """Layers: stem, layer1.0, layer1.1 .. (torchvision's names of the residual blocks), representation.
+
+    Features of a layer are the spatial mean of its map. Parameters and buffers carry torchvision's names, so its
+    weights load once those of the classifier (`fc`) are left out. Images of any size are taken.
+
+    Args:
+        network: Any ResNet of torchvision, ResNeXt and wide ones included; its modules are taken over.
+        stem: "cifar" puts a freshly initialised convolution in the place of the network's first.
+    """
+
+    head = "fc"
+    """Module of torchvision's network that is left out."""
+
+    def __init__(self, network: ResNet, stem: Stem) -> None:
+        super().__init__()
+        self.num_features = network.fc.in_features
+        self.conv1: nn.Module = _cifar_convolution() if stem == "cifar" else network.conv1
+        self.bn1 = network.bn1
+        self.relu = network.relu
+        self.maxpool: nn.Module = nn.Identity() if stem == "cifar" else network.maxpool
+        self.layer1 = network.layer1
+        self.layer2 = network.layer2
+        self.layer3 = network.layer3
+        self.layer4 = network.layer4
+
+    @property
+    def layer_names(self) -> tuple[str, ...]:
+        return ("stem", *(name for name, _ in self._blocks()), "representation")
+
+    def layers(self, images: Tensor) -> list[Tensor]:
+        x = self._stem(images)
+        features = [pool(x, "mean")]
+        for _, block in self._blocks():
+            x = block(x)
+            features.append(pool(x, "mean"))
+        return [*features, features[-1]]
+
+    def forward(self, images: Tensor) -> Tensor:
+        x = self._stem(images)
+        for _, block in self._blocks():
+            x = block(x)
+        return pool(x, "mean")
+
+    def _stem(self, images: Tensor) -> Tensor:
+        return self.maxpool(self.relu(self.bn1(self.conv1(images))))
+
+    def _blocks(self) -> Iterator[tuple[str, nn.Module]]:
+        for name in ("layer1", "layer2", "layer3", "layer4"):
+            for number, block in self.get_submodule(name).named_children():
+                yield f"{name}.{number}", block
+
+
+def _cifar_convolution() -> nn.Conv2d:
+    """3x3, stride 1, initialised as torchvision initialises the convolution that it replaces."""
+    convolution = nn.Conv2d(3, 64, 3, padding=1, bias=False)
+    nn.init.kaiming_normal_(convolution.weight, mode="fan_out", nonlinearity="relu")
+    return convolution
