@@ -83,7 +83,7 @@ def add_config_flags(
 def _mention(parser: argparse.ArgumentParser, demo: dict[str, Any]) -> None:
     """Adds the demonstration's values to the help of the options that it sets."""
     for action in parser._actions:
-        if action.dest in demo and action.help and not isinstance(demo[action.dest], tuple):
+        if action.dest in demo and action.help and "without --dataset" not in action.help:
             text = f"; without --dataset: {_show(demo[action.dest])})"
             action.help = action.help.removesuffix(")") + text if action.help.endswith(")") else action.help + text
 

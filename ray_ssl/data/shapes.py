@@ -1,8 +1,12 @@
 """shapes: drawn, not downloaded: 20 classes in 5 superclasses, as filled photos or outline sketches.
 
 Superclass members share structure (convex sides, spikes, round rims, bars, thin strokes); position, size,
-rotation, stretch, colour, texture and clutter vary inside every class. Pixels are made of sums, products,
-quotients and square roots alone, which IEEE 754 fixes exactly: the same seed draws the same bytes everywhere.
+rotation, stretch, colour, texture and clutter vary inside every class. As in photographs, surroundings and material
+go with the kind of thing: most backgrounds of a superclass, and most fills of a class, share a kind of texture (plain,
+striped or plaid, coarse or fine), in any direction, colour and strength; mean colours tell nothing.
+
+Pixels are made of sums, products, quotients and square roots alone, which IEEE 754 fixes exactly: the same seed draws
+the same bytes everywhere.
 """
 
 import math
@@ -22,8 +26,28 @@ Domain = Literal["photo", "sketch"]
 
 DEFAULT_NUM_IMAGES: Final = 4000
 DEFAULT_NUM_TEST_IMAGES: Final = 1000
+TYPICAL_SHARE: Final = 0.8  # of the images have the texture that goes with their superclass, or their class
+TEXTURE_STRENGTH: Final = (0.12, 0.25)
 BLOCK: Final = 50  # images that share one random stream
 PIXELS_AT_ONCE: Final = 1 << 16  # keeps the working arrays in the processor's cache
+
+
+class Texture(NamedTuple):
+    """A kind of pattern: waves per half image side, and their strength along and across."""
+
+    frequency: float
+    along: float
+    across: float
+
+
+TEXTURES: Final = (
+    Texture(0.0, 0.0, 0.0),
+    Texture(1.5, 1.0, 0.0),
+    Texture(3.5, 1.0, 0.0),
+    Texture(1.5, 0.7, 0.7),
+    Texture(3.5, 0.7, 0.7),
+)
+"""Plain, coarse and fine stripes, coarse and fine plaid."""
 
 
 class Shape(NamedTuple):
@@ -176,16 +200,7 @@ def _draw_block(shape: Shape, domain: Domain, rng: np.random.Generator, out: NDA
 def _draw_scene(shape: Shape, domain: Domain, rng: np.random.Generator) -> _Scene:
     place = _placement(rng)
     low, high = (0.05, 0.09) if domain == "photo" else (0.03, 0.05)
-    frequency = rng.choice([0.0, 1.0], (BLOCK, 2, 1)) * rng.uniform(1.2, 3.5, (BLOCK, 2, 1))
-    texture = np.concatenate(
-        (
-            frequency * _directions(rng, (BLOCK, 2)),
-            rng.uniform(0, 1, (BLOCK, 2, 1)),
-            rng.uniform(-0.08, 0.08, (BLOCK, 2, 2)),
-            rng.uniform(-0.12, 0.12, (BLOCK, 2, 2)),
-        ),
-        axis=2,
-    )
+    texture = np.stack([_draw_textures(kind, rng) for kind in _typical_textures(shape)], axis=1)
     largest = np.array([[0.3], [0.3], [0.18]])  # the last one stands before the shape
     centres, radii = rng.uniform(-1, 1, (BLOCK, 3, 2)), rng.uniform(0.08, largest, (BLOCK, 3, 1))
     blobs = np.concatenate((centres, radii, rng.choice([0.0, 1.0], (BLOCK, 3, 1))), axis=2)
@@ -199,6 +214,29 @@ def _draw_scene(shape: Shape, domain: Domain, rng: np.random.Generator) -> _Scen
         rng.uniform(0.02, 0.12, BLOCK),
     )
     return _Scene(*(field.astype(np.float32) for field in scene))
+
+
+def _typical_textures(shape: Shape) -> tuple[int, int]:
+    """Numbers of the textures that go with a shape's superclass (background) and with its class (fill)."""
+    superclass = COARSE_NAMES.index(shape.coarse)
+    members = [other for other in SHAPES.values() if other.coarse == shape.coarse]
+    return superclass % len(TEXTURES), (superclass + members.index(shape)) % len(TEXTURES)
+
+
+def _draw_textures(typical: int, rng: np.random.Generator) -> Floats:
+    """Parameters [B, 7] of `_texture`: mostly of the typical kind, in any direction, with any gradient."""
+    is_typical = rng.random((BLOCK, 1)) < TYPICAL_SHARE
+    kind = np.where(is_typical, typical, rng.integers(0, len(TEXTURES), (BLOCK, 1)))
+    frequency, along, across = (np.array(column)[kind] for column in zip(*TEXTURES, strict=True))
+    strength = rng.uniform(*TEXTURE_STRENGTH, (BLOCK, 1))
+    columns = (
+        frequency * rng.uniform(0.8, 1.25, (BLOCK, 1)) * _directions(rng, (BLOCK,)),
+        rng.uniform(0, 1, (BLOCK, 1)),
+        strength * along,
+        strength * across,
+        rng.uniform(-0.12, 0.12, (BLOCK, 2)),
+    )
+    return np.concatenate(columns, axis=1)
 
 
 def _directions(rng: np.random.Generator, shape: tuple[int, ...]) -> Floats:

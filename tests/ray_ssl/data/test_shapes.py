@@ -8,7 +8,17 @@ import pytest
 
 from ray_ssl.config import DataConfig
 from ray_ssl.data import Dataset, load_dataset
-from ray_ssl.data.shapes import COARSE_NAMES, FINE_NAMES, SHAPES, _distance, _draw_scene, _grid, _shape_distance
+from ray_ssl.data.shapes import (
+    COARSE_NAMES,
+    FINE_NAMES,
+    SHAPES,
+    _distance,
+    _draw_scene,
+    _draw_textures,
+    _grid,
+    _shape_distance,
+    _typical_textures,
+)
 from ray_ssl.rng import numpy_stream
 
 Domain = Literal["photo", "sketch", "both"]
@@ -101,6 +111,18 @@ def test_mean_colour_does_not_tell_the_class() -> None:
     centres = np.stack([colour[dataset.train.fine == label].mean(0) for label in range(20)])
     guess = np.argmin(((test_colour[:, None] - centres) ** 2).sum(-1), axis=1)
     assert (guess == dataset.test.fine).mean() < 0.10
+
+
+def test_most_textures_are_those_of_the_superclass_and_of_the_class() -> None:
+    assert len({_typical_textures(shape) for shape in SHAPES.values()}) == 20
+    for coarse in COARSE_NAMES:
+        kinds = [_typical_textures(shape) for shape in SHAPES.values() if shape.coarse == coarse]
+        assert len({background for background, _ in kinds}) == 1
+        assert len({fill for _, fill in kinds}) == 4
+    rng = numpy_stream(0, "test")
+    drawn_textures = np.concatenate([_draw_textures(2, rng) for _ in range(40)])
+    fine_stripes = (np.hypot(*drawn_textures[:, :2].T) > 2.5) & (drawn_textures[:, 4] == 0)
+    assert fine_stripes.mean() == pytest.approx(0.8 + 0.2 / 5, abs=0.03)
 
 
 @pytest.mark.parametrize("size", [8, 48, 260])
