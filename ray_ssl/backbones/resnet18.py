@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from typing import Literal
 
-from torchvision.models import resnet18
-
 from ray_ssl.backbones.base import ResNetBackbone, ResNetConfig
 
 
@@ -19,4 +17,6 @@ class ResNet18(ResNetBackbone):
     """torchvision's `resnet18`; the representation has 512 numbers."""
 
     def __init__(self, config: Config, image_size: int) -> None:
+        from torchvision.models import resnet18
+
         super().__init__(resnet18(num_classes=1), config.stem)

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from typing import Literal
 
-from torchvision.models import resnet50
-
 from ray_ssl.backbones.base import ResNetBackbone, ResNetConfig
 from ray_ssl.config import Count
 
@@ -22,4 +20,6 @@ class ResNet50(ResNetBackbone):
     """torchvision's `resnet50`; the representation has 2048 numbers."""
 
     def __init__(self, config: Config, image_size: int) -> None:
+        from torchvision.models import resnet50
+
         super().__init__(resnet50(num_classes=1, width_per_group=64 * config.width_factor), config.stem)

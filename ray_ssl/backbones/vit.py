@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import Literal, Self
 
 from pydantic import model_validator
-from torchvision.models import VisionTransformer
 
 from ray_ssl.backbones.base import TransformerBackbone
 from ray_ssl.backbones.base.transformer import LayerFeatures, check_patches
@@ -47,6 +46,8 @@ class ViT(TransformerBackbone):
     """torchvision's `VisionTransformer`; the representation has `width` numbers."""
 
     def __init__(self, config: Config, image_size: int) -> None:
+        from torchvision.models import VisionTransformer
+
         check_patches(config.patch_size, image_size, image_size)
         network = VisionTransformer(
             image_size=image_size,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 from pathlib import Path
 
 import numpy as np
@@ -232,6 +233,12 @@ def test_two_steps_of_training_and_back_from_the_checkpoint(config: BackboneConf
     features = extract(backbone, dataset.test.images, checkpoint.card, torch.device("cpu"))
     assert tuple(checkpoint.card["layer_names"]) == backbone.layer_names
     assert features[-1].shape == (4, backbone.num_features)
+
+
+def test_whoever_uses_another_backbone_does_not_wait_for_torchvision() -> None:
+    for path in (Path(__file__).parents[2] / "ray_ssl/backbones").rglob("*.py"):
+        top = [node for node in ast.parse(path.read_text()).body if isinstance(node, (ast.Import, ast.ImportFrom))]
+        assert "torchvision" not in " ".join(map(ast.unparse, top)), path
 
 
 def test_any_resnet_of_torchvision_can_be_wrapped() -> None:

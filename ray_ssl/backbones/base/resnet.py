@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 from torch import Tensor, nn
-from torchvision.models.resnet import ResNet
 
 from ray_ssl.backbones.base.contract import Backbone, pool
 from ray_ssl.config import BackboneConfig
+
+if TYPE_CHECKING:  # importing torchvision takes as long as importing torch
+    from torchvision.models.resnet import ResNet
 
 Stem = Literal["cifar", "standard"]
 

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 import torch
 from torch import Tensor
 from torch.nn.functional import interpolate
-from torchvision.models.vision_transformer import VisionTransformer
 
 from ray_ssl.backbones.base.contract import Backbone
 from ray_ssl.errors import UserError
+
+if TYPE_CHECKING:  # importing torchvision takes as long as importing torch
+    from torchvision.models.vision_transformer import VisionTransformer
 
 LayerFeatures = Literal["class_token", "patch_mean"]
 
