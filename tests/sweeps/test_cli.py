@@ -82,7 +82,7 @@ def test_the_demonstration_is_small_and_can_be_changed() -> None:
         ("--learning-rate nan", "--learning-rate"),
         ("--crop-scale 0.5 0.2", "from small to large"),
         ("--method vicregg", "invalid choice: 'vicregg'"),
-        ("--method vicreg --temperature 0.1", "--temperature belongs to method simclr"),
+        ("--method vicreg --temperature 0.1", ", not to vicreg"),
         ("--method simclr --invariance-weight 2", "--invariance-weight belongs to method vicreg, not to simclr"),
         ("--num-workers 3", "cannot be split evenly"),
         ("--dataset imagenet", "unknown dataset 'imagenet'"),
