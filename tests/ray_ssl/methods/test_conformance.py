@@ -25,6 +25,7 @@ SMALL = {
     "num_prototypes": 6,
     "num_small_crops": 2,
     "small_crop_size": 16,
+    "whitening_size": 12,
 }
 NUM_CLASSES = 5
 CPU = torch.device("cpu")
