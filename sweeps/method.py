@@ -1,0 +1,36 @@
+"""Which method learns what, in which layer, and when, at equal budget?
+
+Pretrains one network with every method, on the same images, for the same number of epochs and seeds, each method
+with its own published options, measures every layer of every checkpoint, and draws the figures.
+"""
+
+import sys
+
+from sweeps.cli import Axis, Sweep, main
+
+SWEEP = Sweep(
+    name="method",
+    question=__doc__ or "",
+    axes=(
+        Axis("methods", "method.name", ("vicreg", "simclr", "barlow_twins", "byol", "spectral", "supervised"),
+             "methods that are compared"),
+        Axis("seeds", "seed", (0, 1), "seeds of the weights, the views and the order of the images"),
+    ),
+    demo={
+        "method.name": ("vicreg", "simclr", "spectral", "supervised"),
+        "seed": (0,),
+        "backbone.depth": 2,
+        "backbone.width": 16,
+        "method.projector_width": 128,
+        "method.embedding_dim": 128,
+        "views.crop_scale": [0.3, 1.0],
+        "views.grey_probability": 0.5,
+        "training.epochs": 10,
+        "training.global_batch_size": 64,
+        "training.num_checkpoints": 6,
+    },
+    example="--dataset cifar100 --methods vicreg simclr byol swav supervised --epochs 100 --seeds 0 1 2",
+)  # fmt: skip
+
+if __name__ == "__main__":
+    sys.exit(main(SWEEP))

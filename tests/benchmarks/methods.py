@@ -1,0 +1,137 @@
+"""What every method learns at equal budget, and how fast it trains against its own limit.
+
+Accuracy: the same backbone, images, epochs and seeds for all; each method with its recommended options. Linear and kNN
+test accuracy of the representation, beside an untrained network and raw pixels. Speed: images/s of the whole loop
+against steps of the same network and loss on one fixed batch.
+
+    RAY_SSL_CIFAR100=FOLDER python -m tests.benchmarks.methods [--methods NAME ...] [--skip accuracy]
+"""
+
+import argparse
+import os
+import statistics
+from concurrent.futures import ProcessPoolExecutor
+from functools import cache
+from multiprocessing import get_context
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from analysis.labels import LabelLevel
+from analysis.logistic import fit, predict
+from analysis.metrics.linear_probe import PENALTY, TOLERANCE
+from ray_ssl.config import PretrainConfig
+from ray_ssl.data import Dataset, load_dataset
+from ray_ssl.health import knn_accuracy
+from ray_ssl.plugins import plugin_module, plugin_names
+from ray_ssl.pretrain import Trainer
+from tests.benchmarks.pretrain import limit, ours
+
+UNTRAINED, PIXELS = "(untrained network)", "(raw pixels)"
+
+
+def configuration(name: str, seed: int, flags: argparse.Namespace, depth: int, width: int) -> PretrainConfig:
+    """One method's trial; options that a method does not have are left out."""
+    known = plugin_module("ray_ssl.methods", name).Config.model_fields
+    wished = {"projector_width": flags.projector_width, "queue_size": flags.queue_size}
+    options = {option: value for option, value in wished.items() if option in known and known[option].default}
+    source = os.environ.get("RAY_SSL_CIFAR100")
+    training = {"epochs": flags.epochs, "global_batch_size": flags.batch, "knn_every": flags.epochs}
+    return PretrainConfig.from_dict(
+        {
+            "data": {"dataset": f"parquet:{source}" if source else "shapes", "num_images": flags.num_images},
+            "views": {"crop_scale": flags.crop_scale},
+            "backbone": {"name": "res_lh", "depth": depth, "width": width},
+            "method": {"name": name, **options},
+            "training": {**training, "num_checkpoints": 2},
+            "seed": seed,
+        }
+    )
+
+
+@cache
+def images(config_json: str) -> Dataset:
+    return load_dataset(PretrainConfig.from_json(config_json).data)
+
+
+def accuracies(train: Tensor, test: Tensor, dataset: Dataset) -> tuple[float, float]:
+    """Linear and kNN test accuracy of features [N, D], in per cent."""
+    labels = (torch.from_numpy(dataset.train.fine.copy()), torch.from_numpy(dataset.test.fine.copy()))
+    level = LabelLevel("class", *labels, len(dataset.train.fine_names))
+    scaling, fits = fit(train, [(level.train, level.num_classes)], PENALTY, TOLERANCE)
+    linear = (predict(test, scaling, fits)[0] == level.test).double().mean().item()
+    return 100 * linear, 100 * knn_accuracy(train, level.train, test, level.test)
+
+
+def score(name: str, seed: int, flags: argparse.Namespace) -> tuple[float, float]:
+    """Trains in this process, on one thread, and measures the end."""
+    torch.set_num_threads(1)
+    method = "vicreg" if name in (UNTRAINED, PIXELS) else name
+    config = configuration(method, seed, flags, flags.depth, flags.width)
+    dataset = images(config.to_json())
+    if name == PIXELS:
+        train, test = (torch.from_numpy(part.images / 255).flatten(1).float() for part in (dataset.train, dataset.test))
+        return accuracies(train, test, dataset)
+    trainer = Trainer(config, dataset, torch.device("cpu"))
+    for epoch in range(1, 0 if name == UNTRAINED else config.training.epochs + 1):
+        trainer.train_epoch(epoch)
+    return accuracies(trainer.features(dataset.train), trainer.features(dataset.test), dataset)
+
+
+def print_accuracies(names: list[str], flags: argparse.Namespace) -> None:
+    jobs = [(name, seed) for name in [PIXELS, UNTRAINED, *names] for seed in range(flags.seeds)]
+    print(f"RES-{flags.depth}-{flags.width}, {flags.num_images} images, {flags.epochs} epochs, batch {flags.batch}, "
+          f"{flags.seeds} seed(s); test accuracy in %, mean (spread)")  # fmt: skip
+    found: dict[str, list[tuple[float, float]]] = {}
+    with ProcessPoolExecutor(flags.threads, get_context("spawn")) as pool:
+        for (name, _), result in zip(jobs, pool.map(score, *zip(*jobs, strict=True), [flags] * len(jobs)), strict=True):
+            found.setdefault(name, []).append(result)
+            if len(found[name]) == flags.seeds:
+                columns = [f"{statistics.mean(v):6.1f} ({max(v) - min(v):.1f})" for v in zip(*found[name], strict=True)]
+                print(f"{name:24} linear {columns[0]}  kNN {columns[1]}", flush=True)
+
+
+def print_speeds(names: list[str], flags: argparse.Namespace) -> None:
+    torch.set_num_threads(flags.threads)
+    ratios: dict[str, float] = {}
+    for name in names:
+        settings: dict[str, Any] = {**vars(flags), "epochs": 2, "num_images": flags.speed_images}
+        config = configuration(name, 0, argparse.Namespace(**settings), 5, 64)
+        dataset = images(config.to_json())
+        best = [0.0, 0.0]
+        for _ in range(flags.rounds):
+            now = ours(config, dataset), limit(config, dataset, flags.seconds)
+            best = [max(pair) for pair in zip(best, now, strict=True)]
+        ratios[name] = best[0] / best[1]
+        print(f"{name:24} {best[0]:6.0f} images/s, limit {best[1]:6.0f}: {ratios[name]:.2f}", flush=True)
+    slowest = min(ratios, key=lambda name: ratios[name])
+    print(f"at least {ratios[slowest]:.2f} of the limit ({slowest}); RES-5-64, batch {flags.batch}")
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--methods", nargs="+", default=list(plugin_names("ray_ssl.methods")))
+    parser.add_argument("--skip", choices=("accuracy", "speed"))
+    parser.add_argument("--num-images", type=int, default=10_000)
+    parser.add_argument("--epochs", type=int, default=20)
+    parser.add_argument("--seeds", type=int, default=2)
+    parser.add_argument("--depth", type=int, default=2)
+    parser.add_argument("--width", type=int, default=32)
+    parser.add_argument("--batch", type=int, default=128)
+    parser.add_argument("--projector-width", type=int, default=512)
+    parser.add_argument("--queue-size", type=int, default=4096)
+    parser.add_argument("--crop-scale", type=float, nargs=2, default=(0.2, 1.0))
+    parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--rounds", type=int, default=2)
+    parser.add_argument("--seconds", type=float, default=5.0, help="of each limit")
+    parser.add_argument("--speed-images", type=int, default=2048)
+    flags = parser.parse_args()
+    if flags.skip != "accuracy":
+        print_accuracies(flags.methods, flags)
+    if flags.skip != "speed":
+        print_speeds(flags.methods, flags)
+
+
+if __name__ == "__main__":
+    main()
