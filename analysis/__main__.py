@@ -1,4 +1,7 @@
-"""`python -m analysis SWEEP_FOLDER`: measures what is not measured yet, and draws and logs it."""
+"""`python -m analysis SWEEP_FOLDER`: measures what is not measured yet, and draws and logs it.
+
+`python -m analysis encoder SOURCE` measures a network that was trained elsewhere (see `--help` of that).
+"""
 
 from __future__ import annotations
 
@@ -8,12 +11,13 @@ import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 
+from analysis import encoder
 from analysis.command import FIGURES, TRACKING, Tracking, analyse_with_progress, finish, quiet
-from analysis.measure import AnalysisSettings, metric_names
+from analysis.flags import add_measure_flags, check_measure_flags, encoder_flags
 from analysis.pipeline import MEASUREMENTS, missing_work, sweep_name
 from ray_ssl.config import replace, trial_key
 from ray_ssl.data import Dataset, load_dataset
-from ray_ssl.errors import EXIT_BAD_INPUT, EXIT_DONE, EXIT_INTERRUPTED, EXIT_SOME_FAILED, UserError, did_you_mean
+from ray_ssl.errors import EXIT_BAD_INPUT, EXIT_DONE, EXIT_INTERRUPTED, EXIT_SOME_FAILED, UserError
 from ray_ssl.follower import Follower
 from ray_ssl.launch import MachineOptions, ray_session
 from ray_ssl.ledger import Ledger, Trial
@@ -23,8 +27,11 @@ from ray_ssl.storage import Storage, describe_os_error
 def main(arguments: Sequence[str] | None = None) -> int:
     """Runs the command; returns its exit code (see `ray_ssl.errors`)."""
     quiet()
+    typed = list(sys.argv[1:] if arguments is None else arguments)
     try:
-        return run(_parser().parse_args(arguments))
+        if typed[:1] == ["encoder"]:
+            return encoder.run(encoder_flags(typed[1:]))
+        return run(_parser().parse_args(typed))
     except UserError as error:
         print(f"error: {' '.join(str(error).split())}", file=sys.stderr)
         return EXIT_BAD_INPUT
@@ -39,23 +46,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m analysis", description=__doc__, allow_abbrev=False)
     parser.add_argument("sweep", metavar="SWEEP_FOLDER", help="folder of a sweep: a path, s3://... or gs://...")
-    parser.add_argument(
-        "--metrics", nargs="+", metavar="NAME", help=f"measure only these: {', '.join(metric_names())} (default: all)"
-    )
-    parser.add_argument(
-        "--num-train-images",
-        type=int,
-        default=AnalysisSettings().num_train_images,
-        metavar="N",
-        help="training images measured at most, class-balanced (default: %(default)s)",
-    )
-    parser.add_argument(
-        "--num-test-images",
-        type=int,
-        default=AnalysisSettings().num_test_images,
-        metavar="N",
-        help="test images measured at most, class-balanced (default: %(default)s)",
-    )
+    add_measure_flags(parser)
     parser.add_argument(
         "--dataset",
         metavar="TEXT",
@@ -80,16 +71,15 @@ def run(flags: argparse.Namespace) -> int:
     Raises:
         UserError: No sweep there, unknown metric, data that is not the sweep's.
     """
-    for metric in flags.metrics or []:
-        if metric not in metric_names():
-            raise UserError(f"unknown metric {metric!r}{did_you_mean(metric, metric_names())}")
-    if min(flags.num_train_images, flags.num_test_images, flags.cpus_per_worker) < 1:
-        raise UserError("--num-train-images, --num-test-images and --cpus-per-worker are at least 1")
+    settings = check_measure_flags(flags)
+    if flags.cpus_per_worker < 1:
+        raise UserError("--cpus-per-worker is at least 1")
     ledger = Ledger(Storage.at(flags.sweep))
     trials = ledger.known_trials()
+    if not trials and encoder.is_folder_of_encoders(ledger.sweep):
+        return encoder.show(ledger.sweep)
     if not trials:
         raise UserError(f"{flags.sweep!r} is no sweep folder: no trial in it has a readable config.json")
-    settings = AnalysisSettings(flags.num_train_images, flags.num_test_images)
     tracking = _tracking(ledger, flags.tracking_uri)
     work = missing_work(ledger, trials, settings, flags.metrics)
     tracker = tracking.connect(owner=False)

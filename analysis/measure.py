@@ -13,6 +13,7 @@ from analysis import table
 from analysis.features import LayerFeatures, extract, load_backbone
 from analysis.labels import LabelLevel, data_levels
 from analysis.metrics.base import Measurement
+from ray_ssl.backbones.base import Backbone
 from ray_ssl.checkpoints import Checkpoint
 from ray_ssl.data.base import Dataset
 from ray_ssl.plugins import plugin_module, plugin_names
@@ -59,9 +60,23 @@ def measure_checkpoint(
         images: See `measured_images`.
         metrics: Names of the metric modules.
     """
-    backbone = load_backbone(checkpoint).to(device)
-    train = extract(backbone, images.train.images, checkpoint.card, device)
-    test = extract(backbone, images.test.images, checkpoint.card, device)
+    return measure_backbone(load_backbone(checkpoint), checkpoint.card, images, metrics, device)
+
+
+def measure_backbone(
+    backbone: Backbone, card: dict[str, Any], images: Dataset, metrics: Sequence[str], device: torch.device
+) -> dict[str, list[table.LayerMeasurement]]:
+    """Returns all measurements of a network in evaluation mode by metric module, as `measure_checkpoint`.
+
+    Args:
+        backbone: What is measured; it is moved to `device`.
+        card: Image size and normalisation, at the same places as in a checkpoint's card.
+        images: See `measured_images`.
+        metrics: Names of the metric modules.
+    """
+    backbone = backbone.to(device)
+    train = extract(backbone, images.train.images, card, device)
+    test = extract(backbone, images.test.images, card, device)
     levels = data_levels(images)
     rows: dict[str, list[table.LayerMeasurement]] = {metric: [] for metric in metrics}
     done: dict[int, dict[str, list[Measurement]]] = {}  # layers that share their features are measured once

@@ -95,9 +95,9 @@ def loading_lines(config: BackboneConfig, image_size: int, model: Path) -> str:
     cls = plugin_class("ray_ssl.backbones", config.name, Backbone).__name__
     options = ", ".join(f"{k}={v!r}" for k, v in config.model_dump().items() if k != "name")
     return (
-        f"import safetensors.torch, ray_ssl.backbones.{config.name} as {config.name}\n"
+        f"import safetensors.torch as tensors, ray_ssl.backbones.{config.name} as {config.name}\n"
         f"backbone = {config.name}.{cls}({config.name}.Config({options}), image_size={image_size}).eval()\n"
-        f"backbone.load_state_dict(safetensors.torch.load_file({str(model)!r}))"
+        f"backbone.load_state_dict(tensors.load_file({str(model)!r}))"
     )
 
 

@@ -17,6 +17,9 @@ class Backbone(nn.Module, ABC):
     num_features: int
     """Length of the representation."""
 
+    head: str = ""
+    """Name of the classifier's module in files of the network this one is made from; its weights are left out."""
+
     @property
     @abstractmethod
     def layer_names(self) -> tuple[str, ...]:

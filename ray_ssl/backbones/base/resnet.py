@@ -36,7 +36,6 @@ class ResNetBackbone(Backbone):
     """
 
     head = "fc"
-    """Module of torchvision's network that is left out."""
 
     def __init__(self, network: ResNet, stem: Stem) -> None:
         super().__init__()

@@ -31,7 +31,6 @@ class TransformerBackbone(Backbone):
     """
 
     head = "heads"
-    """Module of torchvision's network that is left out."""
 
     def __init__(self, network: VisionTransformer, layer_features: LayerFeatures) -> None:
         super().__init__()

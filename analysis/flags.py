@@ -1,0 +1,119 @@
+"""Flags of the analysis: those that both commands share, and those of an encoder."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Sequence
+
+from analysis.measure import AnalysisSettings, metric_names
+from ray_ssl.config import DataConfig, Part
+from ray_ssl.errors import UserError, did_you_mean
+from ray_ssl.plugins import plugin_module, plugin_names
+
+
+def add_measure_flags(parser: argparse.ArgumentParser) -> None:
+    """Adds `--metrics`, `--num-train-images` and `--num-test-images`."""
+    parser.add_argument(
+        "--metrics", nargs="+", metavar="NAME", help=f"measure only these: {', '.join(metric_names())} (default: all)"
+    )
+    most = AnalysisSettings()
+    for flag, default, split in (
+        ("--num-train-images", most.num_train_images, "training"),
+        ("--num-test-images", most.num_test_images, "test"),
+    ):
+        text = f"{split} images measured at most, class-balanced (default: {default})"
+        parser.add_argument(flag, type=int, default=default, metavar="N", help=text)
+
+
+def check_measure_flags(flags: argparse.Namespace) -> AnalysisSettings:
+    """Returns the settings.
+
+    Raises:
+        UserError: No such metric, or less than one image.
+    """
+    for metric in flags.metrics or []:
+        if metric not in metric_names():
+            raise UserError(f"unknown metric {metric!r}{did_you_mean(metric, metric_names())}")
+    if min(flags.num_train_images, flags.num_test_images) < 1:
+        raise UserError("--num-train-images and --num-test-images are at least 1")
+    return AnalysisSettings(flags.num_train_images, flags.num_test_images)
+
+
+def encoder_flags(arguments: Sequence[str]) -> argparse.Namespace:
+    """Parses `python -m analysis encoder`.
+
+    Returns:
+        The flags; the options of the data and of the backbone that were given are dictionaries of texts, `data` and
+        `backbone_options`.
+    """
+    parser = argparse.ArgumentParser(
+        prog="python -m analysis encoder", description="Measures every layer of a network that was trained elsewhere.",
+        allow_abbrev=False,
+    )  # fmt: skip
+    parser.add_argument(
+        "source", metavar="SOURCE",
+        help="torchvision:NAME, or a file of weights (.pt, .pth, .ckpt, .safetensors) for --backbone",
+    )  # fmt: skip
+    parser.add_argument(
+        "--storage", default="results/encoders", metavar="URI",
+        help="folder of the table and the figures, its own or that of a sweep: a path, s3://... or gs://... "
+        "(default: %(default)s)",
+    )  # fmt: skip
+    _add_source_flags(parser)
+    add_measure_flags(parser)
+    _add_config_flags(parser, "data", {"": DataConfig})
+    configs = {name: plugin_module("ray_ssl.backbones", name).Config for name in plugin_names("ray_ssl.backbones")}
+    parser.add_argument("--backbone", choices=tuple(configs), metavar="NAME", help=f"file: {', '.join(configs)}")
+    _add_config_flags(parser, "backbone", configs)
+    flags = parser.parse_args(arguments)
+    flags.data, flags.backbone_options = _texts(flags, "data"), _texts(flags, "backbone")
+    return flags
+
+
+def _add_source_flags(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--weights", choices=("none", "default"), metavar="NAME",
+        help="torchvision: default (its best weights, downloaded once, with their image size, mean and std) or none "
+        "(random ones)",
+    )  # fmt: skip
+    parser.add_argument(
+        "--key-prefix", default="", metavar="TEXT",
+        help="file: only names that begin with it count, without it, e.g. backbone.",
+    )  # fmt: skip
+    for name in ("mean", "std"):
+        parser.add_argument(
+            f"--{name}", nargs=3, type=float, metavar=("R", "G", "B"),
+            help=f"{name} of the images that the network was trained on, 0..1 (default: torchvision's for its weights, "
+            "else that of --dataset's training images)",
+        )  # fmt: skip
+    parser.add_argument(
+        "--epoch", type=int, default=0, metavar="N",
+        help="passes over the images that trained it, for the table (default: %(default)s)",
+    )  # fmt: skip
+    parser.add_argument(
+        "--seed", type=int, default=0, metavar="N",
+        help="its seed, for the table; seed of random weights (default: %(default)s)",
+    )  # fmt: skip
+
+
+def _add_config_flags(parser: argparse.ArgumentParser, part: str, configs: dict[str, type[Part]]) -> None:
+    """Adds one flag for each option of these configurations; its text is read by the configuration itself.
+
+    A name that is taken gets the part before it, e.g. --data-num-test-images.
+    """
+    group = parser.add_argument_group(part)
+    owners: dict[str, list[str]] = {}
+    for name, config in configs.items():
+        for leaf in config.model_fields:
+            owners.setdefault(leaf, []).append(name)
+    for leaf, names in owners.items():
+        if leaf != "name":
+            whose = f"{', '.join(names)}: " if names[0] else ""
+            text = f"{whose}{configs[names[0]].model_fields[leaf].description}".replace("%", "%%")
+            word = leaf.replace("_", "-")
+            flag = f"--{part}-{word}" if f"--{word}" in parser._option_string_actions else f"--{word}"
+            group.add_argument(flag, dest=f"{part}.{leaf}", metavar="VALUE", default=argparse.SUPPRESS, help=text)
+
+
+def _texts(flags: argparse.Namespace, part: str) -> dict[str, str]:
+    return {path.partition(".")[2]: text for path, text in vars(flags).items() if path.startswith(f"{part}.")}
