@@ -23,7 +23,6 @@ from pydantic import ValidationError
 
 from analysis import table
 from analysis.command import FIGURES
-from analysis.figures.base import draw_all
 from analysis.flags import check_measure_flags
 from analysis.measure import measure_backbone, measured_images, metric_names
 from analysis.pipeline import MEASUREMENTS, sweep_name
@@ -125,6 +124,8 @@ def is_folder_of_encoders(storage: Storage) -> bool:
 
 def show(storage: Storage) -> int:
     """Draws the figures of a folder's table and says where both are; returns the exit code."""
+    from analysis.figures.base import draw_all  # matplotlib takes a second to import
+
     measurements: Any = table.read_table(storage.filesystem, storage.path(MEASUREMENTS))
     with tempfile.TemporaryDirectory(prefix="ray_ssl_") as scratch:
         for path in draw_all(measurements, Path(scratch)):

@@ -43,7 +43,7 @@ def no_figures(monkeypatch: pytest.MonkeyPatch) -> list[Path]:
         measurements.to_csv(drawn[-1])
         return [drawn[-1]]
 
-    monkeypatch.setattr("analysis.encoder.draw_all", draw_all)
+    monkeypatch.setattr("analysis.figures.base.draw_all", draw_all)
     return drawn
 
 
