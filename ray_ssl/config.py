@@ -145,6 +145,13 @@ class MethodConfig(Part):
             UserError: With the arithmetic.
         """
 
+    def check_views(self, views: ViewConfig, image_size: int) -> None:
+        """Refuses augmentations from which the method's views cannot be made.
+
+        Raises:
+            UserError: With what would do.
+        """
+
 
 class _PluginOptionError(ValueError):
     """A problem inside a plug-in's options, already explained."""

@@ -110,6 +110,7 @@ def check_fits(config: PretrainConfig, dataset: Dataset) -> None:
             f"{dataset.name} has {len(dataset.train)} images here"
         )
     config.method.check_fits(config.training.global_batch_size, len(dataset.train))
+    config.method.check_views(config.views, config.data.image_size)
 
 
 class Trainer:

@@ -30,6 +30,9 @@ class MultiCropConfig(MethodConfig):
     crop_split: Probability = 0.25
     """area, as a share of the image, up to which crops become small views; full ones start there"""
 
+    def check_views(self, views: ViewConfig, image_size: int) -> None:
+        multi_crop_views(self, views, image_size)
+
 
 def multi_crop_views(config: MultiCropConfig, views: ViewConfig, image_size: int) -> list[ViewPlan]:
     """Returns the two full views, then the small ones.
