@@ -48,6 +48,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("out", metavar="OUT", help="local folder, new or empty")
     flags = parser.parse_args(arguments)
     try:
+        if "://" in flags.out:
+            raise UserError(f"OUT is a local folder, given {flags.out!r}")
         print(export(flags.checkpoint, Path(flags.out)))
     except UserError as error:
         print(f"error: {' '.join(str(error).split())}", file=sys.stderr)
@@ -151,9 +153,10 @@ def measured(sweep: Storage, key: str, epoch: int, layer_name: str) -> dict[str,
     for name in sweep.names(MEASUREMENTS):
         if not name.startswith(f"{key}-{epoch:06d}-"):
             continue
+        content = sweep.read(f"{MEASUREMENTS}/{name}")
         try:
-            rows = pq.read_table(pa.BufferReader(sweep.read(f"{MEASUREMENTS}/{name}"))).to_pylist()
-        except pa.ArrowInvalid:
+            rows = pq.read_table(pa.BufferReader(content)).to_pylist()
+        except (pa.ArrowInvalid, OSError):  # OSError: bytes that cannot be decompressed
             continue
         for row in rows:
             if row["layer_name"] == layer_name:

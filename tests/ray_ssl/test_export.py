@@ -196,6 +196,7 @@ def test_nothing_is_written_over(
     for taken in (tmp_path / "empty", tmp_path / "empty" / "card.json"):
         assert "is not an empty folder: give a new one" in refused(capsys, folder_of(trained), str(taken))
     assert (tmp_path / "empty" / "card.json").read_bytes() == before
+    assert "OUT is a local folder, given 's3://" in refused(capsys, folder_of(trained), "s3://bucket/out")
 
 
 def test_as_a_command() -> None:
