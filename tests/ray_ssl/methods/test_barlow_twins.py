@@ -52,22 +52,25 @@ def _equations(z: list[list[float]], zp: list[list[float]]) -> tuple[float, floa
 
 def test_published_cifar_values_are_the_defaults() -> None:
     config = Config()
-    assert (config.redundancy_weight, config.projector_width, config.embedding_dim) == (0.005, 2048, 2048)
-    published = OptimiserConfig(optimiser="sgd", learning_rate=0.06, momentum=0.9, weight_decay=5e-4)
+    assert (config.redundancy_weight, config.loss_scale) == (0.0051, 0.1)
+    assert (config.projector_width, config.embedding_dim) == (2048, 2048)
+    published = OptimiserConfig(
+        optimiser="lars", learning_rate=0.3 * 128 / 256, weight_decay=1e-4, trust_coefficient=0.02
+    )
     assert PretrainConfig(method=config).optimiser == published
 
 
 @pytest.mark.parametrize("shape", SHAPES)
-@pytest.mark.parametrize("weight", [0.005, 1.0])
-def test_equals_the_papers_equations(shape: tuple[int, int], weight: float) -> None:
+@pytest.mark.parametrize(("weight", "scale"), [(0.005, 1.0), (1.0, 0.1)])
+def test_equals_the_papers_equations(shape: tuple[int, int], weight: float, scale: float) -> None:
     z0, z1 = _embeddings(*shape)
     invariance, redundancy = _equations(z0.tolist(), z1.tolist())
-    terms = {name: value.item() for name, value in barlow_twins_terms(z0, z1, weight).items()}
+    terms = {name: value.item() for name, value in barlow_twins_terms(z0, z1, weight, scale).items()}
     assert terms == pytest.approx(
         {
-            "loss": invariance + weight * redundancy,
-            "invariance": invariance,
-            "regularisation": weight * redundancy,
+            "loss": scale * (invariance + weight * redundancy),
+            "invariance": scale * invariance,
+            "regularisation": scale * weight * redundancy,
             "redundancy": redundancy,
         }
     )
@@ -83,7 +86,7 @@ def test_equals_lightly(shape: tuple[int, int]) -> None:
 @pytest.mark.parametrize("shape", [(5, 3), (3, 7)])
 def test_gradient(shape: tuple[int, int]) -> None:
     z0, z1 = (z.requires_grad_() for z in _embeddings(*shape))
-    assert torch.autograd.gradcheck(lambda a, b: barlow_twins_terms(a, b, 0.5)["loss"], (z0, z1))
+    assert torch.autograd.gradcheck(lambda a, b: barlow_twins_terms(a, b, 0.5, 0.1)["loss"], (z0, z1))
 
 
 @pytest.mark.parametrize("shape", SHAPES)
