@@ -26,6 +26,7 @@ from analysis.command import FIGURES
 from analysis.flags import check_measure_flags
 from analysis.measure import measure_backbone, measured_images, metric_names
 from analysis.pipeline import MEASUREMENTS, sweep_name
+from analysis.publish import FOREIGN
 from analysis.weights import fit_weights, read_weights
 from ray_ssl.backbones.base import Backbone, build_backbone
 from ray_ssl.config import BackboneConfig, DataConfig, explain
@@ -34,7 +35,6 @@ from ray_ssl.errors import EXIT_DONE, UserError
 from ray_ssl.plugins import plugin_module, plugin_names
 from ray_ssl.storage import Storage
 
-METHOD = "foreign"
 RECORD = "encoder.json"
 TORCHVISION = "torchvision:"
 
@@ -193,4 +193,4 @@ def _refuse(flags: argparse.Namespace, owner: str, **given: Any) -> None:
 
 def _describe(flags: argparse.Namespace, encoder: Encoder, sweep: str, key: str, dataset: str) -> table.Checkpoint:
     depth, width = encoder.options.get("depth", 0), encoder.options.get("width", 0)
-    return table.Checkpoint(sweep, key, METHOD, depth, width, flags.seed, dataset, flags.epoch)
+    return table.Checkpoint(sweep, key, FOREIGN, depth, width, flags.seed, dataset, flags.epoch)

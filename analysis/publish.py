@@ -12,12 +12,16 @@ Frame = Any
 CURVES = ("linear_accuracy", "ncc_accuracy", "cdnv", "effective_rank")
 PROFILES = ("linear_accuracy", "ncc_accuracy", "effective_rank")
 REPRESENTATION = "representation"
+FOREIGN = "foreign"
+"""Method of networks that were trained elsewhere."""
 
 
 def publish(tracker: Tracker, measurements: Frame) -> None:
     """Logs the test-split curves of the representation (step = epoch) and the last checkpoint's layer profiles
-    (step = layer). What a run has already is not logged again; the whole table is in the Parquet parts.
+    (step = layer). What a run has already is not logged again; the whole table is in the Parquet parts. Foreign
+    encoders have no run.
     """
+    measurements = measurements[measurements.method != FOREIGN]
     rows: Frame = measurements[(measurements.split == "test") | (measurements.level == "none")]
     for key, trial in rows.groupby("trial_key"):
         last: Frame = trial[trial.epoch == trial.epoch.max()]

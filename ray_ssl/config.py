@@ -129,6 +129,13 @@ class BackboneConfig(Part):
 
     name: str
 
+    def check_fits(self, image_size: int) -> None:
+        """Refuses images that the network cannot take.
+
+        Raises:
+            UserError: With what would do.
+        """
+
 
 class MethodConfig(Part):
     """Base of every method's options; `name` is the module in `ray_ssl.methods`."""

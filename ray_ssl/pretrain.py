@@ -109,6 +109,7 @@ def check_fits(config: PretrainConfig, dataset: Dataset) -> None:
             f"global_batch_size {config.training.global_batch_size} is larger than the training set: "
             f"{dataset.name} has {len(dataset.train)} images here"
         )
+    config.backbone.check_fits(config.data.image_size)
     config.method.check_fits(config.training.global_batch_size, len(dataset.train))
     config.method.check_views(config.views, config.data.image_size)
 

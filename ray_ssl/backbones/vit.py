@@ -36,6 +36,9 @@ class Config(BackboneConfig):
             raise ValueError(f"mlp_ratio {self.mlp_ratio} of width {self.width} leaves the MLP no hidden unit")
         return self
 
+    def check_fits(self, image_size: int) -> None:
+        check_patches(self.patch_size, image_size, image_size)
+
     @property
     def mlp_width(self) -> int:
         """Hidden units of a block's MLP."""

@@ -97,7 +97,7 @@ def test_the_demonstration_is_small_and_can_be_changed() -> None:
         ("--search optuna --num-trials 2 --vary rate=1:2", "knows no option 'rate'"),
         ("--search optuna --num-trials 2 --vary learning-rate=2:1", "from small to large"),
         ("--search optuna --num-trials 2 --vary learning-rate", "OPTION=LOW:HIGH"),
-        ("--num-images 100", "larger than the training set"),
+        ("--num-images 50", "larger than the training set"),
         ("--num-images 300 --address local --num-cpus 2 --cpus-per-worker 3", "2 CPUs"),
         ("--num-images 300 --address 127.0.0.1:9", "no Ray cluster answers at '127.0.0.1:9'"),
         ("--cpus-per-worker 0", "at least 1"),
