@@ -8,43 +8,47 @@ from __future__ import annotations
 import pandas as pd
 from matplotlib.figure import Figure
 
+from analysis.figures.base.networks import networks
 from analysis.figures.base.numbers import (
     LINEAR,
     NCC,
     REPRESENTATION,
     Frame,
-    largest,
+    level_names,
     over_seeds,
     prepare,
     seeds_note,
+    subject,
     values,
+    with_chance,
 )
-from analysis.figures.base.panels import LEVEL_COLOURS, MAX_PANELS, lines
-from analysis.figures.base.sheet import Line, Words
+from analysis.figures.base.panels import EPOCH_AXIS, lines
+from analysis.figures.base.sheet import Words
 
 TITLE = "Test accuracy of the representation by epoch"
 
-LOOKS = {
-    f"{level} {probe}": Line(level if probe == LINEAR else f"{level}, NCC", colour, dashed=probe == NCC)
-    for level, colour in LEVEL_COLOURS.items()
-    for probe in (LINEAR, NCC)
-}
+PROBES = {LINEAR: "linear accuracy (%)", NCC: "NCC accuracy (%)"}
 
 
 def numbers(table: Frame) -> Frame:
-    """Returns accuracy by network, level, metric (linear or NCC) and epoch."""
-    table = prepare(table, LINEAR, NCC)
-    table = table[table["layer_name"] == REPRESENTATION]
-    return over_seeds(pd.concat([values(table, LINEAR), values(table, NCC)]), ["level", "metric", "epoch"])
+    """Returns accuracy by network, level, metric (linear or NCC) and epoch, with that of chance."""
+    rows = prepare(table, LINEAR, NCC)
+    rows = rows[rows["layer_name"] == REPRESENTATION]
+    rows = pd.concat([values(rows, LINEAR), values(rows, NCC)])
+    return with_chance(over_seeds(rows, ["level", "metric", "epoch"]), table)
 
 
 def draw(table: Frame) -> Figure | None:
     """Draws the figure; None where there are no two epochs of linear accuracy."""
-    found, left_out = largest(numbers(table), MAX_PANELS)
+    shown = networks(table)
+    found = shown.drawn(numbers(table))
     if found.loc[found["metric"] == LINEAR, "epoch"].nunique() < 2:
         return None
-    probes = "; dashed: nearest class-centre (NCC)" if (found["metric"] == NCC).any() else ""
-    note = f"Linear probe{probes}; {seeds_note(found)}{left_out}."
-    words = Words(TITLE, note, "epoch", "test accuracy (%)")
-    found = found.assign(series=found["level"] + " " + found["metric"])
-    return lines(found, x="epoch", series="series", looks=LOOKS, words=words)
+    found = found.assign(
+        level=found["level"].map(level_names(table)), metric=found["metric"].map(PROBES), group=found["level"],
+        series=found["network"],
+    )  # fmt: skip
+    ncc = "; NCC: nearest class centre" if (found["metric"] == PROBES[NCC]).any() else ""
+    words = Words(TITLE, f"{subject(table)}; test images; {seeds_note(found)}{ncc}{shown.left_out}.", EPOCH_AXIS)
+    found = shown.in_columns(found, column="level", row="metric")
+    return lines(found, shown.lines, words, shown.key, x="epoch", percent=True)

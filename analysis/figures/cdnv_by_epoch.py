@@ -9,48 +9,57 @@ from __future__ import annotations
 import pandas as pd
 from matplotlib.figure import Figure
 
+from analysis.figures.base.networks import networks
 from analysis.figures.base.numbers import (
     REPRESENTATION,
     Frame,
-    largest,
+    level_names,
     measured_split,
     over_seeds,
     prepare,
     relative_to_start,
     seeds_note,
+    subject,
     values,
 )
-from analysis.figures.base.panels import MAX_PANELS, lines, number
-from analysis.figures.base.sheet import INK, Line, Words
+from analysis.figures.base.panels import EPOCH_AXIS, lines
+from analysis.figures.base.sheet import Words
 
-TITLE = "Class separation of the representation by epoch"
+TITLE = "Class separation of the representation by epoch, relative to initialisation"
 
-LOOKS = {
-    "cdnv": Line("CDNV", INK),
-    "class_variance": Line("class variance", "#cc79a7"),
-    "class_mean_distance": Line("squared distance of means", "#009e73"),
+QUANTITIES = {
+    "cdnv": "CDNV",
+    "class_variance": "class variance",
+    "class_mean_distance": "squared distance of means",
 }
 
 
 def numbers(table: Frame) -> Frame:
     """Returns each quantity, over that of the same trial at epoch 0, by network, level, metric and epoch."""
-    table = prepare(table, *LOOKS)
+    table = prepare(table, *QUANTITIES)
     table = table[table["layer_name"] == REPRESENTATION]
-    rows = pd.concat([values(table, metric, split=measured_split(table, metric)) for metric in LOOKS])
+    rows = pd.concat([values(table, metric, split=measured_split(table, metric)) for metric in QUANTITIES])
     rows = relative_to_start(rows)
     return over_seeds(rows[rows["value"] > 0], ["level", "metric", "split", "epoch"])
 
 
 def draw(table: Frame) -> Figure | None:
     """Draws the figure; None where epoch 0 is missing or is all there is."""
-    found = numbers(table)
+    shown = networks(table)
+    found = shown.drawn(numbers(table))
     if found["epoch"].nunique() < 2:
         return None
-    found, left_out = largest(found, MAX_PANELS // found["level"].nunique())
     split = " and ".join(sorted(found["split"].unique()))
-    note = f"CDNV: class variance over squared distance of class means, {split} images; {seeds_note(found)}{left_out}."
-    words = Words(TITLE, note, "epoch", "relative to initialisation")
-    return lines(
-        found, x="epoch", series="metric", looks=LOOKS, words=words, panel=("network", "level"), show=number,
-        log_y=True, reference=1,
-    )  # fmt: skip
+    note = (
+        f"{subject(table)}; {split} images; CDNV: class variance over squared distance of class means; "
+        f"logarithmic axes; {seeds_note(found)}{shown.left_out}."
+    )
+    # The parts share a scale and CDNV has its own: where they grow a hundredfold, one would not see it fall.
+    group = found["metric"].where(found["metric"] == "cdnv", "parts")
+    found = found.assign(
+        metric=pd.Categorical(found["metric"], list(QUANTITIES)).rename_categories(QUANTITIES),
+        level=found["level"].map(level_names(table)), group=group, series=found["network"],
+    ).sort_values("metric", kind="stable")  # fmt: skip
+    found = shown.in_columns(found.assign(metric=found["metric"].astype(str)), column="metric", row="level")
+    words = Words(TITLE, note, EPOCH_AXIS)
+    return lines(found, shown.lines, words, shown.key, x="epoch", log_y=True, reference=(1, "initialisation"))

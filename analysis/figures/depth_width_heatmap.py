@@ -5,7 +5,7 @@ Corresponds to the depth and width ablation of arXiv 2305.15614.
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Final
 
 import matplotlib
 import numpy as np
@@ -14,77 +14,157 @@ from matplotlib.colors import Normalize
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 
-from analysis.figures.base.numbers import LINEAR, REPRESENTATION, Frame, over_seeds, prepare, values
-from analysis.figures.base.sheet import FONT, INK, SIZE, Words, sheet
+from analysis.figures.base.numbers import (
+    LINEAR,
+    REPRESENTATION,
+    Frame,
+    level_names,
+    over_seeds,
+    prepare,
+    seeds_note,
+    subject,
+    values,
+    with_chance,
+)
+from analysis.figures.base.sheet import FONT, GREY, INK, SIZE, Row, Words, sheet, text_width
+from analysis.figures.base.ticks import tick_labels, y_ticks
 
 TITLE = "Linear test accuracy by depth and width"
 
-_CELL = (0.78, 0.52)  # inches
+LEAST_RANGE: Final = 0.10
+"""Colours span at least this much accuracy, and 4 spreads over seeds: noise is not to look like an effect."""
+
+_CELL, _BAR = 0.70, 0.09  # inches: width of a cell, height of a colour bar
 _COLOURS = matplotlib.colormaps["YlGnBu"]
+_DARKEST = 0.62  # of the colours: dark text stands out from all of them (contrast above 4.5)
 
 
 def numbers(table: Frame) -> Frame:
-    """Returns linear test accuracy by network and level at the last epoch of each method.
+    """Returns linear test accuracy by network and level at the last epoch of each method, with that of chance.
 
     Empty where networks cannot be told apart by method, depth and width alone.
     """
-    table = prepare(table, LINEAR)
-    rows = values(table[table["layer_name"] == REPRESENTATION], LINEAR)
+    rows = prepare(table, LINEAR)
+    rows = values(rows[rows["layer_name"] == REPRESENTATION], LINEAR)
     rows = rows[rows["epoch"] == rows.groupby("method")["epoch"].transform("max")]
-    found = over_seeds(rows, ["level", "epoch"])
+    found = with_chance(over_seeds(rows, ["level", "epoch"]), table)
     return found.iloc[:0] if found.duplicated(["method", "depth", "width", "level"]).any() else found
 
 
 def draw(table: Frame) -> Figure | None:
-    """Draws the figure; None where there is no linear accuracy, or several settings share a depth and width."""
+    """Draws the figure; None where no method has two depths or widths, or several settings share a depth and width."""
     found = numbers(table)
+    found = found[found.groupby(["method", "level"])["network"].transform("nunique") > 1]
     if found.empty:
         return None
-    depths, widths = sorted(found["depth"].unique()), sorted(found["width"].unique())
-    panels = list(found.groupby(["method", "level"], sort=False))
-    several = found["method"].nunique() > 1
-    titles = [f"{method}, {level}" if several else level for (method, level), _ in panels]
-    size = len(widths) * _CELL[0], len(depths) * _CELL[1]
+    grid = _Grid(found)
+    names = level_names(table)
     epochs = " or ".join(map(str, sorted(found["epoch"].unique())))
     note = (
-        f"Representation at epoch {epochs}, percent: mean \N{PLUS-MINUS SIGN} standard deviation over (n) seeds. "
-        "Each level has its own colours; hatched: not measured."
+        f"{subject(table)}; linear probe of the representation, test images, percent; epoch {epochs}; "
+        f"{seeds_note(found)}. Colours span at least {100 * LEAST_RANGE:.0f} points"
+        f"{'' if grid.texts else ' (spread: see the CSV)'}{'; hatched: not measured' if grid.has_holes else ''}."
     )
-    words = Words(TITLE, note, "width (channels)", "depth (blocks)")
-    columns = max(1, min(found["level"].nunique(), int(12 / size[0])))
-    figure, axes = sheet(titles, words, columns=columns, size=size)
-    scales = {level: _scale(rows["mean"]) for level, rows in found.groupby("level")}
-    for ax, ((_, level), rows) in zip(axes, panels, strict=True):
-        _panel(ax, rows, depths, widths, scales[level])
+    words = Words(TITLE, note, "width (channels)")
+    figure, axes = sheet(grid.rows(names), words, widest=max(1.9, len(grid.widths) * _CELL))
+    for (method, levels), row in zip(grid.layout, axes, strict=True):
+        for level, ax in zip(levels, row, strict=True):
+            assert ax is not None
+            scale = _scale(found[found["level"] == level])
+            if method is None:
+                _bar(ax, scale)
+            else:
+                _panel(ax, grid, found[(found["method"] == method) & (found["level"] == level)], scale, ax is row[0])
     return figure
 
 
-def _scale(means: Any) -> Normalize:
-    low, high = float(means.min()), float(means.max())
-    return Normalize(low - 0.15 * (high - low) - 1e-3, high + 1e-3)
+class _Grid:
+    """What stands where: colour bars above a row of panels for each method, and levels side by side if they fit.
+
+    Attributes:
+        layout: Method (None: colour bars) and levels of each row of the page.
+        texts: There is room for the spread in the cells.
+    """
+
+    def __init__(self, found: Frame) -> None:
+        self.found = found
+        self.depths, self.widths = sorted(found["depth"].unique()), sorted(found["width"].unique())
+        self.methods, levels = list(found["method"].unique()), list(found["level"].unique())
+        cell = 5.9 / (len(levels) * len(self.widths))
+        side_by_side = cell >= 0.45
+        self.layout = [(method, block) for block in ([levels] if side_by_side else [[level] for level in levels])
+                       for method in (None, *self.methods)]  # fmt: skip
+        self.texts = side_by_side or 6.4 / len(self.widths) >= 0.45
+        self.num_lines = (2 if found["n"].max() == 1 else 3) if self.texts else 1
+        self.cell_height = 0.16 * self.num_lines + 0.10
+        self.has_holes = any(len(rows) < len(self.depths) * len(self.widths)
+                             for _, rows in found.groupby(["method", "level"]))  # fmt: skip
+
+    def rows(self, names: dict[str, str]) -> list[Row]:
+        """The layout in inches; `names` are those of the levels."""
+        chance = dict(zip(self.found["level"], self.found["chance"], strict=True))
+        found = []
+        for method, levels in self.layout:
+            if method is None:
+                titles = [names[v] + (f" (chance {100 * chance[v]:.3g}%)" if chance[v] > 0 else "") for v in levels]
+                found.append(Row("", titles, _BAR, [0.0] * len(levels), True))
+            else:
+                title = method if len(self.methods) > 1 else ""
+                labels = [max(text_width(str(depth)) for depth in self.depths) + 0.06] + [0.0] * (len(levels) - 1)
+                height = len(self.depths) * self.cell_height
+                found.append(Row("depth (blocks)", [title] * len(levels), height, labels, True))
+        return found
 
 
-def _panel(ax: Axes, rows: Frame, depths: list[int], widths: list[int], scale: Normalize) -> None:
+def _scale(rows: Frame) -> Normalize:
+    """The range of the colours: all means, at least `LEAST_RANGE` and 4 spreads wide, inside 0 .. 1."""
+    low, high = float(rows["mean"].min()), float(rows["mean"].max())
+    spread = float(rows["spread"].median()) if rows["spread"].notna().any() else 0.0
+    wide = min(max(high - low, LEAST_RANGE, 4 * spread), 1.0)
+    low = min(max((low + high - wide) / 2, 0.0), 1 - wide)
+    return Normalize(low, low + wide)
+
+
+def _colour(scale: Normalize, value: float | np.ndarray) -> Any:
+    return _COLOURS(0.03 + (_DARKEST - 0.03) * np.asarray(scale(value)))
+
+
+def _bar(ax: Axes, scale: Normalize) -> None:
+    assert scale.vmin is not None and scale.vmax is not None
+    steps = np.linspace(scale.vmin, scale.vmax, 128)
+    ax.imshow(_colour(scale, steps)[None], extent=(scale.vmin, scale.vmax, 0, 1), aspect="auto")
+    ticks = y_ticks(scale.vmin, scale.vmax, 1.0)
+    ax.set_xticks(ticks, tick_labels(ticks, 100))
+    ax.set_yticks([])
+    for spine in ax.spines.values():
+        spine.set_visible(False)
+    ax.tick_params(color=GREY)
+
+
+def _panel(ax: Axes, grid: _Grid, rows: Frame, scale: Normalize, labels: bool) -> None:
     cells = rows.set_index(["depth", "width"])
-    for y, depth in enumerate(depths):
-        for x, width in enumerate(widths):
+    for y, depth in enumerate(grid.depths):
+        for x, width in enumerate(grid.widths):
             if (depth, width) in cells.index:
-                _cell(ax, x, y, cells.loc[(depth, width)], scale)
+                _cell(ax, x, y, cells.loc[(depth, width)], scale, grid)
             else:
                 ax.add_patch(Rectangle((x, y), 1, 1, fc="white", ec="#c8c8c8", hatch="////", lw=0))
-    ax.set(xlim=(0, len(widths)), ylim=(0, len(depths)))
-    ax.set_xticks(np.arange(len(widths)) + 0.5, [str(w) for w in widths])
-    ax.set_yticks(np.arange(len(depths)) + 0.5, [str(d) for d in depths])
+    ax.set(xlim=(0, len(grid.widths)), ylim=(0, len(grid.depths)))
+    ax.set_xticks(np.arange(len(grid.widths)) + 0.5, [str(w) for w in grid.widths])
+    ax.set_yticks(np.arange(len(grid.depths)) + 0.5, [str(d) if labels else "" for d in grid.depths])
     ax.tick_params(length=0)
     for spine in ax.spines.values():
         spine.set_visible(False)
 
 
-def _cell(ax: Axes, x: int, y: int, cell: Any, scale: Normalize) -> None:
-    colour = _COLOURS(0.05 + 0.85 * scale(cell["mean"]))
-    ax.add_patch(Rectangle((x, y), 1, 1, fc=colour, ec="white", lw=1.5))
-    dark = np.dot(colour[:3], (0.299, 0.587, 0.114)) < 0.55
-    spread = "" if np.isnan(cell["spread"]) else f"\N{PLUS-MINUS SIGN} {100 * cell['spread']:.1f} "
-    looks: dict[str, Any] = {"ha": "center", "family": FONT, "color": "white" if dark else INK}
-    ax.text(x + 0.5, y + 0.62, f"{100 * cell['mean']:.1f}", size=SIZE + 1, va="center", weight="bold", **looks)
-    ax.text(x + 0.5, y + 0.26, f"{spread}({cell['n']:.0f})", size=SIZE - 1.5, va="center", **looks)
+def _cell(ax: Axes, x: int, y: int, cell: Any, scale: Normalize, grid: _Grid) -> None:
+    colour = _colour(scale, cell["mean"])
+    ax.add_patch(Rectangle((x, y), 1, 1, fc=colour, ec="white", lw=1.2))
+    lines = [f"{100 * cell['mean']:.1f}"]
+    if grid.texts:
+        lines += [] if np.isnan(cell["spread"]) else [f"\N{PLUS-MINUS SIGN} {100 * cell['spread']:.1f}"]
+        lines += [f"n = {cell['n']:.0f}"]
+    for i, line in enumerate(lines):
+        height = y + 0.5 - (i - (len(lines) - 1) / 2) * 0.15 / grid.cell_height
+        ax.text(x + 0.5, height, line, ha="center", va="center", family=FONT, size=SIZE,
+                weight="bold" if i == 0 else "normal", color=INK)  # fmt: skip

@@ -10,8 +10,17 @@ from __future__ import annotations
 import numpy as np
 from matplotlib.figure import Figure
 
-from analysis.figures.base.numbers import Frame, largest, measured_split, over_seeds, prepare, seeds_note, values
-from analysis.figures.base.panels import MAX_PANELS, lines, number, shades
+from analysis.figures.base.networks import networks
+from analysis.figures.base.numbers import (
+    Frame,
+    measured_split,
+    over_seeds,
+    prepare,
+    seeds_note,
+    subject,
+    values,
+)
+from analysis.figures.base.panels import EPOCH_AXIS, lines
 from analysis.figures.base.sheet import Words
 
 TITLE = "Effective rank by epoch"
@@ -33,10 +42,17 @@ def numbers(table: Frame) -> Frame:
 
 def draw(table: Frame) -> Figure | None:
     """Draws the figure; None where there are no two epochs."""
-    found, left_out = largest(numbers(table), MAX_PANELS)
+    shown = networks(table)
+    found = shown.drawn(numbers(table))
     if found["epoch"].nunique() < 2:
         return None
-    note = f"Features of {found['split'].iloc[0]} images; {seeds_note(found)}{left_out}."
-    words = Words(TITLE, note, "epoch", "effective rank (dimensions)")
-    wide = found["mean"].max() > 20 * found["mean"].min() > 0
-    return lines(found, x="epoch", series="place", looks=shades(PLACES), words=words, show=number, log_y=bool(wide))
+    wide = bool(found["mean"].max() > 10 * found["mean"].min() > 0)
+    scale = "logarithmic axis; " if wide else ""
+    note = (
+        f"{subject(table)}; features of {found['split'].iloc[0]} images, at most as many as the width; "
+        f"{scale}{seeds_note(found)}{shown.left_out}."
+    )
+    found = found.assign(name="effective rank", group="", series=found["network"])
+    found = found.sort_values("place", key=lambda place: place.map(PLACES.index), kind="stable")
+    found = shown.in_columns(found, column="place", row="name")
+    return lines(found, shown.lines, Words(TITLE, note, EPOCH_AXIS), shown.key, x="epoch", log_y=wide)

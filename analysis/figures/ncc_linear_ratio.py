@@ -7,21 +7,23 @@ from __future__ import annotations
 
 from matplotlib.figure import Figure
 
+from analysis.figures.base.networks import networks
 from analysis.figures.base.numbers import (
     LINEAR,
     NCC,
     REPRESENTATION,
     Frame,
-    largest,
+    level_names,
     over_seeds,
     prepare,
     ratio,
     relative_to_start,
     seeds_note,
+    subject,
     values,
 )
-from analysis.figures.base.panels import LEVEL_COLOURS, MAX_PANELS, lines, number
-from analysis.figures.base.sheet import Line, Words
+from analysis.figures.base.panels import EPOCH_AXIS, lines
+from analysis.figures.base.sheet import Words
 
 TITLE = "NCC over linear accuracy by epoch"
 
@@ -36,10 +38,15 @@ def numbers(table: Frame) -> Frame:
 
 def draw(table: Frame) -> Figure | None:
     """Draws the figure; None where NCC, linear accuracy or epoch 0 is missing, or is all there is."""
-    found, left_out = largest(numbers(table), MAX_PANELS)
+    shown = networks(table)
+    found = shown.drawn(numbers(table))
     if found["epoch"].nunique() < 2:
         return None
-    note = f"Test images, relative to initialisation; {seeds_note(found)}{left_out}."
-    words = Words(TITLE, note, "epoch", "NCC / linear accuracy, relative")
-    looks = {level: Line(level, colour) for level, colour in LEVEL_COLOURS.items()}
-    return lines(found, x="epoch", series="level", looks=looks, words=words, show=number, reference=1)
+    note = f"{subject(table)}; test images; NCC: nearest class centre; {seeds_note(found)}{shown.left_out}."
+    found = found.assign(
+        level=found["level"].map(level_names(table)), name="ratio, relative to initialisation", group="",
+        series=found["network"],
+    )  # fmt: skip
+    found = shown.in_columns(found, column="level", row="name")
+    words = Words(TITLE, note, EPOCH_AXIS)
+    return lines(found, shown.lines, words, shown.key, x="epoch", reference=(1, "initialisation"))

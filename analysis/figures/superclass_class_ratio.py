@@ -8,27 +8,24 @@ from __future__ import annotations
 import pandas as pd
 from matplotlib.figure import Figure
 
+from analysis.figures.base.networks import networks
 from analysis.figures.base.numbers import (
     LINEAR,
     Frame,
     distinct_layers,
-    largest,
     last_epoch,
+    num_classes,
     over_seeds,
     prepare,
     ratio,
     seeds_note,
+    subject,
     values,
 )
-from analysis.figures.base.panels import LAYER_AXIS, LEVEL_COLOURS, MAX_PANELS, lines, number
-from analysis.figures.base.sheet import GREY, Line, Words
+from analysis.figures.base.panels import LAYER_AXIS, lines
+from analysis.figures.base.sheet import Words
 
 TITLE = "Superclass over class accuracy by layer"
-
-LOOKS = {
-    "initialisation": Line("initialisation", GREY, dashed=True),
-    "last epoch": Line("last epoch", LEVEL_COLOURS["superclass"]),
-}
 
 
 def numbers(table: Frame) -> Frame:
@@ -45,11 +42,18 @@ def numbers(table: Frame) -> Frame:
 
 def draw(table: Frame) -> Figure | None:
     """Draws the figure; None where there is no superclass level or there are no two layers."""
-    found, left_out = largest(numbers(table), MAX_PANELS)
+    shown = networks(table)
+    found = shown.drawn(numbers(table))
     if found["layer"].nunique() < 2:
         return None
+    counts = {level: count for level, count in num_classes(table).items() if level in ("class", "superclass")}
+    guess = f"{counts['class'] / counts['superclass']:.3g} for guessing, " if len(counts) > 1 else ""
+    note = f"linear probe, test images; {guess}1 for equal accuracy; {seeds_note(found)}{shown.left_out}."
     epochs = sorted({str(e) for e in found.loc[found["epoch"] > 0, "epoch"]}, key=int)
-    stage = f"last epoch: {' or '.join(epochs)}; " if epochs else ""
-    note = f"Linear test accuracy; {stage}{seeds_note(found)}{left_out}."
-    words = Words(TITLE, note, LAYER_AXIS, "ratio of accuracies")
-    return lines(found, x="layer", series="stage", looks=LOOKS, words=words, show=number)
+    stages = {"initialisation": "initialisation", "last epoch": f"last epoch ({' or '.join(epochs)})"}
+    found = found.assign(
+        stage=found["stage"].map(stages), name="ratio of accuracies", group="", series=found["network"]
+    )
+    found = found.sort_values("stage", kind="stable")
+    found = shown.in_columns(found, column="stage", row="name")
+    return lines(found, shown.lines, Words(TITLE, f"{subject(table)}; {note}", LAYER_AXIS), shown.key, x="layer")

@@ -18,7 +18,7 @@ def draw_all(table: pd.DataFrame, folder: Path) -> list[Path]:
 
     Args:
         table: As `analysis.table.read_table` returns it.
-        folder: Where `NAME.png` (160 dpi), `NAME.svg` and `NAME.csv` (the plotted numbers) are put; NAME ends with
+        folder: Where `NAME.png` (300 dpi), `NAME.svg` and `NAME.csv` (the plotted numbers) are put; NAME ends with
             the data set where there are several.
 
     Returns:
@@ -41,7 +41,7 @@ def draw_all(table: pd.DataFrame, folder: Path) -> list[Path]:
 def _save(figure: Figure, stem: Path) -> list[Path]:
     paths = [stem.with_name(f"{stem.name}.png"), stem.with_name(f"{stem.name}.svg")]
     with matplotlib.rc_context({"svg.hashsalt": stem.name, "svg.fonttype": "path"}):
-        figure.savefig(paths[0], dpi=160, metadata={"Software": None})
+        figure.savefig(paths[0], dpi=300, metadata={"Software": None})
         figure.savefig(paths[1], metadata={"Date": None, "Creator": None})
     return paths
 

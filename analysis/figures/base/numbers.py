@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import Any, Final, TypeAlias
 
 import numpy as np
-import pandas as pd
 
 from ray_ssl.errors import UserError
 
@@ -19,8 +18,8 @@ LEVELS: Final = ("sample", "class", "superclass")
 """Label levels that these figures show, in order; targets of graded randomness are a figure of their own."""
 
 
-def prepare(table: Frame, *metrics: str) -> Frame:
-    """Returns the rows of these metrics, infinite values as NaN, with the column `network`.
+def trials(table: Frame) -> Frame:
+    """Returns a row for each trial: trial_key, method, depth, width, seed and network, sorted.
 
     A network is a method, depth and width: its trials differ by seed and are averaged. Trials that agree in the seed
     too differ in an option that the table does not hold: each is then a network of its own, named by its trial key.
@@ -31,19 +30,28 @@ def prepare(table: Frame, *metrics: str) -> Frame:
     datasets = sorted(table["dataset"].unique())
     if len(datasets) > 1:
         raise UserError(f"a figure shows one data set, the table has {', '.join(datasets)}: draw each by itself")
+    found = table[["trial_key", "method", "depth", "width", "seed"]].drop_duplicates()
+    names = "depth " + found["depth"].astype(str) + ", width " + found["width"].astype(str)
+    if found["method"].nunique() > 1:
+        names = found["method"] + ", " + names
+    twins = found.duplicated(["method", "depth", "width", "seed"], keep=False)
+    unclear = twins.groupby([found["method"], found["depth"], found["width"]]).transform("any")
+    names = names.where(~unclear, names + ", trial " + found["trial_key"].str[:6])
+    return found.assign(network=names).sort_values(["method", "depth", "width", "trial_key"])
+
+
+def prepare(table: Frame, *metrics: str) -> Frame:
+    """Returns the rows of these metrics, each once, infinite values as NaN, with the column `network` (see `trials`).
+
+    Raises:
+        UserError: Several data sets.
+    """
+    found = trials(table)
     table = table[table["metric"].isin(metrics)]
     table = table.drop_duplicates(["trial_key", "epoch", "layer", "level", "split", "metric"], keep="last")
-    table = table.assign(value=table["value"].where(np.isfinite(table["value"])))
-    names = "depth " + table["depth"].astype(str) + ", width " + table["width"].astype(str)
-    if table["method"].nunique() > 1:
-        names = table["method"] + ", " + names
-    trials = table[["trial_key", "method", "depth", "width", "seed"]].drop_duplicates()
-    twins = trials[trials.duplicated(["method", "depth", "width", "seed"], keep=False)]
-    unclear = pd.MultiIndex.from_frame(table[["method", "depth", "width"]]).isin(
-        pd.MultiIndex.from_frame(twins[["method", "depth", "width"]])
-    )
-    names = names.where(~unclear, names + ", trial " + table["trial_key"].str[:6])
-    return table.assign(network=names).sort_values(["method", "depth", "width", "trial_key", "epoch", "layer"])
+    network = table["trial_key"].map(dict(zip(found["trial_key"], found["network"], strict=True)))
+    table = table.assign(network=network, value=table["value"].where(np.isfinite(table["value"])))
+    return table.sort_values(["method", "depth", "width", "trial_key", "epoch", "layer"])
 
 
 def values(table: Frame, metric: str, *, split: str = "test", level: bool = True) -> Frame:
@@ -104,20 +112,41 @@ def distinct_layers(table: Frame) -> Frame:
     return table[~((table["layer_name"] == REPRESENTATION) & table["trial_key"].isin(same.index[same]))]
 
 
-def largest(found: Frame, max_networks: int) -> tuple[Frame, str]:
-    """Returns the numbers of the largest networks (by depth x width^2), and an addition to the note where some lack."""
-    networks = found[["network", "depth", "width"]].drop_duplicates("network")
-    if len(networks) <= max_networks:
-        return found, ""
-    order = (networks["depth"] * networks["width"].astype(float) ** 2).sort_values(ascending=False, kind="stable")
-    chosen = networks.loc[order.index[:max_networks], "network"]
-    note = f"; the {max_networks} largest of {len(networks)} networks (the CSV has all)"
-    return found[found["network"].isin(chosen)], note
+def num_classes(table: Frame) -> dict[str, int]:
+    """Returns the number of labels of each level that the table holds it of."""
+    rows = table[(table["metric"] == "num_classes") & table["value"].notna()]
+    return {str(level): int(found.max()) for level, found in rows.groupby("level")["value"]}
+
+
+def with_chance(found: Frame, table: Frame) -> Frame:
+    """Returns the numbers with the column `chance`, the accuracy of guessing: 1 / number of labels, NaN if unknown."""
+    chance = {level: 1 / count for level, count in num_classes(table).items()}
+    return found.assign(chance=found["level"].map(chance).astype(float))
+
+
+def level_names(table: Frame) -> dict[str, str]:
+    """Returns what each level is called in a figure: "100 classes", or "class" where their number is unknown."""
+    counts = num_classes(table)
+    plural = {"sample": "samples", "class": "classes", "superclass": "superclasses"}
+    return {level: f"{counts[level]} {plural[level]}" if level in counts else level for level in LEVELS}
+
+
+def evenly(items: list[Any], most: int) -> list[Any]:
+    """Returns at most `most` of the items, the first and the last and some evenly between."""
+    at = np.linspace(0, len(items) - 1, min(len(items), most)).round().astype(int)
+    return [items[i] for i in at]
+
+
+def subject(table: Frame) -> str:
+    """Returns what all trials share: "vicreg, depth 2 on cifar100"."""
+    shared = [f"{'' if name == 'method' else name + ' '}{table[name].iloc[0]}"
+              for name in ("method", "depth", "width") if table[name].nunique() == 1]  # fmt: skip
+    return " on ".join(filter(None, (", ".join(shared), table["dataset"].iloc[0])))
 
 
 def seeds_note(found: Frame) -> str:
     """Returns what the bands are: "mean and standard deviation over 3 seeds"."""
     low, high = int(found["n"].min()), int(found["n"].max())
     if high == 1:
-        return "one seed"
+        return "one seed: no spread"
     return f"mean \N{PLUS-MINUS SIGN} standard deviation over {f'{low} to {high}' if low < high else high} seeds"

@@ -1,8 +1,11 @@
-"""The page of a figure, laid out in inches so that no text can meet another: title, note, key, empty panels."""
+"""The page of a figure, laid out in inches so that no text can meet another: title, note, key, empty panels.
+
+A page is at most 7.2 inches wide, two columns of a journal (183 mm), and no text on it is smaller than 8 points.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from functools import cache
 from typing import Any, Final, NamedTuple
 
@@ -20,20 +23,27 @@ FONT: Final = "DejaVu Sans"  # comes with matplotlib, so a figure looks the same
 SIZE: Final = 8.0
 """Points, of all text but the title."""
 
-_TITLE_SIZE = 11.0
-_MARGIN, _LEFT, _BOTTOM, _TICKS, _GAP = 0.15, 0.64, 0.22, 0.34, 0.34  # inches
-_LINE, _TITLE_LINE, _KEY_LINE = 0.155, 0.21, 0.20  # inches, height of one line
-_SWATCH, _AFTER_ENTRY = 0.30, 0.20  # inches
-_PANEL = {1: (4.4, 2.8), 2: (2.9, 2.0), 3: (2.3, 1.65), 4: (1.9, 1.4)}  # inches, by number of columns
+PAGE: Final = 7.2
+"""Inches, width of the widest page."""
+
+LINE: Final = 0.155
+"""Inches, height of one line of text."""
+
+_TITLE_SIZE = 10.0
+_MARGIN, _BOTTOM, _X_LABELS, _GAP, _ROW_GAP = 0.12, 0.26, 0.21, 0.14, 0.10  # inches
+_OVERHANG = 0.06  # inches, of the last number below the last panel
+_TITLE_LINE, _KEY_LINE = 0.20, 0.19  # inches, height of one line
+_SWATCH, _DOT, _AFTER_ENTRY = 0.38, 0.16, 0.18  # inches
+_HINTING = 1.03
+_NARROWEST = 3.5  # inches, one column of a journal
 
 
 class Words(NamedTuple):
-    """The text of a figure: its title, what is shown and over how many seeds, and the axes."""
+    """The text of a figure: its title, what is shown and over how many seeds, and the horizontal axis."""
 
     title: str
     note: str
     x: str
-    y: str
 
 
 class Line(NamedTuple):
@@ -42,55 +52,66 @@ class Line(NamedTuple):
     Attributes:
         label: Its name.
         colour: Any matplotlib colour.
-        dashed: Else solid.
-        ends: Its last value stands at the right of the panel, and its spread is drawn as a band.
+        dash: matplotlib's line style; "" draws no line, the marker alone.
+        marker: matplotlib's marker.
+        hollow: The marker is white inside.
+        band: Its spread is drawn.
     """
 
     label: str
     colour: Any
-    dashed: bool = False
-    ends: bool = True
+    dash: Any = "solid"
+    marker: str = "o"
+    hollow: bool = False
+    band: bool = True
 
-    @property
-    def dash(self) -> Any:
-        """matplotlib's line style."""
-        return (0, (3, 1.5)) if self.dashed else "solid"
+
+class Row(NamedTuple):
+    """A row of panels.
+
+    Attributes:
+        label: Name of the vertical axis.
+        titles: Of its panels; None where the row has no panel.
+        height: Of the panels in inches.
+        tick_widths: Inches that the labels at each panel's vertical axis take, 0 without any.
+        x_labels: There are numbers below the panels.
+    """
+
+    label: str
+    titles: Sequence[str | None]
+    height: float
+    tick_widths: Sequence[float]
+    x_labels: bool
 
 
 def sheet(
-    titles: list[str],
-    words: Words,
-    key: Iterable[Line] = (),
-    *,
-    columns: int | None = None,
-    right: float = 0.0,
-    size: tuple[float, float] | None = None,
-) -> tuple[Figure, list[Axes]]:
-    """Returns a figure and its empty panels.
+    rows: Sequence[Row], words: Words, key: Iterable[Line] = (), *, widest: float = 3.1, right: float = _MARGIN
+) -> tuple[Figure, list[list[Axes | None]]]:
+    """Returns a figure and its empty panels, row by row.
 
     Args:
-        titles: Of the panels, row by row.
+        rows: What is to be laid out.
         words: The figure's own text.
         key: Lines to be named under the title.
-        columns: Panels in a row; None chooses by their number.
+        widest: Inches a panel has at most.
         right: Inches to keep free at the right of every panel.
-        size: Width and height of a panel in inches; None chooses.
     """
-    columns = min(columns or {4: 2, 5: 3, 6: 3}.get(len(titles), 4), len(titles))
-    rows = -(-len(titles) // columns)
-    width, height = size or _PANEL[min(columns, 4)]
-    step = width + right + _GAP
-    page_width = max(_LEFT + columns * step, 4.6)
+    labels = [wrap(row.label, max(row.height, 0.9)) for row in rows]
+    ticks = [max(widths) + 0.08 for widths in zip(*(row.tick_widths for row in rows), strict=True)]
+    name_width = _num_lines(*labels) * LINE + 0.06 if any(labels) else 0.0
+    num_columns = len(ticks)
+    taken = _MARGIN + _OVERHANG + name_width + sum(ticks) + num_columns * right + (num_columns - 1) * _GAP
+    width = min(widest, (PAGE - taken) / num_columns)
+    page_width = max(taken + num_columns * width, _NARROWEST)
     inner = page_width - 2 * _MARGIN
-
     title, note = wrap(words.title, inner, _TITLE_SIZE, bold=True), wrap(words.note, inner)
     key_rows = _key_rows(key, inner)
-    titles = [wrap(t, width + right) for t in titles]
-    strip = _LINE * _num_lines(*titles) + 0.08 if any(titles) else 0.08
-    cell = strip + height + _TICKS
-    title_height, note_height = _TITLE_LINE * _num_lines(title), _LINE * _num_lines(note)
-    header = _MARGIN + title_height + note_height + _KEY_LINE * len(key_rows) + 0.16
-    page_height = header + rows * cell + _BOTTOM
+    strips = [_strip([wrap(t or "", width + right) for t in row.titles]) for row in rows]
+    heights = [s + r.height + _ROW_GAP + _X_LABELS * r.x_labels for s, r in zip(strips, rows, strict=True)]
+    heights[-1] -= _ROW_GAP
+    title_height, note_height = _TITLE_LINE * _num_lines(title), LINE * _num_lines(note)
+    header = _MARGIN + title_height + note_height + _KEY_LINE * len(key_rows) + 0.10
+    page_height = header + sum(heights) + _BOTTOM
 
     figure = Figure((page_width, page_height), facecolor="white")
     FigureCanvasAgg(figure)
@@ -98,19 +119,37 @@ def sheet(
     write(figure, _MARGIN, y, title, size=_TITLE_SIZE, weight="bold", va="top")
     write(figure, _MARGIN, y - title_height, note, color=GREY, va="top", linespacing=1.3)
     for i, entries in enumerate(key_rows):
-        _draw_key(figure, entries, y - title_height - note_height - _KEY_LINE * (i + 0.65))
+        _draw_key(figure, entries, y - title_height - note_height - _KEY_LINE * (i + 0.75))
+    top = page_height - header
     axes = []
-    for i, name in enumerate(titles):
-        left, top = _LEFT + (i % columns) * step, page_height - header - (i // columns) * cell - strip
-        box = left / page_width, (top - height) / page_height, width / page_width, height / page_height
-        axes.append(_bare(figure.add_axes(box)))
-        for j, row in enumerate(reversed(name.split("\n"))):
-            write(figure, left, top + 0.08 + j * _LINE, row)
-    plot_height = rows * cell - strip - _TICKS
-    write(figure, _LEFT + (columns * step - _GAP - right) / 2, _BOTTOM - 0.06, words.x, ha="center", va="baseline")
-    y_label = wrap(words.y, max(plot_height, 1.4))
-    write(figure, _MARGIN, _BOTTOM + _TICKS + plot_height / 2, y_label, va="center", rotation=90)
+    for row, label, strip, height in zip(rows, labels, strips, heights, strict=True):
+        axes.append(_panels(figure, row, top - strip, _MARGIN + name_width, ticks, width, right))
+        write(figure, _MARGIN, top - strip - row.height / 2, label, va="center", rotation=90, multialignment="center")
+        top -= height
+    left = _MARGIN + name_width + ticks[0]
+    middle = left + (num_columns * width + sum(ticks[1:]) + (num_columns - 1) * (right + _GAP)) / 2
+    write(figure, middle, _BOTTOM - 0.08, words.x, ha="center", va="center")
     return figure, axes
+
+
+def _panels(
+    figure: Figure, row: Row, top: float, left: float, ticks: list[float], width: float, right: float
+) -> list[Axes | None]:
+    """The panels of a row whose upper edge is `top` inches above the lower edge of the page."""
+    page_width, page_height = figure.get_size_inches()
+    panels: list[Axes | None] = []
+    for title, tick in zip(row.titles, ticks, strict=True):
+        left += tick
+        box = left / page_width, (top - row.height) / page_height, width / page_width, row.height / page_height
+        panels.append(None if title is None else bare(figure.add_axes(box)))
+        for j, line in enumerate(reversed(wrap(title or "", width + right).split("\n"))):
+            write(figure, left, top + 0.06 + j * LINE, line)
+        left += width + right + _GAP
+    return panels
+
+
+def _strip(titles: list[str]) -> float:
+    return LINE * _num_lines(*titles) + 0.06 if any(titles) else 0.0
 
 
 def write(figure: Figure, x: float, y: float, text: str, **looks: Any) -> None:
@@ -122,20 +161,29 @@ def write(figure: Figure, x: float, y: float, text: str, **looks: Any) -> None:
 
 @cache
 def text_width(text: str, size: float = SIZE, bold: bool = False) -> float:
-    """Returns inches."""
+    """Returns inches, no less than a bitmap takes: there letters stand on whole pixels."""
     font = FontProperties(family=FONT, weight="bold" if bold else "normal", size=size)
-    return text_to_path.get_text_width_height_descent(text, font, ismath=False)[0] / 72
+    return text_to_path.get_text_width_height_descent(text, font, ismath=False)[0] / 72 * _HINTING
 
 
 def wrap(text: str, width: float, size: float = SIZE, bold: bool = False) -> str:
-    """Returns the text broken at spaces into lines of at most `width` inches."""
+    """Returns the text in lines of at most `width` inches: broken at spaces, and long names where they must be."""
+    if "\n" in text:
+        return "\n".join(wrap(part, width, size, bold) for part in text.split("\n"))
     rows: list[str] = []
     for word in text.split():
         longer = f"{rows[-1]} {word}" if rows else word
         if rows and text_width(longer, size, bold) <= width:
             rows[-1] = longer
-        else:
-            rows.append(word)
+            continue
+        rows.append(word)
+        while text_width(rows[-1], size, bold) > width and len(rows[-1]) > 1:
+            whole, fits = rows[-1], len(rows[-1]) - 1
+            while fits > 1 and text_width(whole[:fits], size, bold) > width:
+                fits -= 1
+            at_mark = max(whole.rfind(mark, 0, fits) for mark in "_-/.") + 1
+            fits = at_mark if at_mark > fits / 2 else fits
+            rows[-1:] = [whole[:fits], whole[fits:]]
     return "\n".join(rows)
 
 
@@ -144,11 +192,12 @@ def _num_lines(*texts: str) -> int:
 
 
 def _key_rows(key: Iterable[Line], width: float) -> list[list[Line]]:
-    """The entries of the key, in as many rows as they need."""
+    """The entries of the key, in as many rows as they need; a name is at most as long as a row."""
     rows: list[list[Line]] = []
     used = width
     for line in key:
-        needed = _SWATCH + text_width(line.label) + _AFTER_ENTRY
+        line = line._replace(label=shortened(line.label, width - _SWATCH))
+        needed = _swatch(line) + text_width(line.label) + _AFTER_ENTRY
         if used + needed > width + _AFTER_ENTRY:
             rows.append([])
             used = 0.0
@@ -157,21 +206,48 @@ def _key_rows(key: Iterable[Line], width: float) -> list[list[Line]]:
     return rows
 
 
+def _swatch(line: Line) -> float:
+    """Inches from an entry's left edge to its name."""
+    return _SWATCH if line.dash else _DOT
+
+
+def shortened(text: str, width: float) -> str:
+    """Returns the text, without its middle where it is wider than `width` inches."""
+    kept = len(text)
+    short = text
+    while text_width(short) > width and kept > 2:
+        kept -= 1
+        short = f"{text[: (kept + 1) // 2]}\N{HORIZONTAL ELLIPSIS}{text[len(text) - kept // 2 :]}"
+    return short
+
+
 def _draw_key(figure: Figure, entries: list[Line], y: float) -> None:
     x = _MARGIN
     for line in entries:
-        swatch = Line2D([x, x + _SWATCH - 0.07], [y, y], color=line.colour, lw=2, ls=line.dash)
-        swatch.set_transform(figure.dpi_scale_trans)
-        figure.add_artist(swatch)
-        write(figure, x + _SWATCH, y, line.label, va="center_baseline")
-        x += _SWATCH + text_width(line.label) + _AFTER_ENTRY
+        swatch = _swatch(line)
+        ends = [x, x + swatch - 0.08]
+        for at, looks in ((ends, {"ls": line.dash or "none", "lw": 1.6}), ([sum(ends) / 2], marker(line, 4.5))):
+            artist = Line2D(at, [y] * len(at), color=line.colour, **looks)
+            artist.set_transform(figure.dpi_scale_trans)
+            figure.add_artist(artist)
+        write(figure, x + swatch, y, line.label, va="center_baseline")
+        x += swatch + text_width(line.label) + _AFTER_ENTRY
 
 
-def _bare(ax: Axes) -> Axes:
+def marker(line: Line, size: float) -> dict[str, Any]:
+    """Returns how matplotlib draws the markers of a line."""
+    inside = "white" if line.hollow else line.colour
+    size *= 1.35 if line.marker in ("P", "X", "*") else 1.0  # thin ones look smaller
+    return {"marker": line.marker, "ms": size, "mfc": inside, "mec": line.colour, "mew": 0.9 if line.hollow else 0}
+
+
+def bare(ax: Axes) -> Axes:
+    """Returns the axes without their upper and right edges."""
     for side in ("top", "right"):
         ax.spines[side].set_visible(False)
     for side in ("left", "bottom"):
         ax.spines[side].set(color=GREY, linewidth=0.6)
-    ax.tick_params(labelsize=SIZE - 1, labelcolor=INK, color=GREY, width=0.6, length=2.5, pad=2, labelfontfamily=FONT)
+    ax.tick_params(labelsize=SIZE, labelcolor=INK, color=GREY, width=0.6, length=2.5, pad=2, labelfontfamily=FONT)
+    ax.tick_params(which="minor", color=GREY, width=0.5, length=1.5)
     ax.set_axisbelow(True)
     return ax
