@@ -11,12 +11,17 @@ import os
 import shutil
 import socket
 import tempfile
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from queue import Queue
 from typing import Any, NamedTuple, Protocol
 
+import torch
+
+from ray_ssl import interrupts
 from ray_ssl.data.base import Dataset
 from ray_ssl.errors import UserError
 from ray_ssl.ledger import FAILED, STOPPED, Ledger, Trial, TrialState
@@ -35,6 +40,7 @@ QUIET_RAY = {
     "RAY_TRAIN_ENABLE_WORKER_STRUCTURED_LOGGING": "0",
     "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
     "RAY_DEDUP_LOGS": "0",
+    "RAY_DISABLE_FAILURE_SIGNAL_HANDLER": "1",  # it answers SIGTERM with a stack trace
     "TUNE_DISABLE_SIGINT_HANDLER": "1",  # Ctrl-C is ours: see sweeps/cli.py
     "TUNE_WARN_EXCESSIVE_EXPERIMENT_CHECKPOINT_SYNC_THRESHOLD_S": "0",
     "TUNE_RESULT_BUFFER_LENGTH": "0",
@@ -95,6 +101,17 @@ def local_cpus() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
+def local_node(options: MachineOptions) -> dict[str, float]:
+    """Returns the resources of this machine, as Ray would have them."""
+    return {"CPU": float(options.num_cpus or local_cpus()), "GPU": float(torch.cuda.device_count())}
+
+
+def cluster_to_join(options: MachineOptions) -> str | None:
+    """Returns the address of the cluster that will be joined, None where Ray is started on this machine."""
+    address = started_cluster() if options.address == "auto" else options.address
+    return None if address == "local" else address
+
+
 @contextmanager
 def ray_session(options: MachineOptions, data_bytes: int, nested_train: bool) -> Iterator[None]:
     """Joins or starts Ray for the block, and leaves it afterwards; quiet.
@@ -115,11 +132,11 @@ def ray_session(options: MachineOptions, data_bytes: int, nested_train: bool) ->
         yield
         return
     quiet: dict[str, Any] = {"log_to_driver": False, "logging_level": "error"}
-    address = started_cluster() if options.address == "auto" else options.address
-    if address not in (None, "local"):
+    address = cluster_to_join(options)
+    if address is not None:
         _join(address, quiet)
     else:
-        ray.init(
+        _start(
             address="local",
             num_cpus=options.num_cpus or local_cpus(),
             include_dashboard=nested_train,
@@ -129,7 +146,34 @@ def ray_session(options: MachineOptions, data_bytes: int, nested_train: bool) ->
     try:
         yield
     finally:
-        ray.shutdown()
+        with interrupts.held():
+            ray.shutdown()
+
+
+def _start(**options: Any) -> None:
+    """`ray.init` in a thread of its own, so that Ctrl-C need not wait for it and Ray cannot take SIGTERM over.
+
+    The thread stays: what Ray starts is killed by the kernel when the thread that started it ends. So an interrupted
+    start leaves nothing behind.
+    """
+    import ray
+
+    logging.getLogger("ray").setLevel(logging.ERROR)  # it would warn that it is not in the main thread
+    outcome: Queue[BaseException | None] = Queue()
+
+    def work() -> None:
+        try:
+            ray.init(**options)
+        except BaseException as error:
+            outcome.put(error)
+        else:
+            outcome.put(None)
+            threading.Event().wait()
+
+    threading.Thread(target=work, name="ray", daemon=True).start()
+    error = outcome.get()
+    if error is not None:
+        raise error
 
 
 def started_cluster() -> str | None:
@@ -152,12 +196,10 @@ def _join(address: str, quiet: dict[str, Any]) -> None:
     Raises:
         UserError: It does not answer.
     """
-    import ray
-
     if not _answers(address):
         raise UserError(f"no Ray cluster answers at {address!r}; give the HOST:PORT of `ray start --head`, or local")
     try:
-        ray.init(address=address, runtime_env={"env_vars": QUIET_RAY}, **quiet)
+        _start(address=address, runtime_env={"env_vars": QUIET_RAY}, **quiet)
     except (ConnectionError, RuntimeError, ValueError) as error:
         first = str(error).strip().splitlines()[0]
         raise UserError(f"no Ray cluster answers at {address!r}: {first}") from None
@@ -306,6 +348,9 @@ def make_bridge(source: TrialSource, ledger: Ledger, listener: Listener) -> Brid
             """See `save`."""
 
     class ListenerCallback(Callback):
+        def on_step_begin(self, iteration: int, trials: list[Any], **info: Any) -> None:
+            interrupts.check()
+
         def on_trial_start(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
             held.values[0].started(trial.config["key"])
 

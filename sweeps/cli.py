@@ -6,19 +6,20 @@ import hashlib
 import json
 import os
 import shlex
-import signal
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from ray_ssl.config import PretrainConfig
-from ray_ssl.errors import EXIT_BAD_INPUT, EXIT_INTERRUPTED, UserError
-from ray_ssl.launch import MachineOptions
-from ray_ssl.plugins import plugin_names
-from sweeps.flags import Parser, add_config_flags, print_error
-from sweeps.options import PLUGIN_PARTS, Grid, Values
-from sweeps.run_flags import add_run_flags
+from ray_ssl import interrupts
+from ray_ssl.errors import EXIT_BAD_INPUT, UserError
+
+# Everything else is imported where it is used: it takes seconds, and Ctrl-C is ours from the first moment.
+if TYPE_CHECKING:
+    from ray_ssl.config import PretrainConfig
+    from ray_ssl.launch import MachineOptions
+    from sweeps.flags import Parser
+    from sweeps.options import Grid, Values
 
 
 @dataclass(frozen=True)
@@ -91,30 +92,49 @@ class Request:
 
 
 def main(sweep: Sweep, arguments: Sequence[str] | None = None) -> int:
-    """Runs a sweep's command; returns its exit code (see `ray_ssl.errors`)."""
-    signal.signal(signal.SIGTERM, _interrupt)
-    command = ""
+    """Runs a sweep's command; returns its exit code (see `ray_ssl.errors`).
+
+    Args:
+        sweep: What the command is about.
+        arguments: The flags; None: those of this process, whose Ctrl-C and SIGTERM are then handled here.
+    """
+    if arguments is not None:
+        return _answer(sweep, arguments)
+    interrupts.install(f"interrupted; nothing that was finished is lost. To go on:\n  {_command_line(arguments)}")
+    try:
+        code = _answer(sweep, arguments)
+    except (Exception, KeyboardInterrupt):
+        if not interrupts.received():  # else what it interrupted ended in an error of its own
+            raise
+        interrupts.leave()
+    interrupts.finish(code)
+    return code
+
+
+def _answer(sweep: Sweep, arguments: Sequence[str] | None) -> int:
     try:
         request = parse(sweep, arguments)
-        command = request.command
         from sweeps.run import run
 
         return run(request)
     except UserError as error:
-        print_error(error)
-        return EXIT_BAD_INPUT
+        reason = str(error)
     except OSError as error:
         from ray_ssl.storage import describe_os_error
 
-        print_error(describe_os_error(error))
-        return EXIT_BAD_INPUT
-    except KeyboardInterrupt:
-        print(f"\ninterrupted; nothing that was finished is lost. To go on:\n  {command}", file=sys.stderr, flush=True)
-        return EXIT_INTERRUPTED
+        reason = describe_os_error(error)
+    if interrupts.received():
+        raise KeyboardInterrupt
+    from sweeps.flags import print_error
+
+    print_error(reason)
+    return EXIT_BAD_INPUT
 
 
-def _interrupt(signum: int, frame: object) -> None:
-    raise KeyboardInterrupt
+def _command_line(arguments: Sequence[str] | None) -> str:
+    """The line that was typed."""
+    typed = sys.argv[1:] if arguments is None else arguments
+    return shlex.join([*_interpreter(), sys.argv[0], *typed])
 
 
 def parse(sweep: Sweep, arguments: Sequence[str] | None = None) -> Request:
@@ -124,6 +144,11 @@ def parse(sweep: Sweep, arguments: Sequence[str] | None = None) -> Request:
         UserError: Options that contradict each other or are out of range.
         SystemExit: A flag that does not exist or cannot be read (code 2), or --help (code 0).
     """
+    from ray_ssl.config import PretrainConfig
+    from sweeps.flags import Parser, add_config_flags
+    from sweeps.options import Grid
+    from sweeps.run_flags import add_run_flags
+
     typed = list(sys.argv[1:] if arguments is None else arguments)
     parser = Parser(
         prog=f"sweeps/{sweep.name}.py",
@@ -147,6 +172,8 @@ def parse(sweep: Sweep, arguments: Sequence[str] | None = None) -> Request:
     )
     grid.check()
     base, shared = grid.config({}), grid.shared()
+    from ray_ssl.launch import MachineOptions
+
     digest = hashlib.sha256(json.dumps(shared, sort_keys=True).encode()).hexdigest()[:6]
     source = base.data.source if base.data.path == "" else os.path.basename(base.data.path.rstrip("/")) or "data"
     return Request(
@@ -160,7 +187,7 @@ def parse(sweep: Sweep, arguments: Sequence[str] | None = None) -> Request:
         search=given["search"], num_trials=given["num_trials"] or 0, vary=_ranges(given["vary"] or [], flags, given),
         scheduler=given["scheduler"], objective=given["objective"],
         retry_failed=given["retry_failed"], dry_run=given["dry_run"],
-        command=shlex.join([*_interpreter(), sys.argv[0], *typed]),
+        command=_command_line(arguments),
     )  # fmt: skip
 
 
@@ -169,6 +196,9 @@ def _interpreter() -> list[str]:
 
 
 def _add_axis_flags(parser: Parser, sweep: Sweep) -> None:
+    from ray_ssl.plugins import plugin_names
+    from sweeps.options import PLUGIN_PARTS
+
     group = parser.add_argument_group("sweep", "One trial for every combination.")
     for axis in sweep.axes:
         small = f"; without --dataset: {_words(sweep.demo[axis.path])}" if axis.path in sweep.demo else ""
