@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 import time
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 from rich.console import Console, Group
@@ -11,7 +12,9 @@ from rich.live import Live
 from rich.table import Table
 from rich.text import Text
 
+from ray_ssl.config import PretrainConfig
 from ray_ssl.ledger import Ledger, Trial, TrialState
+from ray_ssl.pace import Pace, finish_time
 from ray_ssl.pretrain import EpochMetrics
 
 LINE_SECONDS = 15.0
@@ -32,36 +35,46 @@ def duration(seconds: float) -> str:
 @dataclass
 class _Row:
     trial: Trial
-    since: float = field(default_factory=time.monotonic)
+    since: float = field(default_factory=lambda: time.monotonic())
     metrics: EpochMetrics = field(default_factory=dict)
     printed: float = 0.0
-    began: float = field(default_factory=time.time)
+    began: float = field(default_factory=lambda: time.time())
     resumed_at: int = 0
+    ended_at: float = 0.0
+    """When its last epoch of this run ended, in seconds since 1970; 0 before the first."""
 
     @property
     def epoch(self) -> int:
         return int(self.metrics.get("epoch", 0))
 
     @property
-    def eta(self) -> float | None:
-        """Seconds to the trial's end, from its own speed."""
-        if "epoch_seconds" not in self.metrics:
-            return None
-        return (self.trial.config.training.epochs - self.epoch) * self.metrics["epoch_seconds"]
+    def num_left(self) -> int:
+        return self.trial.config.training.epochs - self.epoch
 
 
 class Board:
     """Shows running trials; a listener of `launch.run_trials`.
 
     Args:
-        num_trials: How many will run, for the overall ETA.
+        num_trials: How many will run.
         ledger: Says how a trial ended.
+        waiting: Those of them that are known, in the order in which they begin.
+        num_slots: How many run side by side.
+        cost: See `Pace`.
     """
 
-    def __init__(self, num_trials: int, ledger: Ledger) -> None:
-        self.num_trials, self.ledger = num_trials, ledger
+    def __init__(
+        self,
+        num_trials: int,
+        ledger: Ledger,
+        waiting: Sequence[Trial] = (),
+        num_slots: int = 1,
+        cost: Callable[[PretrainConfig], float | None] | None = None,
+    ) -> None:
+        self.num_trials, self.ledger, self.num_slots = num_trials, ledger, num_slots
         self.num_ended = 0
-        self.started_at = time.monotonic()
+        self.pace = Pace(cost)
+        self.waiting = {trial.key: trial for trial in waiting}
         self.running: dict[str, _Row] = {}
         self.live: Live | None = None
         self.console = Console(file=sys.stdout, highlight=False)
@@ -78,6 +91,7 @@ class Board:
 
     def started(self, trial: Trial) -> None:
         """A trial begins, or begins again."""
+        self.waiting.pop(trial.key, None)
         self.running[trial.key] = _Row(trial)
         self._line(f"{trial.name} ({trial.key}): started")
 
@@ -88,6 +102,11 @@ class Board:
         if metrics["time"] < row.began:  # what was done before an interruption is told again first
             row.resumed_at = row.epoch
             return
+        if row.ended_at:
+            self.pace.epoch(trial.config, metrics["time"] - row.ended_at)
+        else:
+            self.pace.first_epoch(trial.config, metrics)
+        row.ended_at = metrics["time"]
         if row.resumed_at:
             self._line(f"{trial.name}: goes on after epoch {row.resumed_at}")
             row.resumed_at = 0
@@ -123,19 +142,34 @@ class Board:
     def _describe(self, row: _Row) -> str:
         epochs = row.trial.config.training.epochs
         knn = f", kNN {row.metrics['knn_accuracy']:.1%}" if "knn_accuracy" in row.metrics else ""
-        eta = f", ETA {duration(row.eta)}" if row.eta is not None else ""
-        return f"epoch {row.epoch}/{epochs}, loss {row.metrics['loss']:.4g}{knn}{eta}"
+        return f"epoch {row.epoch}/{epochs}, loss {row.metrics['loss']:.4g}{knn}, ETA {_show(self.eta(row))}"
 
-    def fraction(self) -> float:
-        """Share of this run's trials that is done, counting running ones by their epochs."""
-        partial = sum(row.epoch / row.trial.config.training.epochs for row in self.running.values())
-        return (self.num_ended + partial) / max(1, self.num_trials)
+    def eta(self, row: _Row) -> float | None:
+        """Seconds until a running trial ends, from its own epochs; None before the first."""
+        seconds = self.pace.seconds(row.trial.config)
+        if not row.ended_at or seconds is None:
+            return None
+        return max(0.0, row.num_left * seconds - min(seconds, max(0.0, time.time() - row.ended_at)))
+
+    def sweep_eta(self) -> float | None:
+        """Seconds until the last trial ends; None until every running trial has shown an epoch and what waits can be
+        told from that."""
+        running = [self.eta(row) for row in self.running.values()]
+        waiting = [self._whole(trial) for trial in self.waiting.values()]
+        known = [seconds for seconds in (*running, *waiting) if seconds is not None]
+        if not running or len(known) < len(running) + len(waiting):
+            return None
+        suggested = self.num_trials - self.num_ended - len(running) - len(waiting)  # not known yet: like the others
+        whole = [s for row in self.running.values() if (s := self._whole(row.trial)) is not None]
+        waiting += [sum(whole) / len(whole)] * max(0, suggested)
+        return finish_time([s or 0.0 for s in running], [s or 0.0 for s in waiting], self.num_slots)
+
+    def _whole(self, trial: Trial) -> float | None:
+        seconds = self.pace.seconds(trial.config)
+        return None if seconds is None else seconds * trial.config.training.epochs
 
     def _overall(self) -> str:
-        share = self.fraction()
-        elapsed = time.monotonic() - self.started_at
-        eta = f", sweep ETA {duration(elapsed * (1 - share) / share)}" if share > 0 else ""
-        return f"{self.num_ended}/{self.num_trials} trials{eta}"
+        return f"{self.num_ended}/{self.num_trials} trials, sweep ETA {_show(self.sweep_eta())}"
 
     def __rich__(self) -> Group:
         table = Table(box=None, pad_edge=False, header_style="bold")
@@ -149,8 +183,12 @@ class Board:
                 f"{m['loss']:.4g}" if "loss" in m else "",
                 f"{m['knn_accuracy']:.1%}" if "knn_accuracy" in m else "",
                 f"{m['images_per_second']:.0f}" if "images_per_second" in m else "",
-                duration(row.eta) if row.eta is not None else "",
+                _show(self.eta(row)),
             )
         hidden = len(self.running) - MAX_ROWS
         more = [Text(f"... and {hidden} more")] if hidden > 0 else []
         return Group(table, *more, Text(f"{self._overall()}   (Ctrl-C stops; the same command goes on)", style="dim"))
+
+
+def _show(seconds: float | None) -> str:
+    return "?" if seconds is None else duration(seconds)
