@@ -46,6 +46,7 @@ def numbers(table: Frame) -> Frame:
     """
     rows = prepare(table, LINEAR)
     rows = values(rows[rows["layer_name"] == REPRESENTATION], LINEAR)
+    rows = rows[(rows["depth"] > 0) & (rows["width"] > 0)]
     rows = rows[rows["epoch"] == rows.groupby("method")["epoch"].transform("max")]
     found = with_chance(over_seeds(rows, ["level", "epoch"]), table)
     return found.iloc[:0] if found.duplicated(["method", "depth", "width", "level"]).any() else found

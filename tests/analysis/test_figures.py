@@ -64,6 +64,12 @@ def with_holes(table: Frame) -> Frame:
     return table[~(table["trial_key"].str.endswith("_0") & (table["epoch"] > 3))]
 
 
+def with_foreign(table: Frame, count: int = 1) -> Frame:
+    """The table with networks trained elsewhere, measured at one epoch; they have no depth and no width."""
+    one = synthetic((3,), (16,), (0,), (0,), methods=("foreign",))
+    return pd.concat([table, *(one.assign(depth=0, width=0, trial_key=f"{i}foreign") for i in range(count))])
+
+
 SHAPES = {
     "grid": lambda: synthetic(),
     "one network, one seed": lambda: synthetic((3,), (64,), (0,)),
@@ -78,12 +84,13 @@ SHAPES = {
     "unknown chance": lambda: synthetic((2,), (16, 32)).query("metric != 'num_classes'"),
     "many epochs": lambda: synthetic((2,), (16,), epochs=tuple(range(25))),
     "holes": lambda: with_holes(synthetic((2,), (16, 32))),
+    "a foreign network": lambda: with_foreign(synthetic((2, 5), (16, 32), (0,))),
     "empty": lambda: synthetic((1,), (16,), (0,)).iloc[:0],
     "no linear accuracy": lambda: synthetic((2, 5), (16,), (0,)).query("metric != 'linear_accuracy'"),
 }
 BY_EPOCH = {"accuracy_by_epoch", "ncc_linear_ratio", "cdnv_by_epoch", "effective_rank_by_epoch"}
 NEED_LINEAR = set(NAMES) - {"cdnv_by_epoch", "effective_rank_by_epoch"}
-SEVERAL_METHODS = ("three methods", "eight methods")
+SEVERAL_METHODS = ("three methods", "eight methods", "a foreign network")
 LACKING = {
     "one network, one seed": {"depth_width_heatmap"},
     "eight methods": {"depth_width_heatmap"},
@@ -423,6 +430,20 @@ def test_many_networks_are_told_apart_by_columns_and_the_note_says_what_is_left_
     more = networks(synthetic((1,), tuple(range(4, 84, 4)), (0,), (0, 1)))
     assert len(more.lines) == 16 and "16 of 20 networks" in more.left_out
     assert {"depth 1, width 4", "depth 1, width 80"} <= set(more.lines)
+
+
+def test_a_foreign_network_is_one_more_line_and_has_no_depth():
+    few = networks(with_foreign(synthetic((2, 5), (16, 32), (0,), (0,))))
+    assert set(few.columns.values()) == {""}
+    assert [line.label for line in few.key] == [
+        "foreign",
+        *(f"vicreg, depth {d}, width {w}" for d in (2, 5) for w in (16, 32)),
+    ]
+    many = networks(with_foreign(synthetic((1, 2, 4, 8), (8, 16, 32), (0,), (0,))))
+    assert len(many.lines) == 13 and many.left_out == ""
+    two = with_foreign(synthetic((2, 5), (16,), (0,)), 2)
+    assert list(networks(two).lines)[:2] == ["foreign, trial 0forei", "foreign, trial 1forei"]
+    assert set(plugin_module("analysis.figures", "depth_width_heatmap").numbers(two)["method"]) == {"vicreg"}
 
 
 def heatmap(table: Frame) -> tuple[list[list[str]], list[tuple[float, float]]]:

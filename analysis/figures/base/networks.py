@@ -6,11 +6,13 @@ The others are shown by dash where few networks share a panel, else by a column 
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable
 from typing import Final, NamedTuple
 
 import pandas as pd
 
+from analysis.figures.base.grid import MAX_COLUMNS
 from analysis.figures.base.numbers import Frame, evenly, trials
 from analysis.figures.base.sheet import INK, Line
 
@@ -21,7 +23,6 @@ MARKERS: Final = ("o", "s", "^", "D", "v", "P", "X", "*")
 DASHES: Final = ("solid", (0, (4, 1.5)), (0, (1, 1.2)))
 MAX_COLOURS: Final = 2 * len(OKABE_ITO)
 MAX_OVERLAID: Final = 9
-MAX_COLUMNS: Final = 6
 
 
 def in_order(texts: Frame, order: Iterable[str]) -> Frame:
@@ -66,56 +67,80 @@ class Networks(NamedTuple):
         return found.assign(column=in_order(found["network"].map(self.columns), self.columns.values()), row=names)
 
 
+class _Factors(NamedTuple):
+    """Which column of `trials` colour shows, and which ones are left."""
+
+    first: str
+    rest: list[str]
+
+
 def networks(table: Frame) -> Networks:
     """Returns how the networks of a table are drawn, whatever figure draws them."""
     every = trials(table).drop_duplicates("network")
-    first, rest = _factors(every)
-    text = {name: _words(every, name) for name in (first, *rest)}
-    every = every.assign(
-        first=text[first], rest=[", ".join(words) for words in zip(*(text[name] for name in rest), strict=True)] or ""
-    )
-    colours = evenly(list(every.sort_values(first)["first"].unique()), MAX_COLOURS)
-    rests = evenly(list(every.sort_values(rest)["rest"].unique()) if rest else [""], MAX_COLUMNS)
-    shown = every[every["first"].isin(colours) & every["rest"].isin(rests)]
-    looks = {one: _look(one, i) for i, one in enumerate(colours)}
-    overlaid = len(every) <= MAX_OVERLAID and len(rests) <= len(DASHES)
+    chosen = min(_candidates(every), key=lambda factors: _cost(every, factors))
+    every, firsts, rests = _split(every, chosen)
+    overlaid = _overlaid(every, rests)
+    firsts, rests = evenly(firsts, MAX_COLOURS), evenly(rests, MAX_COLUMNS)
+    shown = every[every["first"].isin(firsts) & every["rest"].isin(rests)]
+    looks = {first: _look(first, i) for i, first in enumerate(firsts)}
     # The last of the rest, the widest or deepest, is solid; the others are dashed and hollow.
     dashes = dict(zip(reversed(rests), DASHES, strict=False)) if overlaid and len(rests) > 1 else {}
-    shown = shown.sort_values(["first", "rest"], key=lambda c: c.map((colours if c.name == "first" else rests).index))
+    key = [look for first, look in looks.items() if first in set(shown["first"])] if len(firsts) > 1 else []
+    key += [Line(rest, INK, dashes[rest], hollow=dashes[rest] != "solid") for rest in rests if rest in dashes]
     lines = {}
-    for network, one, other in zip(shown["network"], shown["first"], shown["rest"], strict=True):
-        dash = dashes.get(other, looks[one].dash)
-        lines[network] = looks[one]._replace(label=network, dash=dash, hollow=dash != "solid")
-    shown = shown.sort_values("rest", key=lambda rest: rest.map(rests.index), kind="stable")
-    others = dict(zip(shown["network"], shown["rest"], strict=True))
-    key = [look for one, look in looks.items() if one in set(shown["first"])] if len(colours) > 1 else []
-    key += [Line(one, INK, dashes[one], "o", hollow=dashes[one] != "solid") for one in rests if one in dashes]
-    columns = dict.fromkeys(others, "") if overlaid else others
-    shown = shown.sort_values("first", key=lambda first: first.map(colours.index), kind="stable")
-    firsts = dict(zip(shown["network"], shown["first"], strict=True))
-    return Networks(lines, columns, firsts, others, key, _left_out(len(every), len(shown)))
+    for name, first, rest in shown[["network", "first", "rest"]].itertuples(index=False):
+        dash = dashes.get(rest, looks[first].dash)
+        lines[name] = looks[first]._replace(label=name, dash=dash, hollow=dash != "solid")
+    rest_of = _by_network(shown, "rest", rests)
+    columns = dict.fromkeys(rest_of, "") if overlaid else rest_of
+    left_out = f"; {len(shown)} of {len(every)} networks, spread over the range (the CSV has all)"
+    first_of = _by_network(shown, "first", firsts)
+    return Networks(lines, columns, first_of, rest_of, key, left_out if len(shown) < len(every) else "")
 
 
-def _words(every: Frame, name: str) -> list[str]:
-    return [str(value) if name in ("method", "network") else f"{name} {value}" for value in every[name]]
-
-
-def _factors(every: Frame) -> tuple[str, list[str]]:
-    """The column that colour shows, and the others that vary."""
+def _candidates(every: Frame) -> list[_Factors]:
+    """What colour may show, the best first: methods, else of depth and width the one with more values."""
     varying = [name for name in ("method", "depth", "width") if every[name].nunique() > 1]
-    if every.duplicated(["method", "depth", "width"]).any() or not varying:
-        return "network", []
-    if varying[0] != "method":  # of depth and width, the one with more values; methods are always in colour
-        varying.sort(key=lambda name: -every[name].nunique())
-    return varying[0], varying[1:]
+    varying.sort(key=lambda name: (name != "method", -every[name].nunique()))
+    whole = math.prod(every[name].nunique() for name in varying) == len(every)
+    mixed = "method" in varying and not whole and len(every) <= len(OKABE_ITO)  # such as one trained elsewhere
+    if mixed or every.duplicated(["method", "depth", "width"]).any() or not varying:
+        return [_Factors("network", [])]
+    return [_Factors(name, [other for other in varying if other != name]) for name in varying]
+
+
+def _cost(every: Frame, factors: _Factors) -> tuple[int, int]:
+    """How many networks would be left out, and how many columns the others would need."""
+    every, firsts, rests = _split(every, factors)
+    shown = every["first"].isin(evenly(firsts, MAX_COLOURS)) & every["rest"].isin(evenly(rests, MAX_COLUMNS))
+    return int((~shown).sum()), 1 if _overlaid(every, rests) else len(rests)
+
+
+def _split(every: Frame, factors: _Factors) -> tuple[Frame, list[str], list[str]]:
+    """The networks with the texts `first` and `rest`, and the distinct ones of both in order."""
+    every = every.assign(first=_texts(every, [factors.first]), rest=_texts(every, factors.rest))
+    rests = every.sort_values(factors.rest)["rest"].unique().tolist() if factors.rest else [""]
+    return every, every.sort_values(factors.first, kind="stable")["first"].unique().tolist(), rests
+
+
+def _texts(every: Frame, names: list[str]) -> list[str]:
+    """ "depth 2, width 16" for each network; one that has no depth or width has 0 in the table."""
+    rows = zip(*(every[name] for name in names), strict=True) if names else [()] * len(every)
+    words = [[str(v) if n in ("method", "network") else f"{n} {v}" for n, v in zip(names, row, strict=True) if v != 0]
+             for row in rows]  # fmt: skip
+    return [", ".join(row) or ("other" if names else "") for row in words]
+
+
+def _overlaid(every: Frame, rests: list[str]) -> bool:
+    return len(rests) == 1 or (len(every) <= MAX_OVERLAID and len(rests) <= len(DASHES))
+
+
+def _by_network(shown: Frame, column: str, order: list[str]) -> dict[str, str]:
+    """The text of each network, by network, sorted as the distinct ones are."""
+    shown = shown.sort_values(column, key=lambda texts: texts.map(order.index), kind="stable")
+    return dict(zip(shown["network"], shown[column], strict=True))
 
 
 def _look(label: str, i: int) -> Line:
     cycle, at = divmod(i, len(OKABE_ITO))
     return Line(label, OKABE_ITO[at], DASHES[cycle], MARKERS[at], hollow=cycle > 0)
-
-
-def _left_out(num_networks: int, num_shown: int) -> str:
-    if num_shown == num_networks:
-        return ""
-    return f"; {num_shown} of {num_networks} networks, spread over the range (the CSV has all)"

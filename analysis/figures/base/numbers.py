@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any, Final, TypeAlias
 
 import numpy as np
+import pandas as pd
 
 from ray_ssl.errors import UserError
 
@@ -31,13 +32,19 @@ def trials(table: Frame) -> Frame:
     if len(datasets) > 1:
         raise UserError(f"a figure shows one data set, the table has {', '.join(datasets)}: draw each by itself")
     found = table[["trial_key", "method", "depth", "width", "seed"]].drop_duplicates()
-    names = "depth " + found["depth"].astype(str) + ", width " + found["width"].astype(str)
-    if found["method"].nunique() > 1:
-        names = found["method"] + ", " + names
+    several = found["method"].nunique() > 1
+    rows = zip(found["method"], found["depth"], found["width"], strict=True)
+    names = pd.Series([_name(*row, several) for row in rows], found.index, dtype=object)
     twins = found.duplicated(["method", "depth", "width", "seed"], keep=False)
     unclear = twins.groupby([found["method"], found["depth"], found["width"]]).transform("any")
     names = names.where(~unclear, names + ", trial " + found["trial_key"].str[:6])
     return found.assign(network=names).sort_values(["method", "depth", "width", "trial_key"])
+
+
+def _name(method: str, depth: int, width: int, several: bool) -> str:
+    """The method where there are several, and depth and width; 0 in the table where a network has none."""
+    words = [f"depth {depth}"] * (depth > 0) + [f"width {width}"] * (width > 0)
+    return ", ".join([method] * (several or not words) + words)
 
 
 def prepare(table: Frame, *metrics: str) -> Frame:
@@ -139,8 +146,11 @@ def evenly(items: list[Any], most: int) -> list[Any]:
 
 def subject(table: Frame) -> str:
     """Returns what all trials share: "vicreg, depth 2 on cifar100"."""
-    shared = [f"{'' if name == 'method' else name + ' '}{table[name].iloc[0]}"
-              for name in ("method", "depth", "width") if table[name].nunique() == 1]  # fmt: skip
+    shared = [
+        f"{'' if name == 'method' else name + ' '}{table[name].iloc[0]}"
+        for name in ("method", "depth", "width")
+        if table[name].nunique() == 1 and table[name].iloc[0] != 0
+    ]
     return " on ".join(filter(None, (", ".join(shared), table["dataset"].iloc[0])))
 
 
