@@ -29,13 +29,16 @@ class Config(ProjectorConfig):
     """MoCo v2 (arXiv 1911.05722, 2003.04297): pick an image's other view out of views of this and earlier batches.
 
     Queue, momentum, temperature and embedding are those of the authors' CIFAR-10 notebook (facebookresearch/moco,
-    colab), the projector's width is that of 2003.04297. The loss is symmetric as in lightly's CIFAR-10 benchmark, whose
-    SGD (0.06 per 128 images, weight decay 5e-4) is this project's default; the notebook's rate is a quarter of it.
+    colab). Projector and symmetric loss are those of lightly's CIFAR-10 benchmark, whose SGD (0.06 per 128 images,
+    weight decay 5e-4) is this project's default; the notebook's rate is a quarter of it. The 2048 units of 2003.04297,
+    meant for 2048 features and without BatchNorm, hardly learned on a backbone of width 16.
     """
 
     name: Literal["moco_v2"] = "moco_v2"  # pyright: ignore[reportIncompatibleVariableOverride]
     temperature: Positive = 0.1
     """what cosine similarities are divided by, tau; lower weighs the hardest negatives more"""
+    projector_width: Count = 512
+    """units of the projector's hidden layer"""
     embedding_dim: Annotated[int, Field(ge=2)] = 128
     """length of the embedding z"""
     queue_size: Count = 4096
