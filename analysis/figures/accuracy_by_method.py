@@ -101,7 +101,7 @@ def draw(table: Frame) -> Figure | None:
 def _layout(titles: list[str], labels: list[str], right: float) -> list[Row]:
     """Levels side by side, or below each other where their panels would be too narrow."""
     height, label = _ROW * (len(labels) + _BELOW), max(map(text_width, labels)) + 0.06
-    room = PAGE - 0.5 - label - len(titles) * (right + 0.2)
+    room = PAGE - 0.3 - label - len(titles) * right - 0.22 * (len(titles) - 1)
     if room / len(titles) >= _NARROWEST:
         return [Row("", titles, height, [label, *[0.0] * (len(titles) - 1)], True)]
     return [Row("", [title], height, [label], True) for title in titles]

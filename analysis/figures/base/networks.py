@@ -120,7 +120,8 @@ def _split(every: Frame, factors: _Factors) -> tuple[Frame, list[str], list[str]
     """The networks with the texts `first` and `rest`, and the distinct ones of both in order."""
     every = every.assign(first=_texts(every, [factors.first]), rest=_texts(every, factors.rest))
     rests = every.sort_values(factors.rest)["rest"].unique().tolist() if factors.rest else [""]
-    return every, every.sort_values(factors.first, kind="stable")["first"].unique().tolist(), rests
+    in_turn = every if factors.first == "network" else every.sort_values(factors.first, kind="stable")
+    return every, in_turn["first"].unique().tolist(), rests
 
 
 def _texts(every: Frame, names: list[str]) -> list[str]:

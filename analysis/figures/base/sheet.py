@@ -5,6 +5,7 @@ A page is at most 7.2 inches wide, two columns of a journal (183 mm), and no tex
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Sequence
 from functools import cache
 from typing import Any, Final, NamedTuple
@@ -35,6 +36,7 @@ _OVERHANG = 0.06  # inches, of the last number below the last panel
 _TITLE_LINE, _KEY_LINE = 0.20, 0.19  # inches, height of one line
 _SWATCH, _DOT, _AFTER_ENTRY = 0.38, 0.16, 0.18  # inches
 _HINTING = 1.03
+_UNBROKEN = re.compile(r"(?:depth|width|epoch) \d+\S*|\S+")  # between these, lines may be broken
 _NARROWEST = 3.5  # inches, one column of a journal
 
 
@@ -171,7 +173,7 @@ def wrap(text: str, width: float, size: float = SIZE, bold: bool = False) -> str
     if "\n" in text:
         return "\n".join(wrap(part, width, size, bold) for part in text.split("\n"))
     rows: list[str] = []
-    for word in text.split():
+    for word in _UNBROKEN.findall(text):
         longer = f"{rows[-1]} {word}" if rows else word
         if rows and text_width(longer, size, bold) <= width:
             rows[-1] = longer

@@ -41,10 +41,10 @@ def y_ticks(low: float, high: float, inches: float, log: bool = False) -> list[f
     """
     most = min(max(3, round(inches * _PER_INCH)), _MOST_TICKS)
     linear = [
-        _inside(MaxNLocator(n, steps=[1, 2, 5, 10]).tick_values(low, high), low, high) for n in range(most, 0, -1)
+        _inside(MaxNLocator(n, steps=[1, 2, 5, 10]).tick_values(low, high), low, high) for n in range(most + 2, 0, -1)
     ]
     if not log:
-        return next((found for found in linear if 2 <= len(found) <= _MOST_TICKS), linear[0])
+        return next((found for found in linear if 2 <= len(found) <= most), linear[0])
     per_inch = np.log(high / low) / inches
     found = [_decades(low, high, steps) for steps in _LOG_STEPS]
     found += [found[0][::every] for every in (2, 3, 5)] + (linear if high < 10 * low else [])
