@@ -117,6 +117,8 @@ def test_a_network_looks_the_same_in_every_figure_and_no_two_share_a_look_in_a_p
 def test_many_networks_are_told_apart_by_columns_and_the_note_says_what_is_left_out():
     few, many = synthetic((2, 5), (16, 32), (0,)), synthetic((1, 2), tuple(range(4, 60, 4)), (0,), (0, 1))
     assert set(networks(few).columns.values()) == {""}
+    nine = networks(synthetic((1, 2, 3), (8, 16, 32), (0,), (0,)))
+    assert set(nine.columns.values()) == {""} and len({line[1:] for line in nine.lines.values()}) == 9
     assert [line.label for line in networks(few).key] == ["depth 2", "depth 5", "width 16", "width 32"]
     found = networks(synthetic((1, 2, 4, 8), (8, 16, 32), (0,), (0, 1)))
     assert set(found.columns.values()) == {"width 8", "width 16", "width 32"} and found.left_out == ""
