@@ -16,10 +16,18 @@ import torch
 
 from analysis import table
 from analysis.measure import AnalysisSettings, measure_checkpoint, measured_images, metric_names
-from ray_ssl.checkpoints import DamagedCheckpointError, checkpoint_folder, load_checkpoint, saved_epochs
+from ray_ssl.checkpoints import (
+    SET_ASIDE,
+    DamagedCheckpointError,
+    checkpoint_folder,
+    load_checkpoint,
+    saved_epochs,
+    set_aside,
+)
 from ray_ssl.config import PretrainConfig
 from ray_ssl.data.base import Dataset
-from ray_ssl.ledger import Ledger, Trial
+from ray_ssl.ledger import DONE, Ledger, Trial, TrialState
+from ray_ssl.pretrain import checkpoint_epochs
 from ray_ssl.storage import Storage, describe_os_error
 
 MEASUREMENTS = "measurements"
@@ -38,12 +46,31 @@ class Work:
 
 
 @dataclass(frozen=True)
+class Survey:
+    """What the table still lacks.
+
+    Attributes:
+        work: Checkpoints that are there.
+        lost: Trial key -> ascending epochs of a finished trial whose checkpoint is not there: it was set aside, or
+            it is missing and was never measured. (One that was measured and then deleted to save space is no loss.)
+    """
+
+    work: list[Work]
+    lost: dict[str, list[int]]
+
+
+@dataclass(frozen=True)
 class Outcome:
-    """What became of one checkpoint; `error` is empty where all went well."""
+    """What became of one checkpoint; `error` is empty where all went well.
+
+    Attributes:
+        damaged: The checkpoint is damaged and was set aside.
+    """
 
     key: str
     epoch: int
     error: str
+    damaged: bool = False
 
 
 def sweep_name(sweep: Storage) -> str:
@@ -51,9 +78,9 @@ def sweep_name(sweep: Storage) -> str:
     return sweep.uri.partition("?")[0].rstrip("/").rpartition("/")[2]
 
 
-def missing_work(
+def survey(
     ledger: Ledger, trials: Sequence[Trial], settings: AnalysisSettings, metrics: Sequence[str] | None = None
-) -> list[Work]:
+) -> Survey:
     """Returns what is not measured yet, checkpoint by checkpoint.
 
     Args:
@@ -63,13 +90,37 @@ def missing_work(
     sweep = ledger.sweep
     now = {metric: settings.as_dict() for metric in wanted}
     present = table.present(sweep.filesystem, sweep.path(MEASUREMENTS), now)
-    work = []
+    work, gaps = [], {}
     for trial in trials:
-        for epoch in saved_epochs(ledger.trial(trial.key)):
+        saved = saved_epochs(ledger.trial(trial.key))
+        for epoch in sorted({*saved, *checkpoint_epochs(trial.config.training)}):
             lacking = tuple(m for m in wanted if (trial.key, epoch, m) not in present)
-            if lacking:
+            if lacking and epoch in saved:
                 work.append(Work(trial.key, epoch, lacking))
-    return work
+            elif lacking:
+                gaps.setdefault(trial.key, []).append(epoch)
+    return Survey(work, _lost(ledger, gaps))
+
+
+def _lost(ledger: Ledger, gaps: dict[str, list[int]]) -> dict[str, list[int]]:
+    """Of the epochs without a checkpoint by trial, those that a finished trial should have."""
+    gaps = {key: epochs for key, epochs in gaps.items() if ledger.record(key, DONE) is not None}
+    if not gaps:
+        return {}
+    sweep = ledger.sweep
+    measured = {(key, epoch) for key, epoch, _ in table.present(sweep.filesystem, sweep.path(MEASUREMENTS))}
+    lost = {}
+    for key, epochs in gaps.items():
+        aside = ledger.trial(key).names(f"{SET_ASIDE}/checkpoints")
+        lost[key] = [e for e in epochs if (key, e) not in measured or checkpoint_folder(e).split("/")[1] in aside]
+    return {key: epochs for key, epochs in lost.items() if epochs}
+
+
+def missing_work(
+    ledger: Ledger, trials: Sequence[Trial], settings: AnalysisSettings, metrics: Sequence[str] | None = None
+) -> list[Work]:
+    """Returns the checkpoints that are there and not measured yet, as `survey`."""
+    return survey(ledger, trials, settings, metrics).work
 
 
 def analyse(
@@ -77,7 +128,7 @@ def analyse(
 ) -> Iterator[Outcome]:
     """Measures what `missing_work` found, inside a Ray session; yields each checkpoint as it is done.
 
-    A damaged checkpoint is reported and the others go on.
+    A damaged checkpoint of a trial that has ended is set aside; the others go on.
     """
     import ray
     import ray.data
@@ -129,7 +180,7 @@ def _measured(
             max_restarts=0,
         )
     for row in measured.iter_rows():
-        yield Outcome(row["key"], int(row["epoch"]), row["error"])
+        yield Outcome(row["key"], int(row["epoch"]), row["error"], bool(row["damaged"]))
 
 
 class _Measurer:
@@ -146,15 +197,25 @@ class _Measurer:
 
     def __call__(self, row: dict[str, Any]) -> dict[str, Any]:
         key, epoch = str(row["key"]), int(row["epoch"])
+        damaged, error = False, ""
         try:
-            self._measure(key, epoch, list(row["metrics"]))
-        except DamagedCheckpointError as error:
-            return {"key": key, "epoch": epoch, "error": f"damaged checkpoint: {error}"}
-        except OSError as error:
-            return {"key": key, "epoch": epoch, "error": describe_os_error(error)}
-        except Exception as error:  # one bad checkpoint must not stop the others; it is reported at the end
-            return {"key": key, "epoch": epoch, "error": f"{type(error).__name__}: {error}"}
-        return {"key": key, "epoch": epoch, "error": ""}
+            try:
+                self._measure(key, epoch, list(row["metrics"]))
+            except DamagedCheckpointError as damage:
+                error = f"damaged checkpoint ({damage})"
+                damaged = self._set_aside(key, epoch)
+        except OSError as problem:
+            error = describe_os_error(problem)
+        except Exception as problem:  # one bad checkpoint must not stop the others; it is reported at the end
+            error = f"{type(problem).__name__}: {problem}"
+        return {"key": key, "epoch": epoch, "error": error, "damaged": damaged}
+
+    def _set_aside(self, key: str, epoch: int) -> bool:
+        """Moves a checkpoint out of the way, unless its trial may be writing it at this moment."""
+        ended = self.ledger.state(key) in (TrialState.DONE, TrialState.FAILED, TrialState.STOPPED)
+        if ended:
+            set_aside(self.ledger.trial(key), checkpoint_folder(epoch))
+        return ended
 
     def _measure(self, key: str, epoch: int, metrics: list[str]) -> None:
         checkpoint = load_checkpoint(self.ledger.trial(key), checkpoint_folder(epoch))

@@ -137,6 +137,15 @@ class Ledger:
         """Forgets that a trial failed; it goes on from its newest state."""
         self.trial(key).delete(FAILED)
 
+    def reopen(self, key: str) -> None:
+        """Takes back that a trial is done: it trains from the start again, to the same weights.
+
+        For a finished trial that lost a checkpoint. States are deleted first: one of them would let it go on behind
+        the checkpoint that is wanted back.
+        """
+        self.trial(key).delete_folder("state")
+        self.trial(key).delete(DONE)
+
     def known_trials(self) -> list[Trial]:
         """Returns every trial with a readable configuration, wanted now or not; sorted by key."""
         trials = []

@@ -1,20 +1,25 @@
 """The analysis stage: only what is missing, and a damaged checkpoint does not stop the others."""
 
+import hashlib
+import shutil
 from pathlib import Path
 
 import pytest
 import torch
 
+from analysis import table
+from analysis.command import _explain
 from analysis.features import extract, load_backbone
 from analysis.measure import AnalysisSettings, measure_checkpoint, measured_images
-from analysis.pipeline import missing_work
+from analysis.pipeline import MEASUREMENTS, Outcome, _Measurer, missing_work, survey
 from ray_ssl.checkpoints import checkpoint_folder, load_checkpoint
 from ray_ssl.config import PretrainConfig
 from ray_ssl.data import Dataset, load_dataset
-from ray_ssl.ledger import Ledger, Trial, make_trials
+from ray_ssl.ledger import DONE, STOPPED, Ledger, Trial, TrialState, make_trials
 from ray_ssl.pretrain import Trainer, pretrain
 from ray_ssl.storage import Storage
 from tests.sweeps.command import TINY, run
+from tests.sweeps.test_sweep import assert_every_point_once
 
 
 @pytest.fixture(scope="module")
@@ -64,20 +69,106 @@ def test_work_is_what_is_missing(trained: tuple[Ledger, Trial, Dataset]) -> None
     assert [(w.epoch, w.metrics) for w in work] == [(epoch, ("ncc", "rank")) for epoch in (0, 1, 2)]
 
 
-def test_a_damaged_checkpoint_is_reported_and_the_others_are_measured(tmp_path: Path) -> None:
-    code, _, err = run(tmp_path, *TINY, "--widths", "4")
+def lost(trained: tuple[Ledger, Trial, Dataset]) -> dict[str, list[int]]:
+    ledger, trial, _ = trained
+    return survey(ledger, [trial], AnalysisSettings(), ["ncc"]).lost
+
+
+def test_a_finished_trial_loses_what_was_never_measured_or_set_aside(
+    trained: tuple[Ledger, Trial, Dataset], tmp_path: Path
+) -> None:
+    ledger, trial, dataset = trained
+    copy = tmp_path / "sweep"
+    shutil.copytree(ledger.sweep.local_path, copy)
+    ledger = Ledger(Storage.at(copy))
+    trained = ledger, trial, dataset
+    folder = ledger.trial(trial.key)
+    folder.delete_folder(checkpoint_folder(1))
+    assert lost(trained) == {}  # it may still come: the trial is not done
+    ledger.end(trial.key, DONE, {"history": []})
+    assert lost(trained) == {trial.key: [1]}
+    (folder.local_path / checkpoint_folder(2) / "manifest.json").unlink()
+    assert lost(trained) == {trial.key: [1, 2]}
+    about = table.Checkpoint("sweep", trial.key, "vicreg", 2, 6, 0, "shapes", 1)
+    parts = ledger.sweep.path(MEASUREMENTS)
+    table.write_part(ledger.sweep.filesystem, parts, about, "ncc", [], AnalysisSettings().as_dict())
+    assert lost(trained) == {trial.key: [2]}  # measured, then deleted to save space
+    table.write_part(ledger.sweep.filesystem, parts, about._replace(epoch=2), "rank", [], {})
+    assert lost(trained) == {}  # deleted too; a metric that is new is no reason to train again
+    folder.write(f"damaged/{checkpoint_folder(2)}/card.json", b"")
+    assert lost(trained) == {trial.key: [2]}  # not deleted: set aside
+
+
+def test_a_reopened_trial_starts_again(tmp_path: Path) -> None:
+    ledger = Ledger(Storage.at(tmp_path))
+    ledger.end("0" * 16, DONE, {"history": []})
+    ledger.trial("0" * 16).write("state/step-0000000004/manifest.json", b"")  # behind what was lost
+    ledger.reopen("0" * 16)
+    assert ledger.state("0" * 16) is TrialState.NEW
+
+
+def checksums(sweep: Path) -> dict[str, str]:
+    return {str(f.relative_to(sweep)): hashlib.sha256(f.read_bytes()).hexdigest() for f in sweep.glob(
+        "*/checkpoints/*/model.safetensors")}  # fmt: skip
+
+
+def test_a_damaged_checkpoint_is_set_aside_and_comes_back_with_the_same_command(tmp_path: Path) -> None:
+    one = [*TINY, "--widths", "4"]
+    code, _, err = run(tmp_path, *one)
     assert (code, err) == (0, "")
     sweep = next((tmp_path / "results").glob("depth_width-*"))
+    before = checksums(sweep)
+    parts = {part.name: part.read_bytes() for part in (sweep / "measurements").iterdir()}
     for part in (sweep / "measurements").iterdir():
         part.unlink()
     model = next(sweep.glob("*/checkpoints/epoch-000001/model.safetensors"))
     content = bytearray(model.read_bytes())
     content[len(content) // 2] ^= 1
     model.write_bytes(content)
+    card = next(sweep.glob("*/checkpoints/epoch-000004/card.json"))
+    card.write_bytes(card.read_bytes()[:100])
+
     code, out, err = run(tmp_path, str(sweep), "--address", "local", module="analysis")
     assert code == 1
-    assert "epoch 1: damaged checkpoint" in err
-    assert len(err.strip().splitlines()) == 1
-    epochs = {part.name.split("-")[1] for part in (sweep / "measurements").iterdir()}
-    assert epochs == {"000000", "000004"}
-    assert "next:" in out
+    said = sorted(err.splitlines())
+    assert len(said) == 2
+    for line, epoch in zip(said, (1, 4), strict=True):
+        assert f"vicreg 1-4 seed 0 ({model.parts[-4]}), epoch {epoch}: damaged checkpoint (checkpoints/epoch-0" in line
+        assert "is torn or altered), set aside in " in line
+        assert line.endswith("; the sweep's command trains it again")
+    assert "measured 1/3, 2 failed" in out
+    assert {part.name.split("-")[1] for part in (sweep / "measurements").iterdir()} == {"000000"}
+    aside = next(sweep.glob("*/damaged/checkpoints/epoch-000001/model.safetensors"))
+    assert aside.read_bytes() == bytes(content)
+    assert not model.exists()
+
+    code, out, err = run(tmp_path, str(sweep), "--address", "local", module="analysis")
+    assert (code, err) == (0, "")  # told once
+    code, out, err = run(tmp_path, *one)
+    assert (code, err) == (0, "")
+    assert "trials: 1 to train again" in out
+    assert "its checkpoint of epoch 1, 4 is damaged or missing" in out
+    assert "measured 2/2" in out
+    assert checksums(sweep) == before
+    assert {part.name: part.read_bytes() for part in (sweep / "measurements").iterdir()} == parts
+    assert_every_point_once(tmp_path, 4, 1)
+    code, out, err = run(tmp_path, *one)
+    assert "nothing to do: every trial is trained and measured" in out
+
+
+def test_a_checkpoint_that_its_trial_may_be_writing_is_left_alone(tmp_path: Path) -> None:
+    ledger = Ledger(Storage.at(tmp_path))
+    trial = make_trials([PretrainConfig()], "data")[0]
+    ledger.write_config(trial)
+    folder = checkpoint_folder(1)
+    ledger.trial(trial.key).write(f"{folder}/manifest.json", b"torn")
+    measurer = _Measurer.__new__(_Measurer)
+    measurer.ledger = ledger
+    row = {"key": trial.key, "epoch": 1, "metrics": ["ncc"]}
+    assert not measurer(row)["damaged"]
+    assert ledger.trial(trial.key).exists(folder)
+    ledger.end(trial.key, STOPPED, {"reason": "x", "last": {}})
+    assert measurer(row)["damaged"]
+    assert not ledger.trial(trial.key).exists(folder)
+    outcome = Outcome(trial.key, 1, "damaged", damaged=True)
+    assert _explain(outcome, ledger).endswith("its trial was stopped early and is not trained again")
