@@ -15,19 +15,21 @@ from typing import Any
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-from analysis import table
-from analysis.figures.base import draw_all
+from analysis import publication, table
+from analysis.headline import fully_measured, publish_headline
 from analysis.measure import AnalysisSettings
 from analysis.pipeline import MEASUREMENTS, Outcome, Work, analyse, sweep_name
+from analysis.publication import FIGURES
 from analysis.publish import publish
+from ray_ssl import interrupts
+from ray_ssl.checkpoints import SET_ASIDE
 from ray_ssl.data.base import Dataset
-from ray_ssl.ledger import Ledger, Trial
+from ray_ssl.ledger import Ledger, Trial, TrialState
 from ray_ssl.mlflow_client import local_store, shown, ui_command
 from ray_ssl.progress import duration
 from ray_ssl.storage import Storage
 from ray_ssl.tracking import Tracker
 
-FIGURES = "figures"
 TRACKING = "tracking.json"
 
 
@@ -54,18 +56,18 @@ class Tracking:
     artifact_root: str | None
 
     @classmethod
-    def of_sweep(cls, storage: Storage, ledger: Ledger, uri: str | None, experiment: str) -> Tracking:
-        """Returns the given server, or the SQLite file in the storage folder; remembers it for later analyses."""
+    def named(cls, storage: Storage, ledger: Ledger, uri: str | None, experiment: str) -> Tracking:
+        """Returns the given server, or the SQLite file in the storage folder."""
         artifact_root = None
         if uri is None:
-            home = storage.local_path if storage.is_local else Path("results").absolute()
-            home.mkdir(parents=True, exist_ok=True)
-            uri, artifact_root = local_store(home)
-        tracking = cls(uri, experiment, sweep_name(ledger.sweep), artifact_root)
-        known = {"uri": uri, "experiment": experiment, "artifact_root": artifact_root}
+            uri, artifact_root = local_store(storage.local_path if storage.is_local else Path("results").absolute())
+        return cls(uri, experiment, sweep_name(ledger.sweep), artifact_root)
+
+    def remember(self, ledger: Ledger) -> None:
+        """Writes where the sweep is logged, for later analyses."""
+        known = {"uri": self.uri, "experiment": self.experiment, "artifact_root": self.artifact_root}
         if ledger.sweep.read_sealed(TRACKING) != known:
             ledger.sweep.write_sealed(TRACKING, known)
-        return tracking
 
     def connect(self, owner: bool = True) -> Tracker:
         """Returns a connected tracker. Raises UserError where no server answers."""
@@ -90,25 +92,35 @@ def analyse_with_progress(
     """Measures inside a Ray session; returns one line for each checkpoint that could not be measured."""
     if not work:
         return []
-    errors: list[str] = []
+    failed: list[Outcome] = []
     with _Counter(f"measuring {len(work)} checkpoint(s)", len(work)) as counter:
         for outcome in analyse(ledger, work, dataset, settings, cpus_per_worker):
-            counter.advance()
+            interrupts.check()
+            counter.advance(succeeded=not outcome.error)
             if outcome.error:
-                errors.append(_explain(outcome))
-    return errors
+                failed.append(outcome)
+    names = {trial.key: trial.name for trial in ledger.known_trials()} if failed else {}
+    return [f"{names.get(o.key, '?')} ({o.key}), epoch {o.epoch}: {_explain(o, ledger)}" for o in failed]
 
 
-def _explain(outcome: Outcome) -> str:
-    return f"{outcome.key} epoch {outcome.epoch}: {outcome.error}"
+def _explain(outcome: Outcome, ledger: Ledger) -> str:
+    if not outcome.damaged:
+        return outcome.error
+    ways = {
+        TrialState.DONE: "the sweep's command trains it again",
+        TrialState.FAILED: "the sweep's command with --retry-failed trains it again",
+    }
+    way = ways.get(ledger.state(outcome.key), "its trial was stopped early and is not trained again")
+    return f"{outcome.error}, set aside in {ledger.trial(outcome.key).uri}/{SET_ASIDE}; {way}"
 
 
 class _Counter:
     """A bar with an ETA on a terminal, plain lines otherwise."""
 
     def __init__(self, title: str, total: int) -> None:
-        self.title, self.total, self.count = title, total, 0
-        self.started = self.printed = time.monotonic()
+        self.title, self.total, self.num_measured, self.num_failed = title, total, 0, 0
+        self.printed = time.monotonic()
+        self.first = 0.0
         console = Console(file=sys.stdout)
         columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
         self.bar = Progress(*columns, console=console, transient=True) if console.is_terminal else None
@@ -123,19 +135,29 @@ class _Counter:
     def __exit__(self, *exception: object) -> None:
         if self.bar is not None:
             self.bar.stop()
+            self._print("")
 
-    def advance(self) -> None:
-        """One more is done."""
-        self.count += 1
+    def advance(self, succeeded: bool) -> None:
+        """One more is over."""
+        self.num_measured += succeeded
+        self.num_failed += not succeeded
         if self.bar is not None:
             self.bar.advance(self.task)
             return
         now = time.monotonic()
-        if now - self.printed >= 15 or self.count == self.total:
+        count = self.num_measured + self.num_failed
+        self.first = self.first or now
+        if now - self.printed >= 15 or count == self.total:
             self.printed = now
-            left = (now - self.started) / self.count * (self.total - self.count)
-            eta = f", ETA {duration(left)}" if self.count < self.total else ""
-            print(f"{time.strftime('%H:%M:%S')} measured {self.count}/{self.total}{eta}", flush=True)
+            self._print(f", ETA {self._left(count, now)}" if count < self.total else "")
+
+    def _left(self, count: int, now: float) -> str:
+        """Time to the end, from what came after the first: that one waited for the processes to start."""
+        return duration((now - self.first) / (count - 1) * (self.total - count)) if count > 1 else "?"
+
+    def _print(self, eta: str) -> None:
+        failed = f", {self.num_failed} failed" if self.num_failed else ""
+        print(f"{time.strftime('%H:%M:%S')} measured {self.num_measured}/{self.total}{failed}{eta}", flush=True)
 
 
 def finish(ledger: Ledger, tracker: Tracker, scratch: Path, only: Trial | None = None) -> int:
@@ -146,14 +168,26 @@ def finish(ledger: Ledger, tracker: Tracker, scratch: Path, only: Trial | None =
         only: Draw this trial alone: a search over other options than the figures' axes must not be averaged.
     """
     sweep = ledger.sweep
+    drawn = publication.drawn_from(sweep, only)
     measurements: Any = table.read_table(sweep.filesystem, sweep.path(MEASUREMENTS))
+    publish_headline(tracker, ledger, measurements)
     if measurements.empty:
         return 0
-    publish(tracker, measurements)
-    shown_rows: Any = measurements if only is None else measurements[measurements.trial_key == only.key]
-    for path in draw_all(shown_rows, scratch / FIGURES):
-        sweep.write(f"{FIGURES}/{path.name}", path.read_bytes())
+    publish(tracker, measurements[measurements.trial_key.isin(fully_measured(ledger, measurements))])
+    if not publication.fetch_figures(sweep, drawn, scratch / FIGURES):
+        shown_rows = measurements if only is None else measurements[measurements.trial_key == only.key]
+        publication.record_drawn(sweep, drawn, _draw(sweep, shown_rows, scratch / FIGURES), len(measurements))
     measurements.to_parquet(scratch / "measurements.parquet", index=False)
     tracker.parent_artifact(scratch / FIGURES, FIGURES)
     tracker.parent_artifact(scratch / "measurements.parquet")
     return len(measurements)
+
+
+def _draw(sweep: Storage, measurements: Any, folder: Path) -> list[str]:
+    """Draws the figures into a local folder and the sweep's; returns the files' names."""
+    from analysis.figures.base import draw_all  # matplotlib takes a second to import
+
+    paths = draw_all(measurements, folder)
+    for path in paths:
+        sweep.write(f"{FIGURES}/{path.name}", path.read_bytes())
+    return [path.name for path in paths]

@@ -94,7 +94,7 @@ def _add_plugin_flags(
     """Adds `--method NAME` and the options of every method, each saying whose it is."""
     package = PLUGINS[part]
     group = parser.add_argument_group(name)
-    if name not in swept:
+    if f"{name}.name" not in swept:
         choices = plugin_names(package)
         group.add_argument(f"--{name}", dest=f"{name}.name", choices=choices, metavar="NAME", default=argparse.SUPPRESS,
                            help=f"one of {', '.join(choices)} (default: {default})")  # fmt: skip

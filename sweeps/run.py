@@ -2,31 +2,35 @@
 
 from __future__ import annotations
 
-import sys
 import tempfile
 import time
-from collections import Counter
 from pathlib import Path
 from typing import Any
 
-from analysis.command import FIGURES, Tracking, analyse_with_progress, finish, quiet
+from analysis import publication
+from analysis.command import Tracking, analyse_with_progress, finish, quiet
 from analysis.measure import AnalysisSettings
-from analysis.pipeline import MEASUREMENTS, missing_work
-from ray_ssl.data import Dataset, load_dataset
-from ray_ssl.errors import EXIT_DONE, EXIT_SOME_FAILED
+from analysis.pipeline import Survey, survey
+from ray_ssl import interrupts
+from ray_ssl.config import PretrainConfig
+from ray_ssl.data import Dataset
+from ray_ssl.errors import EXIT_DONE
 from ray_ssl.follower import Follower, flatten
-from ray_ssl.launch import Capacity, capacity, cluster_nodes, local_cpus, ray_session, run_trials
-from ray_ssl.ledger import FAILED, Lease, Ledger, Trial, TrialState, make_trials
-from ray_ssl.pretrain import check_fits
+from ray_ssl.launch import Capacity, capacity, cluster_nodes, cluster_to_join, local_node, ray_session, run_trials
+from ray_ssl.ledger import Lease, Ledger, Trial, make_trials
 from ray_ssl.progress import Board, duration
 from ray_ssl.search import GridSource, OptunaSource, SearchSpace
-from ray_ssl.storage import Storage
-from ray_ssl.trial import ERROR_LOG
+from ray_ssl.storage import Storage, describe_os_error
+from ray_ssl.tracking import Status, Tracker
+from sweeps import report
 from sweeps.cli import Request
-from sweeps.flags import print_error
+from sweeps.data_card import DataCard
+from sweeps.report import Source
+from sweeps.wanted import reopen, runs, wanted_trials
 
 CLOSE_SECONDS = 30.0
 """How long the end of a command waits for an MLflow server."""
+INTERRUPTED_CLOSE_SECONDS = 5.0
 
 
 def run(request: Request) -> int:
@@ -40,80 +44,128 @@ def run(request: Request) -> int:
     started = time.monotonic()
     storage = Storage.at(request.storage)
     ledger = Ledger(storage.child(request.name))
-    if request.machine.address == "local":
-        room_for(request, [{"CPU": float(request.machine.num_cpus or local_cpus())}])
-    dataset = load_dataset(request.base.data)
-    check_fits(request.base, dataset)
-    if request.dry_run:
-        from sweeps.estimate import dry_run
+    num_side_by_side = _side_by_side(request)
+    card = None if request.dry_run else DataCard.recall(ledger.sweep, request.base.data)
+    code = None if card is None else _answer_if_nothing_to_do(request, storage, ledger, card)
+    if code is None:
+        from sweeps.room import load_what_fits
 
-        return dry_run(request, ledger, dataset)
-    ledger.open(request.sweep.question.strip(), request.shared)
-    with Lease(ledger.sweep):
-        code = _run_leased(request, storage, ledger, dataset)
+        dataset = load_what_fits(request, ledger, num_side_by_side)
+        if request.dry_run:
+            from sweeps.estimate import dry_run
+
+            return dry_run(request, ledger, dataset)
+        ledger.open(request.sweep.question.strip(), request.shared)
+        with interrupts.orderly(), Lease(ledger.sweep):
+            code = _run_leased(request, storage, ledger, dataset)
     if code == EXIT_DONE:
         print(f"took {duration(time.monotonic() - started)}", flush=True)
     return code
 
 
+def _answer_if_nothing_to_do(request: Request, storage: Storage, ledger: Ledger, data: DataCard) -> int | None:
+    """Prints what a command prints that finds everything done, and returns its exit code; None where it is not.
+
+    Without the images, Ray and MLflow: they take most of a minute's work to find out the same.
+    """
+    source = make_source(request, ledger, data.fingerprint)
+    if source.num_trials:
+        return None
+    found = survey(ledger, ledger.known_trials(), AnalysisSettings())
+    if found.work or found.lost.keys() & {trial.key for trial in source.trials}:
+        return None
+    tracking = Tracking.named(storage, ledger, request.tracking_uri, request.experiment)
+    drawn = publication.drawn_from(ledger.sweep, _drawn_alone(source, request))
+    num_rows = publication.published_rows(ledger, drawn, tracking, _parent_params(request))
+    if num_rows is None:
+        return None
+    report.print_plan(request, ledger, source, data, {})
+    _print_nothing_to_do(ledger, source)
+    report.print_results(request, ledger, tracking, num_rows)
+    report.print_search(source, request)
+    return report.print_failures(request, ledger, source.trials, [])
+
+
 def _run_leased(request: Request, storage: Storage, ledger: Ledger, dataset: Dataset) -> int:
-    source = make_source(request, ledger, dataset.fingerprint)
-    tracking = Tracking.of_sweep(storage, ledger, request.tracking_uri, request.experiment)
+    data = DataCard.of(dataset)
+    data.keep(ledger.sweep, request.base.data)
+    found = survey(ledger, ledger.known_trials(), AnalysisSettings())
+    reopen(request, ledger, wanted_trials(request, ledger, data.fingerprint), found.lost)
+    source = make_source(request, ledger, data.fingerprint)
+    tracking = Tracking.named(storage, ledger, request.tracking_uri, request.experiment)
+    tracking.remember(ledger)
     tracker = tracking.connect()
     follower = Follower(tracker, ledger)
-    follower.catch_up()
-    tracker.parent_params(flatten(request.shared) | {"question": request.sweep.question.strip().splitlines()[0]})
-    _print_plan(request, ledger, source, dataset)
+    report.print_plan(request, ledger, source, data, found.lost)
     with tempfile.TemporaryDirectory(prefix="ray_ssl_") as scratch:
         try:
-            errors = _train_and_analyse(request, ledger, source, dataset, follower)
-            best = source.best() if isinstance(source, OptunaSource) and request.vary else None
-            num_rows = finish(ledger, tracker, Path(scratch), only=best)
-            failed = [t for t in source.trials if ledger.state(t.key) not in (TrialState.DONE, TrialState.STOPPED)]
-            tracker.parent_end("FAILED" if failed or errors else "FINISHED")
+            follower.catch_up()
+            tracker.parent_params(_parent_params(request))
+            errors = _train_and_analyse(request, ledger, source, found, dataset, follower)
+            num_rows = _finish(ledger, tracker, Path(scratch), _drawn_alone(source, request), errors)
+            status: Status = "FAILED" if errors or report.unfinished(ledger, source.trials) else "FINISHED"
+            tracker.parent_end(status)
         except BaseException:
             follower.interrupted()
             tracker.parent_end("KILLED")
-            tracker.close(timeout=CLOSE_SECONDS)
+            tracker.close(INTERRUPTED_CLOSE_SECONDS)
             raise
-        _report_unsent(tracker.close(timeout=CLOSE_SECONDS))
-    _print_results(request, ledger, tracking, num_rows)
-    _print_search(source, request)
-    return _print_failures(request, ledger, failed, errors)
+        num_unsent = tracker.close(CLOSE_SECONDS)
+    if not num_unsent:
+        publication.record_sent(ledger, tracking, _parent_params(request), status)
+    report.print_unsent(num_unsent)
+    report.print_results(request, ledger, tracking, num_rows)
+    report.print_search(source, request)
+    return report.print_failures(request, ledger, source.trials, errors)
 
 
-def make_source(request: Request, ledger: Ledger, data_fingerprint: str) -> GridSource | OptunaSource:
+def _finish(ledger: Ledger, tracker: Tracker, scratch: Path, only: Trial | None, errors: list[str]) -> int:
+    """Draws and logs; returns the number of measurements. A full disk is one more of the errors."""
+    try:
+        return finish(ledger, tracker, scratch, only)
+    except OSError as error:
+        errors.append(f"the figures: {describe_os_error(error)}")
+        return 0
+
+
+def make_source(request: Request, ledger: Ledger, data_fingerprint: str) -> Source:
     """Returns what is still to be run; failed trials only where they are to be retried."""
     if request.search == "grid":
         trials = make_trials(request.grid.configs(), data_fingerprint)
         states = {trial.key: ledger.state(trial.key) for trial in trials}
-        return GridSource(trials, [t for t in trials if _to_run(states[t.key], request, ledger, t.key)])
+        return GridSource(trials, [t for t in trials if runs(states[t.key], request)])
     from optuna.distributions import CategoricalDistribution, FloatDistribution
 
     choices = {path: CategoricalDistribution(values) for path, values in request.grid.axes.items() if path != "seed"}
     ranges = {path: FloatDistribution(low, high, log=low > 0 and high / low >= 10)
               for path, (low, high) in request.vary.items()}  # fmt: skip
     space = SearchSpace(request.grid.config, {**choices, **ranges}, request.objective, request.base.seed)
-    source = OptunaSource(space, request.num_trials, data_fingerprint, ledger, request.retry_failed)
-    for trial in source.trials:
-        _to_run(ledger.state(trial.key), request, ledger, trial.key)
-    return source
+    return OptunaSource(space, request.num_trials, data_fingerprint, ledger, request.retry_failed)
 
 
-def _to_run(state: TrialState, request: Request, ledger: Ledger, key: str) -> bool:
-    if state is TrialState.FAILED and request.retry_failed:
-        ledger.retry(key)
-        return True
-    return state in (TrialState.NEW, TrialState.RESUMABLE)
+def _parent_params(request: Request) -> dict[str, str]:
+    return flatten(request.shared) | {"question": request.sweep.question.strip().splitlines()[0]}
+
+
+def _drawn_alone(source: Source, request: Request) -> Trial | None:
+    """The trial that is drawn alone: a search over other options than the figures' axes must not be averaged."""
+    return source.best() if isinstance(source, OptunaSource) and request.vary else None
 
 
 def _train_and_analyse(
-    request: Request, ledger: Ledger, source: GridSource | OptunaSource, dataset: Dataset, follower: Follower
+    request: Request,
+    ledger: Ledger,
+    source: Source,
+    found: Survey,
+    dataset: Dataset,
+    follower: Follower,
 ) -> list[str]:
     """Runs what is missing, in one Ray session; returns what could not be analysed."""
+    from sweeps.footprint import footprint
+
     settings = AnalysisSettings()
-    if not source.num_trials and not missing_work(ledger, ledger.known_trials(), settings):
-        print("nothing to do: every trial is trained and measured", flush=True)
+    if not source.num_trials and not found.work:
+        _print_nothing_to_do(ledger, source)
         return []
     data_bytes = dataset.train.images.nbytes + dataset.test.images.nbytes
     num_workers = request.base.num_workers
@@ -122,11 +174,35 @@ def _train_and_analyse(
         if source.num_trials:
             hint = _idle_hint(source.num_trials, room.num_concurrent, request)
             print(f"training: {source.num_trials} trial(s), {room.num_concurrent} side by side{hint}", flush=True)
+            waiting = [t for t in source.trials if runs(ledger.state(t.key), request)]
             scheduler = make_scheduler(request)
-            with Board(source.num_trials, ledger) as follower.board:
+            num_classes = len(dataset.train.fine_names)
+
+            def cost(config: PretrainConfig) -> float:
+                return footprint(config, num_classes).flops
+
+            with Board(source.num_trials, ledger, waiting, room.num_concurrent, cost) as follower.board:
                 run_trials(source, num_workers, ledger, dataset, request.machine, room, follower, scheduler)
-        work = missing_work(ledger, ledger.known_trials(), settings)
-        return analyse_with_progress(ledger, work, dataset, settings, request.machine.cpus_per_worker)
+            found = survey(ledger, ledger.known_trials(), settings)
+        errors = analyse_with_progress(ledger, found.work, dataset, settings, request.machine.cpus_per_worker)
+    return errors + _describe_lost(source, found)
+
+
+def _describe_lost(source: Source, found: Survey) -> list[str]:
+    """One line for every trial that ended without a checkpoint that was damaged before."""
+    return [
+        f"{trial.name} ({trial.key}), epoch {', '.join(map(str, found.lost[trial.key]))}: the checkpoint is damaged "
+        "or missing; the same command trains it again"
+        for trial in source.trials
+        if trial.key in found.lost
+    ]
+
+
+def _side_by_side(request: Request) -> int:
+    """How many trials run at once on this machine; 1 where a cluster is joined. Raises UserError where none fits."""
+    if cluster_to_join(request.machine) is not None:
+        return 1
+    return room_for(request, [local_node(request.machine)]).num_concurrent
 
 
 def room_for(request: Request, nodes: list[dict[str, float]]) -> Capacity:
@@ -151,58 +227,7 @@ def _idle_hint(num_trials: int, num_concurrent: int, request: Request) -> str:
     return f" (--cpus-per-worker {request.machine.cpus_per_worker * idle} would use all CPUs)" if idle > 1 else ""
 
 
-def _print_plan(request: Request, ledger: Ledger, source: GridSource | OptunaSource, dataset: Dataset) -> None:
-    train, test = len(dataset.train), len(dataset.test)
-    superclasses = f" in {len(dataset.train.coarse_names)} superclasses" if dataset.train.coarse_names else ""
-    print(f"{request.sweep.name}: {request.sweep.question.strip().splitlines()[0]}")
-    if request.demo:
-        print(f"no --dataset given: a small demonstration, method {request.base.method.name}, on embedded images "
-              "(see --help for real studies)")  # fmt: skip
-    print(f"data: {dataset.name}, {train} training and {test} test images, {len(dataset.train.fine_names)} "
-          f"classes{superclasses}")  # fmt: skip
-    counts = Counter(ledger.state(trial.key).value for trial in source.trials)
-    found = ", ".join(f"{number} {state}" for state, number in sorted(counts.items()))
-    print(f"trials: {found or f'{source.num_trials} to be suggested'}", flush=True)
-
-
-def _print_results(request: Request, ledger: Ledger, tracking: Tracking, num_rows: int) -> None:
-    where = ledger.sweep.uri
-    print()
-    print(f"results   {where}")
-    print(f"table     {where}/{MEASUREMENTS} ({num_rows} measurements)")
-    print(f"figures   {where}/{FIGURES}")
-    print(f"MLflow    {tracking.shown_uri}, experiment {tracking.experiment}")
-    print("next:")
-    print(f"  {tracking.ui_command}")
-    print(f"  python -m analysis {where}")
-    if request.demo:
-        print(f"  python sweeps/{request.sweep.name}.py {request.sweep.example}")
-    sys.stdout.flush()
-
-
-def _print_search(source: GridSource | OptunaSource, request: Request) -> None:
-    best = source.best() if isinstance(source, OptunaSource) else None
-    if best is not None:
-        params = ", ".join(f"{k} = {v:.4g}" if isinstance(v, float) else f"{k} = {v}"
-                           for k, v in best.search["params"].items())  # fmt: skip
-        print(f"best {request.objective}: trial {best.key} with {params}", flush=True)
-
-
-def _print_failures(request: Request, ledger: Ledger, failed: list[Trial], errors: list[str]) -> int:
-    for error in errors:
-        print_error(f"not analysed: {error}")
-    for trial in failed:
-        record = ledger.record(trial.key, FAILED)
-        if record is None:
-            print_error(f"not finished: {trial.name} ({trial.key}); the same command goes on")
-            continue
-        log = f"{ledger.trial(trial.key).uri}/{ERROR_LOG}"
-        print_error(f"failed: {trial.name} ({trial.key}): {record['reason']}; log: {log}")
-    if any(ledger.record(trial.key, FAILED) for trial in failed):
-        print(f"to run the failed again:\n  {request.command} --retry-failed", flush=True)
-    return EXIT_SOME_FAILED if failed or errors else EXIT_DONE
-
-
-def _report_unsent(num_calls: int) -> None:
-    if num_calls:
-        print_error(f"the MLflow server does not answer: {num_calls} call(s) wait; the same command again sends them")
+def _print_nothing_to_do(ledger: Ledger, source: Source) -> None:
+    failed = len(report.unfinished(ledger, source.trials))
+    what = f"{failed} trial(s) failed, the others are" if failed else "every trial is"
+    print(f"nothing to do: {what} trained and measured", flush=True)

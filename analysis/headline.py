@@ -1,0 +1,78 @@
+"""The sweep in a few numbers, on its own MLflow run: how good, how many trials ended how."""
+
+from __future__ import annotations
+
+import math
+from typing import Any, Final
+
+from ray_ssl.ledger import Ledger, TrialState
+from ray_ssl.mlflow_store import PARENT, now_ms
+from ray_ssl.tracking import Tracker
+
+HEADLINE: Final = "headline.json"
+LEVELS: Final = ("class", "superclass")
+
+Frame = Any
+"""A pandas frame; pyright cannot follow what selecting rows of one returns."""
+
+
+def publish_headline(tracker: Tracker, ledger: Ledger, measurements: Frame) -> None:
+    """Logs the headline numbers on the sweep's run: one step for every time that they changed.
+
+    The steps are kept beside the sweep, so that every MLflow server gets each of them once.
+    """
+    record = ledger.sweep.read_sealed(HEADLINE) or {"steps": []}
+    values = headline(ledger, measurements)
+    if not record["steps"] or record["steps"][-1]["values"] != values:
+        record["steps"].append({"time_ms": now_ms(), "values": values})
+        ledger.sweep.write_sealed(HEADLINE, record)
+    series: dict[str, dict[int, float]] = {}
+    for number, step in enumerate(record["steps"], start=1):
+        for name, value in step["values"].items():
+            series.setdefault(name, {})[number] = value
+    for name, points in series.items():
+        tracker.analysis_points(PARENT, name, points, record["steps"][-1]["time_ms"])
+
+
+def headline(ledger: Ledger, measurements: Frame) -> dict[str, float]:
+    """Returns the headline numbers.
+
+    Args:
+        measurements: See `analysis.table`.
+
+    Returns:
+        "linear_accuracy/LEVEL/best" and ".../mean" over the finished trials, 0..1: of the representation after the
+        last epoch, on test images; absent where no trial has it. "trials/finished" (those that were stopped early
+        count) and "trials/failed".
+    """
+    states = [ledger.state(trial.key) for trial in ledger.known_trials()]
+    rows: Frame = measurements[
+        (measurements.metric == "linear_accuracy")
+        & (measurements.split == "test")
+        & (measurements.layer_name == "representation")
+        & measurements.trial_key.isin(fully_measured(ledger, measurements))
+    ]
+    values: dict[str, float] = {}
+    for level in LEVELS:
+        of_level: Frame = rows[rows.level == level].sort_values("epoch")
+        last = [float(v) for v in of_level.groupby("trial_key").value.last() if math.isfinite(v)]
+        if last:
+            values[f"linear_accuracy/{level}/best"] = max(last)
+            values[f"linear_accuracy/{level}/mean"] = sum(last) / len(last)
+    values["trials/finished"] = float(sum(state in (TrialState.DONE, TrialState.STOPPED) for state in states))
+    values["trials/failed"] = float(states.count(TrialState.FAILED))
+    return values
+
+
+def fully_measured(ledger: Ledger, measurements: Frame) -> list[str]:
+    """Returns the keys of the finished trials whose last checkpoint is measured.
+
+    What is logged of a trial's last checkpoint cannot be changed in MLflow, so it must not be that of an earlier one.
+    """
+    last: Frame = measurements.groupby("trial_key").epoch.max()
+    keys = []
+    for trial in ledger.known_trials():
+        state, epoch = ledger.state(trial.key), last.get(trial.key)
+        if state is TrialState.STOPPED or (state is TrialState.DONE and epoch == trial.config.training.epochs):
+            keys.append(trial.key)
+    return keys

@@ -1,0 +1,104 @@
+"""What was drawn and logged of a sweep, so that a command finds out in a moment that nothing is left to do.
+
+`published.json` beside the trials: what the figures were drawn from, and what arrived at which MLflow.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from pathlib import Path
+from typing import Any, Final, Protocol
+
+from pyarrow import fs
+
+from analysis.pipeline import MEASUREMENTS
+from ray_ssl.follower import STATUS
+from ray_ssl.ledger import FAILED, Ledger, Trial, TrialState
+from ray_ssl.mlflow_probe import run_statuses
+from ray_ssl.mlflow_store import PARENT
+from ray_ssl.storage import Storage
+
+PUBLISHED: Final = "published.json"
+FIGURES: Final = "figures"
+_FIGURE_CODE: Final = Path(__file__).with_name("figures")
+
+
+def drawn_from(sweep: Storage, only: Trial | None) -> str:
+    """Returns a hash of what the figures depend on: the parts of the table, the code, the trial drawn alone."""
+    selector = fs.FileSelector(sweep.path(MEASUREMENTS), allow_not_found=True)
+    parts = sorted((i.base_name, i.size, i.mtime_ns) for i in sweep.filesystem.get_file_info(selector))
+    code = [path.read_text() for path in sorted(_FIGURE_CODE.rglob("*.py"))]
+    return _digest([parts, code, only.key if only else ""])
+
+
+def record_drawn(sweep: Storage, drawn: str, figures: list[str], num_rows: int) -> None:
+    """Remembers what the figures were drawn from."""
+    sweep.write_sealed(PUBLISHED, {"drawn": drawn, "figures": figures, "num_rows": num_rows})
+
+
+def fetch_figures(sweep: Storage, drawn: str, folder: Path) -> bool:
+    """Copies the figures into a local folder where they are up to date; returns whether they are."""
+    record = sweep.read_sealed(PUBLISHED) or {}
+    if record.get("drawn") != drawn or not set(record["figures"]) <= set(sweep.names(FIGURES)):
+        return False
+    folder.mkdir(parents=True, exist_ok=True)
+    for name in record["figures"]:
+        (folder / name).write_bytes(sweep.read(f"{FIGURES}/{name}"))
+    return True
+
+
+class Destination(Protocol):
+    """Where a sweep is logged; see `analysis.command.Tracking`."""
+
+    @property
+    def uri(self) -> str: ...
+    @property
+    def experiment(self) -> str: ...
+    @property
+    def sweep(self) -> str: ...
+
+
+def record_sent(ledger: Ledger, to: Destination, params: dict[str, str], parent: str) -> None:
+    """Remembers that everything arrived.
+
+    Args:
+        params: Of the sweep's run.
+        parent: Status of the sweep's run.
+    """
+    record = ledger.sweep.read_sealed(PUBLISHED)
+    if record is not None:
+        sent = {"what": _to_send(ledger, to, params), "parent": parent}
+        ledger.sweep.write_sealed(PUBLISHED, record | {"sent": sent})
+
+
+def published_rows(ledger: Ledger, drawn: str, to: Destination, params: dict[str, str]) -> int | None:
+    """Returns the number of measurements, or None unless all is drawn, logged, and still there.
+
+    Args:
+        drawn: See `drawn_from`.
+        params: Of the sweep's run.
+    """
+    record = ledger.sweep.read_sealed(PUBLISHED) or {}
+    sent = record.get("sent")
+    if sent is None or record["drawn"] != drawn or sent["what"] != _to_send(ledger, to, params):
+        return None
+    if not set(record["figures"]) <= set(ledger.sweep.names(FIGURES)):
+        return None
+    there = run_statuses(to.uri, to.experiment, to.sweep)
+    if there is None or there.get(PARENT) != sent["parent"]:
+        return None
+    wanted = {trial.key: STATUS.get(ledger.state(trial.key)) for trial in ledger.known_trials()}
+    missing = [key for key, status in wanted.items() if status is not None and there.get(key) != status]
+    return None if missing else record["num_rows"]
+
+
+def _to_send(ledger: Ledger, to: Destination, params: dict[str, str]) -> str:
+    """A hash of what MLflow gets of a sweep, besides what `drawn_from` covers, and of where it gets it."""
+    states = {trial.key: ledger.state(trial.key) for trial in ledger.known_trials()}
+    reasons = {k: (ledger.record(k, FAILED) or {}).get("reason") for k, s in states.items() if s is TrialState.FAILED}
+    return _digest([to.uri, to.experiment, {key: s.value for key, s in states.items()}, reasons, params])
+
+
+def _digest(values: Any) -> str:
+    return hashlib.sha256(json.dumps(values, sort_keys=True).encode()).hexdigest()

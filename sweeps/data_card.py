@@ -1,0 +1,89 @@
+"""What a sweep remembers of its data, so that a command with nothing to do need not decode all images again."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, Final
+
+import ray_ssl.data
+from ray_ssl.config import DataConfig
+from ray_ssl.data.base import Dataset
+from ray_ssl.storage import Storage
+
+DATA: Final = "data.json"
+
+
+@dataclass(frozen=True)
+class DataCard:
+    """A data set without its images.
+
+    Attributes:
+        fingerprint: See `Dataset.fingerprint`.
+        name: See `Dataset`.
+        num_train: Training images.
+        num_test: Test images.
+        num_classes: Fine classes.
+        num_superclasses: 0 where the set has none.
+    """
+
+    fingerprint: str
+    name: str
+    num_train: int
+    num_test: int
+    num_classes: int
+    num_superclasses: int
+
+    @classmethod
+    def of(cls, dataset: Dataset) -> DataCard:
+        """Returns the card of a data set that was loaded."""
+        train = dataset.train
+        sizes = (len(train), len(dataset.test), len(train.fine_names), len(train.coarse_names))
+        return cls(dataset.fingerprint, dataset.name, *sizes)
+
+    @classmethod
+    def recall(cls, sweep: Storage, config: DataConfig) -> DataCard | None:
+        """Returns the card that was kept, or None where the files or the options are not those it was made of."""
+        kept = sweep.read_sealed(DATA)
+        source = _source(config)
+        return cls(**kept["card"]) if kept is not None and source is not None and kept["of"] == source else None
+
+    def keep(self, sweep: Storage, config: DataConfig) -> None:
+        """Writes the card where it is not there yet."""
+        values: dict[str, Any] = {"of": _source(config), "card": asdict(self)}
+        if values["of"] is not None and sweep.read_sealed(DATA) != values:
+            sweep.write_sealed(DATA, values)
+
+
+def _source(config: DataConfig) -> str | None:
+    """A hash of the options, of the code that reads, and of every file's name, size and time; None if unknown."""
+    if config.source == "shapes":
+        root = None
+    elif config.path:
+        root = Path(config.path).expanduser()
+    elif config.source.startswith("cifar"):
+        from ray_ssl.data.cifar import cache_folder
+
+        root = cache_folder()
+    else:
+        return None
+    digest = hashlib.sha256(config.model_dump_json().encode())
+    for path in sorted(Path(ray_ssl.data.__path__[0]).rglob("*.py")):
+        digest.update(path.read_bytes())
+    for file in () if root is None else _files(root):
+        status = file.stat()
+        digest.update(json.dumps([str(file), status.st_size, status.st_mtime_ns]).encode())
+    return digest.hexdigest()
+
+
+def _files(root: Path) -> Iterator[Path]:
+    """Every file at or below a path, in a fixed order."""
+    if root.is_file():
+        yield root.absolute()
+    for folder, folders, names in os.walk(root.absolute()):
+        folders.sort()
+        yield from (Path(folder) / name for name in sorted(names))

@@ -1,0 +1,133 @@
+"""What a sweep's command says: the plan, the results, what failed, what to do next."""
+
+from __future__ import annotations
+
+import sys
+from collections import Counter
+from collections.abc import Mapping, Sequence
+
+from analysis.command import Tracking
+from analysis.pipeline import MEASUREMENTS
+from analysis.publication import FIGURES
+from ray_ssl.errors import EXIT_DONE, EXIT_SOME_FAILED
+from ray_ssl.ledger import FAILED, Ledger, Trial, TrialState
+from ray_ssl.search import GridSource, OptunaSource
+from ray_ssl.trial import ERROR_LOG
+from sweeps.cli import Request
+from sweeps.data_card import DataCard
+from sweeps.flags import print_error
+
+Source = GridSource | OptunaSource
+NUM_SEEDS = 3
+"""Repetitions that a study with one seed is advised to have."""
+
+
+def print_plan(
+    request: Request,
+    ledger: Ledger,
+    source: Source,
+    data: DataCard,
+    lost: Mapping[str, Sequence[int]],
+) -> None:
+    """Prints what is asked, on which data, and how many trials stand where.
+
+    Args:
+        lost: See `analysis.pipeline.Survey`.
+    """
+    superclasses = f" in {data.num_superclasses} superclasses" if data.num_superclasses else ""
+    print(f"{request.sweep.name}: {request.sweep.question.strip().splitlines()[0]}")
+    if is_demonstration(request):
+        print(f"no --dataset given: a small demonstration, method {request.base.method.name}, on embedded images "
+              "(see --help for real studies)")  # fmt: skip
+    print(f"data: {data.name}, {data.num_train} training and {data.num_test} test images, {data.num_classes} "
+          f"classes{superclasses}")  # fmt: skip
+    counts = Counter("to train again" if t.key in lost else ledger.state(t.key).value for t in source.trials)
+    found = ", ".join(f"{number} {state}" for state, number in sorted(counts.items()))
+    print(f"trials: {found or f'{source.num_trials} to be suggested'}")
+    for trial in source.trials:
+        if trial.key in lost:
+            epochs = ", ".join(map(str, lost[trial.key]))
+            print(f"{trial.name} ({trial.key}): its checkpoint of epoch {epochs} is damaged or missing")
+    sys.stdout.flush()
+
+
+def is_demonstration(request: Request) -> bool:
+    """Returns whether nothing was asked for but the sweep itself."""
+    presets = {axis.path: tuple(request.sweep.demo.get(axis.path) or axis.values) for axis in request.sweep.axes}
+    return request.demo and not request.grid.given and request.grid.axes == presets and request.search == "grid"
+
+
+def print_results(request: Request, ledger: Ledger, tracking: Tracking, num_rows: int) -> None:
+    """Prints where everything is, and what could be done next."""
+    where = ledger.sweep.uri
+    print()
+    print(f"results   {where}")
+    print(f"table     {where}/{MEASUREMENTS} ({num_rows} measurements)")
+    print(f"figures   {where}/{FIGURES}")
+    print(f"MLflow    {tracking.shown_uri}, experiment {tracking.experiment}")
+    print("next:")
+    for line in (tracking.ui_command, f"python -m analysis {where}", *next_steps(request)):
+        print(f"  {line}")
+    sys.stdout.flush()
+
+
+def next_steps(request: Request) -> list[str]:
+    """Returns what goes on from what was run: a real study, real images, more suggestions, more seeds."""
+    if is_demonstration(request):
+        return [f"python sweeps/{request.sweep.name}.py {request.sweep.example}"]
+    steps = []
+    if request.demo and "data.shapes_domain" not in request.grid.given:
+        steps.append("the same line with --dataset cifar100: real images")
+    seeds = next((axis.flag for axis in request.sweep.axes if axis.path == "seed"), None)
+    if request.search != "grid":
+        steps.append(f"the same line with --num-trials {2 * request.num_trials}: more suggestions")
+    elif seeds is not None and len(request.grid.axes["seed"]) == 1:
+        first = request.grid.axes["seed"][0]
+        more = " ".join(str(first + i) for i in range(NUM_SEEDS))
+        steps.append(f"the same line with --{seeds} {more}: how much of it is chance")
+    return steps
+
+
+def print_search(source: Source, request: Request) -> None:
+    """Prints the best trial of a search."""
+    best = source.best() if isinstance(source, OptunaSource) else None
+    if best is not None:
+        params = ", ".join(f"{k} = {v:.4g}" if isinstance(v, float) else f"{k} = {v}"
+                           for k, v in best.search["params"].items())  # fmt: skip
+        print(f"best {request.objective}: trial {best.key} with {params}", flush=True)
+
+
+def print_failures(request: Request, ledger: Ledger, trials: Sequence[Trial], errors: Sequence[str]) -> int:
+    """Prints one line for everything that failed, and the way out; returns the exit code.
+
+    Args:
+        trials: All that were wanted.
+        errors: What could not be analysed, one line each.
+    """
+    failed = unfinished(ledger, trials)
+    for error in errors:
+        print_error(f"not analysed: {error}")
+    for trial in failed:
+        record = ledger.record(trial.key, FAILED)
+        if record is None:
+            print_error(f"not finished: {trial.name} ({trial.key}); the same command goes on")
+            continue
+        log = f"{ledger.trial(trial.key).uri}/{ERROR_LOG}"
+        print_error(f"failed: {trial.name} ({trial.key}): {record['reason']}; log: {log}")
+    if any(ledger.record(trial.key, FAILED) for trial in failed):
+        retry = request.command if request.retry_failed else f"{request.command} --retry-failed"
+        print(f"to run the failed again:\n  {retry}", flush=True)
+    elif errors:
+        print(f"to go on:\n  {request.command}", flush=True)
+    return EXIT_SOME_FAILED if failed or errors else EXIT_DONE
+
+
+def unfinished(ledger: Ledger, trials: Sequence[Trial]) -> list[Trial]:
+    """Returns the trials that failed or did not come to their end."""
+    return [t for t in trials if ledger.state(t.key) not in (TrialState.DONE, TrialState.STOPPED)]
+
+
+def print_unsent(num_calls: int) -> None:
+    """Says how much MLflow did not take."""
+    if num_calls:
+        print_error(f"the MLflow server does not answer: {num_calls} call(s) wait; the same command again sends them")

@@ -1,0 +1,33 @@
+"""Which trials a command stands for, and which of them run now."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+
+from ray_ssl.ledger import Ledger, Trial, TrialState, make_trials
+from sweeps.cli import Request
+
+
+def runs(state: TrialState, request: Request) -> bool:
+    """Returns whether a trial in this state runs now."""
+    return state in (TrialState.NEW, TrialState.RESUMABLE) or (state is TrialState.FAILED and request.retry_failed)
+
+
+def wanted_trials(request: Request, ledger: Ledger, data_fingerprint: str) -> list[Trial]:
+    """Returns the trials that this command stands for, as far as they are known: of a search, the suggested ones."""
+    if request.search == "grid":
+        return make_trials(request.grid.configs(), data_fingerprint)
+    return [trial for trial in ledger.known_trials() if trial.search]
+
+
+def reopen(request: Request, ledger: Ledger, wanted: Collection[Trial], lost: Collection[str]) -> None:
+    """Makes trials run again: those that lost a checkpoint and, where asked for, those that failed.
+
+    Args:
+        lost: Keys, see `analysis.pipeline.Survey`.
+    """
+    for trial in wanted:
+        if trial.key in lost:
+            ledger.reopen(trial.key)
+        if request.retry_failed and ledger.state(trial.key) is TrialState.FAILED:
+            ledger.retry(trial.key)
