@@ -1,0 +1,240 @@
+"""Refuses, before anything starts, what can never fit into memory or on the disk; warns of what may not."""
+
+from __future__ import annotations
+
+import logging
+import os
+import shutil
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+import torch
+
+from analysis.measure import AnalysisSettings
+from ray_ssl.config import DataConfig
+from ray_ssl.data import Dataset, load_dataset
+from ray_ssl.errors import UserError
+from ray_ssl.launch import MachineOptions, cluster_to_join
+from ray_ssl.ledger import Ledger, Trial, make_trials
+from ray_ssl.pretrain import RESIDENT_BYTES, check_fits, resolve_precision
+from ray_ssl.storage import Storage
+from sweeps.cli import Request
+from sweeps.footprint import NUM_BYTES, Footprint, footprint, show_bytes, show_count
+from sweeps.wanted import runs
+
+NUM_COPIES: Final = 2
+"""Of the images in memory: as they were loaded, and in Ray's object store."""
+CIFAR_IMAGES: Final = (50_000, 10_000)
+CIFAR_CLASSES: Final = {"cifar10": 10, "cifar100": 100}
+MANY_PIXELS: Final = 40_000_000
+"""Of the embedded images; a core draws about four million a second."""
+
+Parts = list[tuple[str, float]]
+"""What needs memory, and how many bytes of it."""
+
+log = logging.getLogger("ray_ssl")
+
+
+@dataclass(frozen=True)
+class DataSizes:
+    """How many images of which size."""
+
+    num_train: int
+    num_test: int
+    num_classes: int
+    image_size: int
+
+    @classmethod
+    def of(cls, dataset: Dataset) -> DataSizes:
+        """Returns the sizes of a data set that was loaded."""
+        train = dataset.train
+        return cls(len(train), len(dataset.test), len(train.fine_names), train.images.shape[1])
+
+    @classmethod
+    def foretold(cls, config: DataConfig) -> DataSizes | None:
+        """Returns the sizes of a data set before it is drawn or decoded; None where that means reading its files."""
+        asked = (config.num_images, config.num_test_images)
+        if config.source == "shapes":
+            from ray_ssl.data.shapes import DEFAULT_NUM_IMAGES, DEFAULT_NUM_TEST_IMAGES, SHAPES
+
+            train, test = (a or n for a, n in zip(asked, (DEFAULT_NUM_IMAGES, DEFAULT_NUM_TEST_IMAGES), strict=True))
+            return cls(train, test, len(SHAPES), config.image_size)
+        if config.source in CIFAR_CLASSES:
+            train, test = (min(a or n, n) for a, n in zip(asked, CIFAR_IMAGES, strict=True))
+            return cls(train, test, CIFAR_CLASSES[config.source], config.image_size)
+        return None
+
+    @property
+    def num_images(self) -> int:
+        """Both splits."""
+        return self.num_train + self.num_test
+
+    @property
+    def num_bytes(self) -> float:
+        """Of all images as they are in memory."""
+        return NUM_COPIES * 3.0 * self.num_images * self.image_size**2
+
+
+def load_what_fits(request: Request, ledger: Ledger, num_side_by_side: int) -> Dataset:
+    """Returns the images.
+
+    Raises:
+        UserError: They, or a trial on them, can never fit; said before they are drawn or decoded, where that is known.
+    """
+    sizes = DataSizes.foretold(request.base.data)
+    if sizes is not None:
+        check_images(sizes)
+        done = {t.config.to_json() for t in ledger.known_trials() if not runs(ledger.state(t.key), request)}
+        trials = [Trial("", config) for config in request.grid.configs() if config.to_json() not in done]
+        check_memory(trials, sizes, request.machine, num_side_by_side)
+        if request.base.data.source == "shapes" and sizes.num_images * sizes.image_size**2 > MANY_PIXELS:
+            size = sizes.image_size
+            print(f"drawing {sizes.num_images} images of {size} x {size} pixels, this takes a while", flush=True)
+    dataset = load_dataset(request.base.data)
+    check_fits(request.base, dataset)
+    trials = make_trials(request.grid.configs(), dataset.fingerprint)
+    if request.search == "grid":
+        trials = [t for t in trials if runs(ledger.state(t.key), request)]
+    if sizes is None:
+        check_memory(trials, DataSizes.of(dataset), request.machine, num_side_by_side)
+    check_disk(trials, len(dataset.train.fine_names), ledger)
+    return dataset
+
+
+def check_images(data: DataSizes) -> None:
+    """Refuses images that this machine's memory cannot hold.
+
+    Raises:
+        UserError: With the arithmetic.
+    """
+    there = machine_memory()
+    if data.num_bytes > there:
+        raise UserError(
+            f"the images do not fit into memory: {data.num_images} (--num-images, --num-test-images) x "
+            f"{data.image_size} x {data.image_size} x 3 bytes (--image-size) x {NUM_COPIES} copies = "
+            f"{show_bytes(data.num_bytes)}, this machine has {show_bytes(there)}"
+        )
+
+
+def check_memory(trials: Sequence[Trial], data: DataSizes, machine: MachineOptions, num_side_by_side: int) -> None:
+    """Refuses trials that never fit into memory; warns where those side by side may not.
+
+    On a cluster that is joined, memory is its own affair.
+
+    Args:
+        trials: Those that are to run.
+        data: Their images.
+        machine: Where they run.
+        num_side_by_side: How many run at once.
+
+    Raises:
+        UserError: With the arithmetic.
+    """
+    if cluster_to_join(machine) is not None:
+        return
+    on_gpu = torch.cuda.is_available() and machine.gpus_per_worker != 0
+    images, there = ("images", data.num_bytes), machine_memory()
+    alone: list[float] = []
+    for trial in trials:
+        size = footprint(trial.config, data.num_classes)
+        if on_gpu:
+            resident = ("images", min(data.num_bytes / NUM_COPIES, RESIDENT_BYTES))
+            _refuse(trial, size, [*_of_training(trial, size, 1), resident], gpu_memory(machine), "its GPU")
+        else:
+            parts = _of_training(trial, size, trial.config.num_workers)
+            alone.append(sum(count for _, count in parts))
+            _refuse(trial, size, [*parts, images], there, "this machine")
+        _refuse(trial, size, [*_of_analysis(size, data), images], there, "this machine")
+    together = sum(sorted(alone)[-num_side_by_side:]) + data.num_bytes
+    if together > there:
+        log.warning(
+            "%d trials side by side need about %s of memory, this machine has %s; a larger --cpus-per-worker or a "
+            "smaller --num-cpus runs fewer at once",
+            min(num_side_by_side, len(alone)), show_bytes(together), show_bytes(there),
+        )  # fmt: skip
+
+
+def _of_training(trial: Trial, size: Footprint, num_workers: int) -> Parts:
+    """What a trial's processes on one device take at least; on GPUs each has a share of the batch."""
+    training = trial.config.training
+    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    narrow = resolve_precision(training.precision, device) == "bf16"
+    share = num_workers / trial.config.num_workers
+    return [
+        (f"weights, gradients and {size.num_moments} moment(s)", num_workers * size.weight_bytes),
+        (f"activations of a batch of {training.global_batch_size}", share * size.activation_bytes / (1 + narrow)),
+    ]
+
+
+def _of_analysis(size: Footprint, data: DataSizes) -> Parts:
+    settings = AnalysisSettings()
+    num_images = min(data.num_train, settings.num_train_images) + min(data.num_test, settings.num_test_images)
+    return [
+        ("weights", NUM_BYTES * (size.num_parameters + size.num_other)),
+        (f"features of {num_images} images in all layers", num_images * size.feature_bytes),
+    ]
+
+
+def _refuse(trial: Trial, size: Footprint, parts: Parts, there: float, where: str) -> None:
+    needed = sum(count for _, count in parts)
+    if needed > there:
+        sums = " + ".join(f"{show_bytes(count)} ({what})" for what, count in parts if count > 0.01 * needed)
+        raise UserError(
+            f"{trial.name} does not fit into memory: {show_count(size.num_parameters)} parameters; {sums} = "
+            f"{show_bytes(needed)}, {where} has {show_bytes(there)}"
+        )
+
+
+def check_disk(trials: Sequence[Trial], num_classes: int, ledger: Ledger) -> None:
+    """Refuses trials whose checkpoints never fit on a local disk; warns where those of all together may not.
+
+    Raises:
+        UserError: With the arithmetic.
+    """
+    if not ledger.sweep.is_local:
+        return
+    free, total = _free_bytes(ledger.sweep), 0.0
+    for trial in trials:
+        size = footprint(trial.config, num_classes)
+        needed = max(0.0, size.disk_bytes - _bytes_in(ledger.trial(trial.key).local_path))
+        total += needed
+        if needed > free:
+            raise UserError(
+                f"{trial.name} does not fit on the disk: {show_count(size.num_parameters)} parameters x {NUM_BYTES} "
+                f"bytes in its checkpoints (--num-checkpoints) and training states = {show_bytes(needed)}, "
+                f"{ledger.sweep.uri} has {show_bytes(free)} free"
+            )
+    if total > free:
+        log.warning(
+            "all %d trials need about %s of disk, %s has %s free; what does not fit goes on when there is space",
+            len(trials), show_bytes(total), ledger.sweep.uri, show_bytes(free),
+        )  # fmt: skip
+
+
+def machine_memory() -> float:
+    """Returns the bytes of memory that this machine (or this container) has."""
+    limits = [os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")]
+    for name in ("/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory/memory.limit_in_bytes"):
+        text = Path(name).read_text().strip() if Path(name).is_file() else ""
+        limits += [int(text)] if text.isdigit() else []
+    return float(min(limits))
+
+
+def gpu_memory(machine: MachineOptions) -> float:
+    """Returns the bytes of GPU memory that one worker may use here."""
+    share = 1.0 if machine.gpus_per_worker is None else min(1.0, machine.gpus_per_worker)
+    return share * torch.cuda.get_device_properties(0).total_memory
+
+
+def _free_bytes(storage: Storage) -> float:
+    folder = storage.local_path
+    while not folder.exists():
+        folder = folder.parent
+    usage = shutil.disk_usage(folder)
+    return float(usage.free) if usage.total else float("inf")  # a pseudo file system has 0 of 0; writing tells
+
+
+def _bytes_in(folder: Path) -> float:
+    return float(sum(file.stat().st_size for file in folder.rglob("*") if file.is_file()))
