@@ -20,6 +20,9 @@ from ray_ssl.optim import build_optimiser, learning_rate
 from ray_ssl.plugins import plugin_names
 from ray_ssl.pretrain import NonFiniteLossError, TrainedTrial, checkpoint_epochs, pretrain
 from ray_ssl.storage import Storage
+from tests.ray_ssl.small_methods import small_options
+
+BATCH_SIZE = 32
 
 
 def images(num: int, seed: int) -> ImageSet:
@@ -36,12 +39,11 @@ def dataset() -> Dataset:
 
 
 def config(method: str = "vicreg", **changes: object) -> PretrainConfig:
-    small = {"projector_width": 16, "embedding_dim": 8} if method in ("vicreg", "simclr") else {}
     base = PretrainConfig.from_dict(
         {
             "backbone": {"name": "res_lh", "depth": 1, "width": 8},
-            "method": {"name": method, **small},
-            "training": {"epochs": 4, "global_batch_size": 32, "num_checkpoints": 3},
+            "method": small_options(method, BATCH_SIZE),
+            "training": {"epochs": 4, "global_batch_size": BATCH_SIZE, "num_checkpoints": 3},
         }
     )
     return replace(base, {path.replace("__", "."): value for path, value in changes.items()})

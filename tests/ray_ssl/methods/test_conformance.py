@@ -14,26 +14,17 @@ from ray_ssl.config import MethodConfig, PretrainConfig, ViewConfig
 from ray_ssl.distributed import synchronise_batch_norm, wrap_ddp
 from ray_ssl.methods.base import Method, ViewPlan, build_method
 from ray_ssl.plugins import plugin_module, plugin_names
+from tests.ray_ssl.small_methods import small_options
 from tests.ray_ssl.two_workers import run_on_two_workers, shard
 
 NAMES = plugin_names("ray_ssl.methods")
-SMALL = {
-    "projector_width": 16,
-    "embedding_dim": 8,
-    "predictor_width": 8,
-    "queue_size": 24,
-    "num_prototypes": 6,
-    "num_small_crops": 2,
-    "small_crop_size": 16,
-    "whitening_size": 12,
-}
 NUM_CLASSES = 5
+BATCH_SIZE = 12
 CPU = torch.device("cpu")
 
 
 def _config(name: str, **changes: Any) -> MethodConfig:
-    config_type = plugin_module("ray_ssl.methods", name).Config
-    return config_type(**{key: n for key, n in SMALL.items() if key in config_type.model_fields}, **changes)
+    return plugin_module("ray_ssl.methods", name).Config(**small_options(name, BATCH_SIZE), **changes)
 
 
 CONFIGS = {name: _config(name) for name in NAMES} | {
@@ -51,11 +42,11 @@ def _build(config: MethodConfig, dtype: torch.dtype = torch.float64, seed: int =
 
 def _batch(method: Method, step: int = 0, dtype: torch.dtype = torch.float64) -> tuple[list[Tensor], Tensor]:
     generator = torch.Generator().manual_seed(step)
-    images = torch.rand(12, 3, 64, 64, dtype=dtype, generator=generator)
+    images = torch.rand(BATCH_SIZE, 3, 64, 64, dtype=dtype, generator=generator)
     sizes = [plan.size for plan in method.views(ViewConfig(), 32)]
-    noise = [torch.rand(12, 3, size, size, dtype=dtype, generator=generator) for size in sizes]
+    noise = [torch.rand(BATCH_SIZE, 3, size, size, dtype=dtype, generator=generator) for size in sizes]
     views = [images[:, :, :s, :s] + 0.2 * n for s, n in zip(sizes, noise, strict=True)]
-    return views, torch.randint(NUM_CLASSES, (12,), generator=generator)
+    return views, torch.randint(NUM_CLASSES, (BATCH_SIZE,), generator=generator)
 
 
 def _train(method: Method, steps: range) -> list[dict[str, Any]]:
@@ -101,7 +92,7 @@ def test_views_are_sized_and_embeddings_have_one_row_an_image(config: MethodConf
     outputs = method.embed(*_batch(method))
     assert outputs["z"].ndim == 2
     assert outputs["z"].is_floating_point()
-    assert {len(tensor) for tensor in outputs.values()} == {12}
+    assert {len(tensor) for tensor in outputs.values()} == {BATCH_SIZE}
 
 
 @each_config
