@@ -28,7 +28,7 @@ NUM_TRIALS = 12
 def through_the_sweep(trials: list[Trial], dataset: Dataset, folder: Path) -> tuple[float, float]:
     """Seconds in all, and those of them before the first trial could start."""
     ledger = Ledger(Storage.at(folder / "sweep"))
-    tracker = Tracking.of_sweep(Storage.at(folder), ledger, None, "overhead").connect()
+    tracker = Tracking.named(Storage.at(folder), ledger, None, "overhead").connect()
     started = time.perf_counter()
     machine = MachineOptions(address="local")
     with ray_session(machine, dataset.train.images.nbytes, nested_train=False):
