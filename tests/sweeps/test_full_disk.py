@@ -1,5 +1,4 @@
-"""A full disk: refused where it can be foretold, else said in one line; nothing lost, gone on with when there is space.
-"""
+"""A full disk: refused where foreseen, else said in one line; nothing is lost, and the run goes on when there is space."""
 
 import subprocess
 from collections.abc import Iterator

@@ -83,7 +83,7 @@ def test_what_is_amiss_is_put_right(finished: Path) -> None:
     assert_every_point_once(finished, 4, 1)
 
     (finished / "results" / "mlflow.db").unlink()
-    code, out, err = run(finished, *SHORT)
+    code, _, err = run(finished, *SHORT)
     assert (code, err) == (0, "")
     assert_every_point_once(finished, 4, 1)
     assert run_and_list_imports(finished, *SHORT)[2] == []
