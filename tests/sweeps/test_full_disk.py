@@ -1,4 +1,4 @@
-"""A full disk: refused where foreseen, else said in one line; nothing is lost, and the run goes on when there is space."""
+"""A full disk: refused where foreseen, else said in one line; nothing is lost, and later the run goes on."""
 
 import subprocess
 from collections.abc import Iterator

@@ -78,7 +78,7 @@ def test_what_is_amiss_is_put_right(finished: Path) -> None:
 
     with closing(sqlite3.connect(finished / "results" / "mlflow.db")) as database, database:
         database.execute("UPDATE runs SET lifecycle_stage = 'deleted' WHERE name LIKE 'vicreg%'")
-    code, out, err = run(finished, *SHORT)
+    code, _, err = run(finished, *SHORT)
     assert (code, err) == (0, "")
     assert_every_point_once(finished, 4, 1)
 
