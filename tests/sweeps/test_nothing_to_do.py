@@ -72,7 +72,7 @@ def test_what_is_amiss_is_put_right(finished: Path) -> None:
     figure = sweep_folder(finished) / "figures" / "accuracy_by_epoch.png"
     content = figure.read_bytes()
     figure.unlink()
-    code, out, err = run(finished, *SHORT)
+    code, _, err = run(finished, *SHORT)
     assert (code, err) == (0, "")
     assert figure.read_bytes() == content
 
