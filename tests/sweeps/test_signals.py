@@ -53,12 +53,12 @@ def test_at_any_moment(tmp_path: Path) -> None:
         process = start(tmp_path, *TINY)
         wait_for_moment(process, what, seconds)
         send(process)
-        _, err = process.communicate(timeout=60)
+        _, err = process.communicate(timeout=200)
         said = err.splitlines()
         assert process.returncode == EXIT_INTERRUPTED, (what, seconds, err)
         assert said[:1] == ["interrupted; nothing that was finished is lost. To go on:"], (what, seconds, err)
         assert len(said) == 2 and " ".join(TINY) in said[1], (what, seconds, err)
-        deadline = time.monotonic() + 30
+        deadline = time.monotonic() + 100
         while members(process.pid):
             assert time.monotonic() < deadline, f"left behind after {what} + {seconds} s: {members(process.pid)}"
             time.sleep(0.2)
@@ -74,7 +74,7 @@ def test_a_second_ctrl_c_ends_at_once(tmp_path: Path) -> None:
     for _ in range(2):
         os.killpg(process.pid, signal.SIGINT)
         time.sleep(0.1)
-    _, err = process.communicate(timeout=60)
+    _, err = process.communicate(timeout=200)
     assert process.returncode == EXIT_INTERRUPTED
     assert len(err.splitlines()) == 2, err
     code, _, err = run(tmp_path, *arguments)  # the lease of a dead driver is no obstacle
