@@ -27,7 +27,7 @@ def start(folder: Path, *arguments: str, module: str = "sweeps.depth_width") -> 
 def run(folder: Path, *arguments: str, module: str = "sweeps.depth_width") -> tuple[int, str, str]:
     """Returns exit code, standard output and standard error."""
     process = start(folder, *arguments, module=module)
-    out, err = process.communicate(timeout=280)
+    out, err = process.communicate(timeout=600)
     return process.returncode, out, err
 
 

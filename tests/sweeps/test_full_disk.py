@@ -53,7 +53,7 @@ def test_a_full_disk_stops_a_trial_and_space_lets_it_go_on(small_disk: Path, tmp
     process = start(tmp_path, *command)
     wait_for(small_disk, "*/*/state/step-*/manifest.json", process)
     filler = fill(small_disk)
-    out, err = process.communicate(timeout=280)
+    out, err = process.communicate(timeout=600)
     assert process.returncode == 1
     assert "the disk is full; make space and run the same command again" in err
     assert "Traceback" not in out + err
