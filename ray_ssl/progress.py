@@ -145,16 +145,20 @@ class Board:
         return f"epoch {row.epoch}/{epochs}, loss {row.metrics['loss']:.4g}{knn}, ETA {_show(self.eta(row))}"
 
     def eta(self, row: _Row) -> float | None:
-        """Seconds until a running trial ends, from its own epochs; None before the first."""
+        """Seconds until a running trial ends; None before its first epoch."""
+        return self._left(row) if row.ended_at else None
+
+    def _left(self, row: _Row) -> float | None:
         seconds = self.pace.seconds(row.trial.config)
-        if not row.ended_at or seconds is None:
+        if seconds is None:
             return None
-        return max(0.0, row.num_left * seconds - min(seconds, max(0.0, time.time() - row.ended_at)))
+        since = max(0.0, time.time() - row.ended_at) if row.ended_at else 0.0
+        return max(0.0, row.num_left * seconds - min(seconds, since))
 
     def sweep_eta(self) -> float | None:
-        """Seconds until the last trial ends; None until every running trial has shown an epoch and what waits can be
-        told from that."""
-        running = [self.eta(row) for row in self.running.values()]
+        """Seconds until the last trial ends; None until epochs were measured that speak for every running and waiting
+        trial: of its own size, or of two sizes from which it can be told."""
+        running = [self._left(row) for row in self.running.values()]
         waiting = [self._whole(trial) for trial in self.waiting.values()]
         known = [seconds for seconds in (*running, *waiting) if seconds is not None]
         if not running or len(known) < len(running) + len(waiting):

@@ -121,17 +121,21 @@ def test_the_eta_of_a_sweep(tmp_path: Path, clock: Clock, capsys: pytest.Capture
         epoch(board, small, clock, number, 2.0)
     board.ended(small)
     board.started(trials[1])
-    assert board.sweep_eta() is None  # the new one has shown no epoch
-    epoch(board, trials[1], clock, 1, 2.0)
     assert board.sweep_eta() is None  # nothing speaks for the wide ones
-    for number in range(2, 11):
+    for number in range(1, 11):
         epoch(board, trials[1], clock, number, 2.0)
     board.ended(trials[1])
     board.started(wide)
+    assert board.sweep_eta() is None
     epoch(board, wide, clock, 1, 5.0)
     assert board.sweep_eta() == pytest.approx(9 * 5 + 10 * 5)
     clock.now += 3
     assert board.sweep_eta() == pytest.approx(9 * 5 + 10 * 5 - 3)
+    for number in range(2, 11):
+        epoch(board, wide, clock, number, 5.0)
+    board.ended(wide)
+    board.started(trials[3])
+    assert board.sweep_eta() == pytest.approx(10 * (8 + 8 * 5) / 9)  # its like was measured
 
 
 def test_epochs_told_again_after_an_interruption_are_no_evidence(tmp_path: Path, clock: Clock) -> None:
