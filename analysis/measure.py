@@ -30,7 +30,7 @@ class AnalysisSettings:
         num_test_images: Test images measured at most.
     """
 
-    num_train_images: int = 10_000
+    num_train_images: int = 50_000
     num_test_images: int = 10_000
 
     def as_dict(self) -> dict[str, Any]:

@@ -11,6 +11,7 @@ import threading
 from pathlib import Path
 
 import psutil
+import torch
 
 from analysis.command import quiet
 from analysis.measure import AnalysisSettings
@@ -54,7 +55,7 @@ def main() -> None:
          "method": {"name": "vicreg", "projector_width": 64, "embedding_dim": 64}}
     )  # fmt: skip
     dataset = load_dataset(config.data)
-    trainer = Trainer(config, dataset, "cpu")  # type: ignore[arg-type]
+    trainer = Trainer(config, dataset, torch.device("cpu"))
     trial = make_trials([config], dataset.fingerprint)[0]
     peaks = []
     for count in COUNTS:

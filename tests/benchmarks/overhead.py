@@ -56,6 +56,7 @@ def main() -> None:
         {
             "backbone": {"name": "res_lh", "depth": 2, "width": 16},
             "method": {"name": "vicreg", "projector_width": 256, "embedding_dim": 256},
+            "optimiser": {"learning_rate": 1e-3},  # one epoch is no warm-up for more
             "training": {"epochs": 1},
         }
     )

@@ -1,0 +1,93 @@
+"""The whole job with its results on an S3 server: killed, resumed, and equal to a run on a local disk."""
+
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pandas as pd
+import pytest
+from moto.server import ThreadedMotoServer
+from pyarrow import fs
+
+from analysis.table import KEY, read_table
+from ray_ssl.ledger import Lease, Ledger
+from ray_ssl.storage import Storage
+from tests.sweeps.command import TINY, kill, run, start
+
+ONE = [*TINY, "--widths", "4", "--name", "swept"]
+
+
+@pytest.fixture(scope="module")
+def bucket() -> Iterator[str]:
+    """A URI format whose {} is a folder in a bucket of a server on this machine."""
+    server = ThreadedMotoServer("127.0.0.1", 0, verbose=False)
+    server.start()
+    host, port = server.get_host_and_port()
+    with pytest.MonkeyPatch.context() as patch:
+        for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
+            patch.setenv(name, "testing")
+        patch.setenv("AWS_EC2_METADATA_DISABLED", "true")
+        where = f"endpoint_override={host}:{port}&scheme=http&region=us-east-1"
+        fs.S3FileSystem(endpoint_override=f"{host}:{port}", scheme="http", allow_bucket_creation=True).create_dir("b")
+        yield f"s3://b/{{}}?{where}"
+    server.stop()
+
+
+def numbers(storage: Storage) -> pd.DataFrame:
+    table = read_table(storage.filesystem, storage.path("measurements"))
+    return table.sort_values(KEY).reset_index(drop=True)
+
+
+def test_files_are_written_listed_and_deleted(bucket: str) -> None:
+    storage = Storage.at(bucket.format("files"))
+    storage.check_writable()
+    assert storage.names() == storage.names("nothing") == []
+    assert storage.read_sealed("a/one.json") is None
+    storage.write_sealed("a/one.json", {"x": 1})
+    assert storage.child("a").read_sealed("one.json") == {"x": 1}
+    assert storage.create("a/two", b"first")
+    assert not storage.create("a/two", b"second")
+    assert storage.read("a/two") == b"first"
+    assert storage.names("a") == ["one.json", "two"]
+    storage.delete("a/one.json")
+    storage.delete("a/one.json")
+    assert storage.names("a") == ["two"]
+    storage.delete_folder("a")
+    storage.delete_folder("a")
+    assert not storage.exists("a/two")
+
+
+def test_one_driver_holds_the_lease(bucket: str) -> None:
+    sweep = Ledger(Storage.at(bucket.format("leased"))).sweep
+    with Lease(sweep) as lease:
+        assert lease.is_held()
+    assert not sweep.exists("lease.json")
+
+
+def test_a_sweep_is_killed_and_resumed_as_on_a_local_disk(bucket: str, tmp_path: Path) -> None:
+    code, _, err = run(tmp_path, *ONE)
+    assert (code, err) == (0, "")
+    uri = bucket.format("results")
+    sweep = Storage.at(uri).child("swept")
+    process = start(tmp_path, *ONE, "--storage", uri)
+    deadline = time.monotonic() + 120
+    while not any(sweep.names(f"{key}/state") for key in sweep.names()):
+        assert process.poll() is None, process.communicate()
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+    kill(process)
+    code, out, err = run(tmp_path, *ONE, "--storage", uri)
+    assert (code, err) == (0, "")
+    assert "1 to resume" in out
+    pd.testing.assert_frame_equal(numbers(sweep), numbers(Storage.at(tmp_path / "results" / "swept")))
+    assert {"accuracy_by_epoch.png", "accuracy_by_epoch.svg"} <= set(sweep.names("figures"))
+    code, out, err = run(tmp_path, *ONE, "--storage", uri)
+    assert (code, err) == (0, "")
+    assert "nothing to do" in out
+
+
+def test_a_bucket_that_is_not_there_is_one_line(bucket: str, tmp_path: Path) -> None:
+    code, _, err = run(tmp_path, *ONE, "--storage", bucket.replace("//b/", "//missing/").format("results"))
+    assert code == 2
+    assert len(err.strip().splitlines()) == 1
+    assert "missing" in err
