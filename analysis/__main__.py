@@ -15,11 +15,11 @@ from analysis import encoder
 from analysis.command import FIGURES, TRACKING, Tracking, analyse_with_progress, finish, quiet
 from analysis.flags import add_measure_flags, check_measure_flags, encoder_flags
 from analysis.pipeline import MEASUREMENTS, missing_work, sweep_name
+from ray_ssl.cluster import MachineOptions, ray_session
 from ray_ssl.config import replace, trial_key
 from ray_ssl.data import Dataset, load_dataset
 from ray_ssl.errors import EXIT_BAD_INPUT, EXIT_DONE, EXIT_INTERRUPTED, EXIT_SOME_FAILED, UserError
 from ray_ssl.follower import Follower
-from ray_ssl.launch import MachineOptions, ray_session
 from ray_ssl.ledger import Ledger, Trial
 from ray_ssl.storage import Storage, describe_os_error
 

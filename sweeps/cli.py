@@ -16,8 +16,8 @@ from ray_ssl.errors import EXIT_BAD_INPUT, UserError
 
 # Everything else is imported where it is used: it takes seconds, and Ctrl-C is ours from the first moment.
 if TYPE_CHECKING:
+    from ray_ssl.cluster import MachineOptions
     from ray_ssl.config import PretrainConfig
-    from ray_ssl.launch import MachineOptions
     from sweeps.flags import Parser
     from sweeps.options import Grid, Values
 
@@ -172,7 +172,7 @@ def parse(sweep: Sweep, arguments: Sequence[str] | None = None) -> Request:
     )
     grid.check()
     base, shared = grid.config({}), grid.shared()
-    from ray_ssl.launch import MachineOptions
+    from ray_ssl.cluster import MachineOptions
 
     digest = hashlib.sha256(json.dumps(shared, sort_keys=True).encode()).hexdigest()[:6]
     source = base.data.source if base.data.path == "" else os.path.basename(base.data.path.rstrip("/")) or "data"

@@ -9,10 +9,10 @@ import torch
 
 from analysis.measure import AnalysisSettings
 from analysis.pipeline import survey
+from ray_ssl.cluster import capacity, local_node
 from ray_ssl.config import PretrainConfig
 from ray_ssl.data import Dataset
 from ray_ssl.errors import EXIT_DONE
-from ray_ssl.launch import capacity, local_node
 from ray_ssl.ledger import Ledger, Trial, TrialState
 from ray_ssl.pace import size_of
 from ray_ssl.pretrain import Trainer

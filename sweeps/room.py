@@ -13,10 +13,10 @@ from typing import Final
 import torch
 
 from analysis.measure import AnalysisSettings
+from ray_ssl.cluster import MachineOptions, cluster_to_join
 from ray_ssl.config import DataConfig
 from ray_ssl.data import Dataset, load_dataset
 from ray_ssl.errors import UserError
-from ray_ssl.launch import MachineOptions, cluster_to_join
 from ray_ssl.ledger import Ledger, Trial, make_trials
 from ray_ssl.pretrain import RESIDENT_BYTES, check_fits, resolve_precision
 from ray_ssl.storage import Storage

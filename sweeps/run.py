@@ -12,11 +12,12 @@ from analysis.command import Tracking, analyse_with_progress, finish, quiet
 from analysis.measure import AnalysisSettings
 from analysis.pipeline import Survey, survey
 from ray_ssl import interrupts
+from ray_ssl.cluster import Capacity, capacity, cluster_nodes, cluster_to_join, local_node, ray_session
 from ray_ssl.config import PretrainConfig
 from ray_ssl.data import Dataset
 from ray_ssl.errors import EXIT_DONE
 from ray_ssl.follower import Follower, flatten
-from ray_ssl.launch import Capacity, capacity, cluster_nodes, cluster_to_join, local_node, ray_session, run_trials
+from ray_ssl.launch import run_trials
 from ray_ssl.ledger import Lease, Ledger, Trial, make_trials
 from ray_ssl.progress import Board, duration
 from ray_ssl.search import GridSource, OptunaSource, SearchSpace

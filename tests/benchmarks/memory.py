@@ -17,9 +17,9 @@ from analysis.command import quiet
 from analysis.measure import AnalysisSettings
 from analysis.pipeline import analyse, missing_work
 from ray_ssl.checkpoints import Checkpoint, checkpoint_folder, save_checkpoint
+from ray_ssl.cluster import MachineOptions, ray_session
 from ray_ssl.config import PretrainConfig
 from ray_ssl.data import load_dataset
-from ray_ssl.launch import MachineOptions, ray_session
 from ray_ssl.ledger import Ledger, make_trials
 from ray_ssl.pretrain import Trainer
 from ray_ssl.storage import Storage

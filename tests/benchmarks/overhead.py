@@ -13,10 +13,11 @@ from pathlib import Path
 import torch
 
 from analysis.command import Tracking, quiet
+from ray_ssl.cluster import MachineOptions, capacity, cluster_nodes, local_cpus, ray_session
 from ray_ssl.config import PretrainConfig, replace
 from ray_ssl.data import Dataset, load_dataset
 from ray_ssl.follower import Follower
-from ray_ssl.launch import MachineOptions, capacity, cluster_nodes, local_cpus, ray_session, run_trials
+from ray_ssl.launch import run_trials
 from ray_ssl.ledger import DONE, Ledger, Trial, make_trials
 from ray_ssl.pretrain import pretrain
 from ray_ssl.search import GridSource

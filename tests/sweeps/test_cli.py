@@ -13,9 +13,9 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from ray_ssl.cluster import MachineOptions, capacity
 from ray_ssl.config import PretrainConfig
 from ray_ssl.errors import EXIT_BAD_INPUT, UserError
-from ray_ssl.launch import MachineOptions, capacity
 from sweeps.cli import main, parse
 from sweeps.depth_width import SWEEP
 from sweeps.flags import Parser, add_config_flags
