@@ -29,7 +29,7 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> tuple[Ledger, Trial, Da
             "data": {"dataset": "shapes", "num_images": 200, "num_test_images": 60},
             "backbone": {"name": "res_lh", "depth": 2, "width": 6},
             "method": {"name": "vicreg", "projector_width": 16, "embedding_dim": 8},
-            "training": {"epochs": 2, "global_batch_size": 50},
+            "training": {"epochs": 2, "global_batch_size": 50, "precision": "fp32"},
         }
     )
     dataset = load_dataset(config.data)

@@ -108,15 +108,18 @@ from ray_ssl.storage import Storage
 time.sleep(max(0, float(sys.argv[2]) - time.time()))
 try:
     with Lease(Storage(sys.argv[1])):
-        print("won", flush=True); time.sleep(3)
+        print("won", flush=True); sys.stdin.read()
 except UserError:
     print("lost", flush=True)
 """
     ledger.sweep.write(LEASE, b"torn")  # they race for the take-over too
     start = str(time.time() + 4)
-    racers = [subprocess.Popen([sys.executable, "-c", code, ledger.sweep.uri, start], stdout=subprocess.PIPE, text=True)
-              for _ in range(4)]  # fmt: skip
-    assert sorted(r.communicate()[0].strip() for r in racers) == ["lost", "lost", "lost", "won"]
+    command = [sys.executable, "-c", code, ledger.sweep.uri, start]
+    racers = [subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) for _ in range(4)]
+    said = [racer.stdout.readline().strip() for racer in racers if racer.stdout]  # the winner holds on meanwhile
+    for racer in racers:
+        racer.communicate()
+    assert sorted(said) == ["lost", "lost", "lost", "won"]
 
 
 def objective(params: dict[str, object]) -> float:

@@ -24,7 +24,7 @@ from sweeps.depth_width import SWEEP
 from sweeps.footprint import footprint, show_bytes, show_count
 from sweeps.room import DataSizes
 
-BASE = PretrainConfig()
+BASE = replace(PretrainConfig(), {"training.precision": "fp32"})
 
 
 def built(config: PretrainConfig) -> nn.Module:

@@ -28,14 +28,16 @@ def bucket() -> Iterator[str]:
             patch.setenv(name, "testing")
         patch.setenv("AWS_EC2_METADATA_DISABLED", "true")
         where = f"endpoint_override={host}:{port}&scheme=http&region=us-east-1"
-        fs.S3FileSystem(endpoint_override=f"{host}:{port}", scheme="http", allow_bucket_creation=True).create_dir("b")
-        yield f"s3://b/{{}}?{where}"
+        fs.S3FileSystem(endpoint_override=f"{host}:{port}", scheme="http", allow_bucket_creation=True).create_dir(
+            "bucket"
+        )
+        yield f"s3://bucket/{{}}?{where}"
     server.stop()
 
 
 def numbers(storage: Storage) -> pd.DataFrame:
     table = read_table(storage.filesystem, storage.path("measurements"))
-    return table.sort_values(KEY).reset_index(drop=True)
+    return table.sort_values(list(KEY)).reset_index(drop=True)
 
 
 def test_files_are_written_listed_and_deleted(bucket: str) -> None:
@@ -87,7 +89,7 @@ def test_a_sweep_is_killed_and_resumed_as_on_a_local_disk(bucket: str, tmp_path:
 
 
 def test_a_bucket_that_is_not_there_is_one_line(bucket: str, tmp_path: Path) -> None:
-    code, _, err = run(tmp_path, *ONE, "--storage", bucket.replace("//b/", "//missing/").format("results"))
+    code, _, err = run(tmp_path, *ONE, "--storage", bucket.replace("//bucket/", "//missing/").format("results"))
     assert code == 2
     assert len(err.strip().splitlines()) == 1
     assert "missing" in err

@@ -176,7 +176,7 @@ def test_an_optuna_search_goes_on_where_it_stopped(tmp_path: Path) -> None:
 
 def test_two_workers_of_a_trial_train_what_one_does(tmp_path: Path) -> None:
     # A low rate: rounding differs between one and two workers, and 16 steps at a high one would blow that up.
-    arguments = [*TINY, "--widths", "4", "--learning-rate", "0.0005"]
+    arguments = [*TINY, "--widths", "4", "--learning-rate", "0.0005", "--precision", "fp32"]
     tables = []
     for workers in ("1", "2"):
         folder = tmp_path / workers
