@@ -12,9 +12,9 @@ from typing import Any, Final
 from ray_ssl.health import is_collapsed
 from ray_ssl.ledger import DONE, FAILED, STOPPED, Ledger, Trial, TrialState
 from ray_ssl.mlflow_store import TrialRun
-from ray_ssl.pretrain import EpochMetrics
 from ray_ssl.progress import Board
 from ray_ssl.tracking import Status, Tracker
+from ray_ssl.trainer import EpochMetrics
 
 STATUS: Final[dict[TrialState, Status]] = {
     TrialState.DONE: "FINISHED",

@@ -15,8 +15,8 @@ from ray_ssl import interrupts
 from ray_ssl.cluster import Capacity, MachineOptions
 from ray_ssl.data.base import Dataset
 from ray_ssl.ledger import FAILED, STOPPED, Ledger, Trial, TrialState
-from ray_ssl.pretrain import EpochMetrics
 from ray_ssl.storage import describe_os_error
+from ray_ssl.trainer import EpochMetrics
 from ray_ssl.trial import METRICS, NESTED_DRIVER_CPUS, UNRECORDED, Job, run_trial
 
 log = logging.getLogger("ray_ssl")

@@ -13,7 +13,7 @@ from typing import Final
 import numpy as np
 
 from ray_ssl.config import PretrainConfig
-from ray_ssl.pretrain import EpochMetrics
+from ray_ssl.trainer import EpochMetrics
 
 NUM_RECENT: Final = 20
 """Epochs of each size that are looked at: a machine's load changes."""

@@ -1,21 +1,15 @@
-"""One worker's training loop. Knows no Ray, Tune or MLflow; what it has to say goes to `report`."""
+"""Trains one trial, checkpoint by checkpoint. Knows no Ray, Tune or MLflow; what it has to say goes to `report`."""
 
 from __future__ import annotations
 
 import logging
-import math
 import time
-import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
 from itertools import pairwise
-from typing import Any, Literal
 
 import torch
-from torch import Tensor, nn
 
-from ray_ssl import views
-from ray_ssl.backbones.base import build_backbone
 from ray_ssl.checkpoints import (
     Checkpoint,
     checkpoint_folder,
@@ -24,37 +18,16 @@ from ray_ssl.checkpoints import (
     save_state,
 )
 from ray_ssl.config import PretrainConfig, TrainingConfig
-from ray_ssl.data.base import Dataset, ImageSet
-from ray_ssl.distributed import barrier, synchronise_batch_norm, world, wrap_ddp
-from ray_ssl.errors import UserError
-from ray_ssl.health import embedding_health, is_collapsed, knn_accuracy
-from ray_ssl.memory import keep_freed_memory
-from ray_ssl.methods.base import Method, build_method
-from ray_ssl.optim import (
-    build_optimiser,
-    learning_rate,
-    optimiser_tensors,
-    restore_optimiser,
-    set_learning_rate,
-)
-from ray_ssl.rng import numpy_stream, stream_seed, torch_stream
+from ray_ssl.data.base import Dataset
+from ray_ssl.distributed import barrier
+from ray_ssl.health import is_collapsed
+from ray_ssl.optim import optimiser_tensors
 from ray_ssl.storage import Storage
+from ray_ssl.trainer import EpochMetrics, Trainer
 
-EpochMetrics = dict[str, float]
 Report = Callable[[EpochMetrics], None]
 
-MIN_KNN_BANK = 1024
-KNN_BANK_SHARE = 0.1
-"""The online kNN looks at this share of the training images, and half as many test images: 2 % of a step's work."""
-FEATURE_BATCH_SIZE = 512
-RESIDENT_BYTES = 4 << 30
-"""Training images up to this size are kept on the training device."""
-
 log = logging.getLogger("ray_ssl")
-
-
-class NonFiniteLossError(Exception):
-    """The loss became infinite or not a number."""
 
 
 @dataclass(frozen=True)
@@ -81,181 +54,6 @@ def checkpoint_epochs(training: TrainingConfig) -> list[int]:
         ratio = (training.epochs / epochs[-1]) ** (1 / max(1, remaining))
         epochs.append(min(training.epochs, max(epochs[-1] + 1, round(epochs[-1] * ratio))))
     return epochs if training.num_checkpoints > 2 else [0, training.epochs]
-
-
-def bf16_is_fast(device: torch.device) -> bool:
-    """Returns whether the hardware computes in bfloat16; emulated, it is about 7 times slower than fp32."""
-    if device.type == "cuda":
-        return torch.cuda.is_bf16_supported(including_emulation=False)
-    capabilities = torch.cpu.get_capabilities()
-    return bool(capabilities.get("avx512_bf16") or capabilities.get("amx_bf16") or capabilities.get("bf16"))
-
-
-def resolve_precision(precision: str, device: torch.device) -> Literal["bf16", "fp32"]:
-    """Returns the arithmetic to use for a configured precision on a device."""
-    if precision == "auto":
-        return "bf16" if bf16_is_fast(device) else "fp32"
-    return "bf16" if precision == "bf16" else "fp32"
-
-
-def check_fits(config: PretrainConfig, dataset: Dataset) -> None:
-    """Refuses what cannot be trained on this data.
-
-    Raises:
-        UserError: Fewer images than one batch, or something the method does not work with.
-    """
-    if len(dataset.train) < config.training.global_batch_size:
-        raise UserError(
-            f"global_batch_size {config.training.global_batch_size} is larger than the training set: "
-            f"{dataset.name} has {len(dataset.train)} images here"
-        )
-    config.backbone.check_fits(config.data.image_size)
-    config.method.check_fits(config.training.global_batch_size, len(dataset.train))
-    config.method.check_views(config.views, config.data.image_size)
-
-
-class Trainer:
-    """Everything one worker needs for one step; `pretrain` drives it."""
-
-    def __init__(self, config: PretrainConfig, dataset: Dataset, device: torch.device) -> None:
-        check_fits(config, dataset)
-        if device.type == "cpu":
-            keep_freed_memory()
-        self.config, self.dataset, self.device, self.world = config, dataset, device, world()
-        self.normalisation = dataset.channel_statistics
-        self.precision = resolve_precision(config.training.precision, device)
-        self.method = build_trial_method(config, dataset).to(device)
-        self.method.to(memory_format=torch.channels_last)
-        self.module: nn.Module = wrap_ddp(synchronise_batch_norm(self.method), device)
-        self.optimiser = build_optimiser(self.method, config.optimiser)
-        self.plans = self.method.views(config.views, config.data.image_size)
-        self.images = _tensor(dataset.train.images)
-        self.labels = _tensor(dataset.train.fine)
-        if device.type != "cpu" and dataset.train.images.nbytes <= RESIDENT_BYTES:
-            self.images, self.labels = self.images.to(device), self.labels.to(device)
-        self.steps_per_epoch = len(dataset.train) // config.training.global_batch_size
-        self.num_steps = self.steps_per_epoch * config.training.epochs
-        bank_size = max(MIN_KNN_BANK, round(KNN_BANK_SHARE * len(dataset.train)))
-        self.bank = _fixed_subset(dataset.train, bank_size)
-        self.queries = _fixed_subset(dataset.test, bank_size // 2)
-        self.last_embedding: Tensor | None = None
-
-    def order(self, epoch: int) -> Tensor:
-        """The rows of every step of an epoch: int64 [steps, global batch]; what fills no batch is left out."""
-        rows = numpy_stream(self.config.seed, "order", epoch).permutation(len(self.dataset.train))
-        size = self.config.training.global_batch_size
-        return torch.from_numpy(rows[: self.steps_per_epoch * size].reshape(self.steps_per_epoch, size))
-
-    def load_views(self, rows: Tensor, epoch: int, step: int) -> tuple[list[Tensor], Tensor]:
-        """This worker's views and labels of one global batch.
-
-        Parameters are drawn for the whole batch and then sliced, so they do not depend on the number of workers.
-        """
-        share = len(rows) // self.world.size
-        mine = slice(self.world.rank * share, (self.world.rank + 1) * share)
-        rows = rows[mine].to(self.images.device)
-        images = self.images[rows].to(self.device, non_blocking=True)
-        height, width = images.shape[1:3]
-        drawn: list[views.ViewParameters] = []
-        for number, plan in enumerate(self.plans):
-            generator = torch_stream(self.config.seed, f"view{number}", epoch, step)
-            size = self.config.training.global_batch_size
-            drawn.append(views.draw(plan.config, size, (height, width), plan.size, generator)[mine])
-        batch = views.apply_all(images, drawn, *self.normalisation)
-        return batch, self.labels[rows].to(self.device, non_blocking=True)
-
-    def step(self, rows: Tensor, epoch: int, step: int) -> tuple[dict[str, Tensor], float]:
-        """Trains on one global batch; returns the detached terms and the learning rate used."""
-        number = (epoch - 1) * self.steps_per_epoch + step
-        rate = learning_rate(number, self.num_steps, self.config.optimiser, self.config.training)
-        set_learning_rate(self.optimiser, rate)
-        torch.manual_seed(stream_seed(self.config.seed, f"step/{self.world.rank}", epoch, step))
-        batch, labels = self.load_views(rows, epoch, step)
-        with torch.autocast(self.device.type, torch.bfloat16, enabled=self.precision == "bf16"):
-            terms, outputs = self.module(batch, labels)
-        self.optimiser.zero_grad(set_to_none=True)
-        terms["loss"].backward()
-        self.optimiser.step()
-        with torch.no_grad():
-            self.method.after_step(outputs, (number + 1) / self.num_steps)
-        self.last_embedding = outputs["z"]
-        return {name: term.detach() for name, term in terms.items()}, rate
-
-    def train_epoch(self, epoch: int) -> EpochMetrics:
-        """Returns the epoch's mean terms, learning rate and throughput.
-
-        Raises:
-            NonFiniteLossError: Seen at most one step late, so that a GPU never waits for the check.
-        """
-        self.method.train()
-        started = time.perf_counter()
-        sums: dict[str, Tensor] = {}
-        previous: Tensor | None = None
-        rate = 0.0
-        for step, rows in enumerate(self.order(epoch)):
-            terms, rate = self.step(rows, epoch, step)
-            _require_finite(previous, epoch, step - 1)
-            previous = terms["loss"]
-            for name, term in terms.items():
-                sums[name] = sums[name] + term if name in sums else term
-        _require_finite(previous, epoch, self.steps_per_epoch - 1)
-        num_images = self.steps_per_epoch * self.config.training.global_batch_size
-        metrics = {name: value.item() / self.steps_per_epoch for name, value in sums.items()}
-        seconds = time.perf_counter() - started
-        speed = {"images_per_second": num_images / seconds, "epoch_seconds": seconds, "time": time.time()}
-        return {"epoch": float(epoch), **metrics, "learning_rate": rate, **speed}
-
-    def health(self) -> EpochMetrics:
-        """Online kNN accuracy on a fixed subset, and the spread of the last batch's embeddings."""
-        assert self.last_embedding is not None
-        accuracy = knn_accuracy(
-            self.features(self.bank),
-            _tensor(self.bank.fine).to(self.device),
-            self.features(self.queries),
-            _tensor(self.queries.fine).to(self.device),
-        )
-        return {"knn_accuracy": accuracy, **embedding_health(self.last_embedding)}
-
-    @torch.no_grad()
-    def features(self, images: ImageSet) -> Tensor:
-        """Representations [N, D] of unaugmented images, in evaluation mode."""
-        self.method.eval()
-        parts = []
-        for chunk in _tensor(images.images).split(FEATURE_BATCH_SIZE):
-            size = self.config.data.image_size
-            plain = views.draw(None, len(chunk), (chunk.shape[1], chunk.shape[2]), size, torch.Generator())
-            inputs = views.apply(chunk.to(self.device), plain, *self.normalisation)
-            with torch.autocast(self.device.type, torch.bfloat16, enabled=self.precision == "bf16"):
-                parts.append(self.method.backbone(inputs).float())
-        return torch.cat(parts)
-
-    def card(self, epoch: int, **more: Any) -> dict[str, Any]:
-        """What a reader of a checkpoint must know to rebuild the network."""
-        mean, std = self.normalisation
-        return {
-            "config": self.config.to_dict(),
-            "epoch": epoch,
-            "num_classes": len(self.dataset.train.fine_names),
-            "normalisation": {"mean": list(mean), "std": list(std)},
-            "layer_names": list(self.method.backbone.layer_names),
-            "precision": self.precision,
-            "data_fingerprint": self.dataset.fingerprint,
-            **more,
-        }
-
-    def restore(self, state: Checkpoint) -> None:
-        """Puts weights, buffers, optimiser and precision back."""
-        self.precision = state.card["precision"]
-        self.method.load_state_dict(state.model)
-        restore_optimiser(self.optimiser, self.method, state.optimiser)
-
-
-def build_trial_method(config: PretrainConfig, dataset: Dataset) -> Method:
-    """Returns the method with its initial weights, a function of the configuration alone."""
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(stream_seed(config.seed, "weights"))
-        backbone = build_backbone(config.backbone, config.data.image_size)
-        return build_method(config.method, backbone, len(dataset.train.fine_names))
 
 
 def pretrain(
@@ -331,22 +129,3 @@ def _warn_of_collapse(history: list[EpochMetrics]) -> None:
             "the embeddings are collapsing at epoch %d: std %.3g (spread out: 1), effective rank %.3g",
             now["epoch"], now["embedding_std"], now["embedding_rank"],
         )  # fmt: skip
-
-
-def _require_finite(loss: Tensor | None, epoch: int, step: int) -> None:
-    if loss is not None and not math.isfinite(value := loss.item()):
-        raise NonFiniteLossError(
-            f"the loss became {value} at epoch {epoch}, step {step}; a lower --learning-rate or a longer "
-            "--warmup-fraction may help"
-        )
-
-
-def _fixed_subset(images: ImageSet, size: int) -> ImageSet:
-    return images.balanced_subset(min(size, len(images)), seed=0)
-
-
-def _tensor(array: Any) -> Tensor:
-    """A tensor on the array's own memory; arrays in Ray's object store are read-only, and so is our use."""
-    with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", "The given NumPy array is not writable")
-        return torch.from_numpy(array)

@@ -15,7 +15,7 @@ from rich.text import Text
 from ray_ssl.config import PretrainConfig
 from ray_ssl.ledger import Ledger, Trial, TrialState
 from ray_ssl.pace import Pace, finish_time
-from ray_ssl.pretrain import EpochMetrics
+from ray_ssl.trainer import EpochMetrics
 
 LINE_SECONDS = 15.0
 """Least time between two plain lines of one trial."""

@@ -14,8 +14,8 @@ from optuna.trial import create_trial
 
 from ray_ssl.config import PretrainConfig, trial_key
 from ray_ssl.ledger import Ledger, Trial, TrialState
-from ray_ssl.pretrain import EpochMetrics
 from ray_ssl.rng import stream_seed
+from ray_ssl.trainer import EpochMetrics
 
 optuna.logging.set_verbosity(optuna.logging.WARNING)
 

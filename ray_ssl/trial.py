@@ -17,8 +17,9 @@ from ray_ssl.data.base import Dataset
 from ray_ssl.distributed import world
 from ray_ssl.errors import UserError
 from ray_ssl.ledger import DONE, FAILED, Ledger
-from ray_ssl.pretrain import NonFiniteLossError, Report, pretrain
+from ray_ssl.pretrain import Report, pretrain
 from ray_ssl.storage import Storage, describe_os_error
+from ray_ssl.trainer import NonFiniteLossError
 
 METRICS = "metrics"
 """Key under which an epoch's metrics travel through Tune, apart from Tune's own."""

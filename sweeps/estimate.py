@@ -15,9 +15,9 @@ from ray_ssl.data import Dataset
 from ray_ssl.errors import EXIT_DONE
 from ray_ssl.ledger import Ledger, Trial, TrialState
 from ray_ssl.pace import size_of
-from ray_ssl.pretrain import Trainer
 from ray_ssl.progress import duration
 from ray_ssl.search import OptunaSource
+from ray_ssl.trainer import Trainer
 from sweeps.cli import Request
 from sweeps.footprint import footprint
 from sweeps.wanted import runs

@@ -18,8 +18,8 @@ from ray_ssl.config import DataConfig
 from ray_ssl.data import Dataset, load_dataset
 from ray_ssl.errors import UserError
 from ray_ssl.ledger import Ledger, Trial, make_trials
-from ray_ssl.pretrain import RESIDENT_BYTES, check_fits, resolve_precision
 from ray_ssl.storage import Storage
+from ray_ssl.trainer import RESIDENT_BYTES, check_fits, resolve_precision
 from sweeps.cli import Request
 from sweeps.footprint import NUM_BYTES, Footprint, footprint, show_bytes, show_count
 from sweeps.wanted import runs

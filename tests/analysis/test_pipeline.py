@@ -16,8 +16,9 @@ from ray_ssl.checkpoints import checkpoint_folder, load_checkpoint
 from ray_ssl.config import PretrainConfig
 from ray_ssl.data import Dataset, load_dataset
 from ray_ssl.ledger import DONE, STOPPED, Ledger, Trial, TrialState, make_trials
-from ray_ssl.pretrain import Trainer, pretrain
+from ray_ssl.pretrain import pretrain
 from ray_ssl.storage import Storage
+from ray_ssl.trainer import Trainer
 from tests.sweeps.command import TINY, run
 from tests.sweeps.test_sweep import assert_every_point_once
 

@@ -21,8 +21,8 @@ from ray_ssl.cluster import MachineOptions, ray_session
 from ray_ssl.config import PretrainConfig
 from ray_ssl.data import load_dataset
 from ray_ssl.ledger import Ledger, make_trials
-from ray_ssl.pretrain import Trainer
 from ray_ssl.storage import Storage
+from ray_ssl.trainer import Trainer
 
 COUNTS = (4, 32)
 

@@ -25,7 +25,7 @@ from ray_ssl.config import PretrainConfig
 from ray_ssl.data import Dataset, load_dataset
 from ray_ssl.health import knn_accuracy
 from ray_ssl.plugins import plugin_module, plugin_names
-from ray_ssl.pretrain import Trainer
+from ray_ssl.trainer import Trainer
 from tests.benchmarks.pretrain import limit, ours
 
 UNTRAINED, PIXELS = "(untrained network)", "(raw pixels)"

@@ -30,8 +30,9 @@ from ray_ssl.backbones.base import build_backbone
 from ray_ssl.config import PretrainConfig
 from ray_ssl.data import Dataset, load_dataset
 from ray_ssl.methods.base import mlp
-from ray_ssl.pretrain import Trainer, pretrain
+from ray_ssl.pretrain import pretrain
 from ray_ssl.storage import Storage
+from ray_ssl.trainer import Trainer
 
 BATCH_SIZE = 256
 NETWORKS = ((2, 16, 256), (2, 16, 2048), (5, 64, 256), (5, 64, 2048))

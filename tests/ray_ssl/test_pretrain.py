@@ -18,8 +18,9 @@ from ray_ssl.health import embedding_health, is_collapsed, knn_accuracy
 from ray_ssl.methods.base import build_method
 from ray_ssl.optim import build_optimiser, learning_rate
 from ray_ssl.plugins import plugin_names
-from ray_ssl.pretrain import NonFiniteLossError, TrainedTrial, checkpoint_epochs, pretrain
+from ray_ssl.pretrain import TrainedTrial, checkpoint_epochs, pretrain
 from ray_ssl.storage import Storage
+from ray_ssl.trainer import NonFiniteLossError
 from tests.ray_ssl.small_methods import small_options
 
 BATCH_SIZE = 32

@@ -22,8 +22,9 @@ from ray_ssl.checkpoints import checkpoint_folder, load_checkpoint
 from ray_ssl.config import BackboneConfig, PretrainConfig
 from ray_ssl.data.base import Dataset, ImageSet
 from ray_ssl.errors import UserError
-from ray_ssl.pretrain import build_trial_method, pretrain
+from ray_ssl.pretrain import pretrain
 from ray_ssl.storage import Storage
+from ray_ssl.trainer import build_trial_method
 
 SMALL_VIT = {"depth": 3, "width": 8, "num_heads": 2}
 

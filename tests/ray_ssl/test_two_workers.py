@@ -13,7 +13,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from ray_ssl import pretrain
+from ray_ssl import trainer as room
 from ray_ssl.config import PretrainConfig
 from ray_ssl.data.base import Dataset
 from tests.ray_ssl.test_pretrain import images
@@ -38,10 +38,10 @@ def train(method: dict[str, Any], optimiser: dict[str, Any]) -> list[dict[str, T
     return history
 
 
-def _in_float64(config: PretrainConfig, dataset: Dataset) -> pretrain.Trainer:
-    build = pretrain.build_trial_method
-    with mock.patch.object(pretrain, "build_trial_method", lambda *args: build(*args).double()):
-        trainer = pretrain.Trainer(config, dataset, torch.device("cpu"))
+def _in_float64(config: PretrainConfig, dataset: Dataset) -> room.Trainer:
+    build = room.build_trial_method
+    with mock.patch.object(room, "build_trial_method", lambda *args: build(*args).double()):
+        trainer = room.Trainer(config, dataset, torch.device("cpu"))
     load = trainer.load_views
 
     def load_in_float64(*args: Any) -> tuple[list[Tensor], Tensor]:
