@@ -9,6 +9,7 @@ import json
 import math
 import posixpath
 import re
+import sys
 import time
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
@@ -249,6 +250,7 @@ class RunStore:
                 return
         self._doubtful.add(key)
         tags = {metric_name(k): _cut(str(v), _MAX_TAG) for k, v in tags.items()} | {SWEEP_TAG: self._sweep}
+        tags |= {"mlflow.source.name": Path(sys.argv[0]).name, "mlflow.source.type": "LOCAL"}  # the UI's column "Source"
         if key != PARENT:
             tags |= {KEY_TAG: key, PARENT_TAG: self.runs[PARENT].run_id}
         run = self._client.create_run(self._experiment_id, start_ms, tags, _cut(name, _MAX_NAME) or None)
