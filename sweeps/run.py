@@ -17,7 +17,7 @@ from ray_ssl.config import PretrainConfig
 from ray_ssl.data import Dataset
 from ray_ssl.errors import EXIT_DONE
 from ray_ssl.follower import Follower, flatten
-from ray_ssl.launch import run_trials
+from ray_ssl.launch import make_asha, run_trials
 from ray_ssl.ledger import Lease, Ledger, Trial, make_trials
 from ray_ssl.progress import Board, duration
 from ray_ssl.search import GridSource, OptunaSource, SearchSpace
@@ -215,12 +215,7 @@ def make_scheduler(request: Request) -> Any:
     """Returns the Tune scheduler asked for, or None."""
     if request.scheduler == "none":
         return None
-    from ray.tune.schedulers import ASHAScheduler
-
-    epochs = request.base.training.epochs
-    return ASHAScheduler(
-        time_attr="epoch", metric=request.objective, mode="max", max_t=epochs, grace_period=max(1, epochs // 8)
-    )
+    return make_asha(request.objective, request.base.training.epochs)
 
 
 def _idle_hint(num_trials: int, num_concurrent: int, request: Request) -> str:
