@@ -9,7 +9,7 @@ A sweep is a folder, a trial is a folder in it named by its key:
                             state/
                             done.json     its history; the trial is finished
                             failed.json   why it failed
-                            stopped.json  a scheduler ended it early
+                            stopped.json  a scheduler ended it early; its state is kept
 
 Records are sealed JSON: a torn one counts as missing. Running the same command again is resume.
 """
@@ -134,8 +134,9 @@ class Ledger:
         self.trial(key).write_sealed(ending, values)
 
     def retry(self, key: str) -> None:
-        """Forgets that a trial failed; it goes on from its newest state."""
+        """Forgets that a trial failed or was stopped early; it goes on from its newest state."""
         self.trial(key).delete(FAILED)
+        self.trial(key).delete(STOPPED)
 
     def reopen(self, key: str) -> None:
         """Takes back that a trial is done: it trains from the start again, to the same weights.

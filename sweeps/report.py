@@ -28,11 +28,13 @@ def print_plan(
     source: Source,
     data: DataCard,
     lost: Mapping[str, Sequence[int]],
+    num_stopped: int = 0,
 ) -> None:
     """Prints what is asked, on which data, and how many trials stand where.
 
     Args:
         lost: See `analysis.pipeline.Survey`.
+        num_stopped: Trials that had been stopped early and go on now.
     """
     superclasses = f" in {data.num_superclasses} superclasses" if data.num_superclasses else ""
     print(f"{request.sweep.name}: {request.sweep.question.strip().splitlines()[0]}")
@@ -44,6 +46,8 @@ def print_plan(
     counts = Counter("to train again" if t.key in lost else ledger.state(t.key).value for t in source.trials)
     found = ", ".join(f"{number} {state}" for state, number in sorted(counts.items()))
     print(f"trials: {found or f'{source.num_trials} to be suggested'}")
+    if num_stopped:
+        print(f"{num_stopped} of them, stopped early by a scheduler, now go to their last epoch: no --scheduler given")
     for trial in source.trials:
         if trial.key in lost:
             epochs = ", ".join(map(str, lost[trial.key]))
@@ -78,6 +82,8 @@ def next_steps(request: Request) -> list[str]:
     steps = []
     if request.demo and "data.shapes_domain" not in request.grid.given:
         steps.append("the same line with --dataset cifar100: real images")
+    if request.search == "grid" and request.scheduler != "none":
+        steps.append("the same line without --scheduler: trains what was stopped early to its last epoch")
     seeds = next((axis.flag for axis in request.sweep.axes if axis.path == "seed"), None)
     if request.search != "grid":
         steps.append(f"the same line with --num-trials {2 * request.num_trials}: more suggestions")

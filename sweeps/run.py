@@ -91,13 +91,13 @@ def _run_leased(request: Request, storage: Storage, ledger: Ledger, dataset: Dat
     data = DataCard.of(dataset)
     data.keep(ledger.sweep, request.base.data)
     found = survey(ledger, ledger.known_trials(), AnalysisSettings())
-    reopen(request, ledger, wanted_trials(request, ledger, data.fingerprint), found.lost)
+    num_stopped = reopen(request, ledger, wanted_trials(request, ledger, data.fingerprint), found.lost)
     source = make_source(request, ledger, data.fingerprint)
     tracking = Tracking.named(storage, ledger, request.tracking_uri, request.experiment)
     tracking.remember(ledger)
     tracker = tracking.connect()
     follower = Follower(tracker, ledger)
-    report.print_plan(request, ledger, source, data, found.lost)
+    report.print_plan(request, ledger, source, data, found.lost, num_stopped)
     with tempfile.TemporaryDirectory(prefix="ray_ssl_") as scratch:
         try:
             follower.catch_up()

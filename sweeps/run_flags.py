@@ -70,7 +70,8 @@ def _add_how_flags(parser: argparse.ArgumentParser) -> None:
         choices=("none", "asha"),
         default="none",
         metavar="NAME",
-        help="asha: stop weak trials early (default: none)",
+        help="asha: stop weak trials early; in a grid, the same line without it trains them to their last epoch "
+        "(default: none)",
     )
 
 

@@ -9,7 +9,12 @@ from sweeps.cli import Request
 
 
 def runs(state: TrialState, request: Request) -> bool:
-    """Returns whether a trial in this state runs now."""
+    """Returns whether a trial in this state runs now; one that was stopped early, where no scheduler is asked for.
+
+    A search has learnt from those that were stopped early, and leaves them.
+    """
+    if state is TrialState.STOPPED:
+        return request.search == "grid" and request.scheduler == "none"
     return state in (TrialState.NEW, TrialState.RESUMABLE) or (state is TrialState.FAILED and request.retry_failed)
 
 
@@ -20,14 +25,21 @@ def wanted_trials(request: Request, ledger: Ledger, data_fingerprint: str) -> li
     return [trial for trial in ledger.known_trials() if trial.search]
 
 
-def reopen(request: Request, ledger: Ledger, wanted: Collection[Trial], lost: Collection[str]) -> None:
-    """Makes trials run again: those that lost a checkpoint and, where asked for, those that failed.
+def reopen(request: Request, ledger: Ledger, wanted: Collection[Trial], lost: Collection[str]) -> int:
+    """Makes trials run again: those that lost a checkpoint and, where asked for, those that failed or were stopped.
 
     Args:
         lost: Keys, see `analysis.pipeline.Survey`.
+
+    Returns:
+        How many had been stopped early.
     """
+    num_stopped = 0
     for trial in wanted:
         if trial.key in lost:
             ledger.reopen(trial.key)
-        if request.retry_failed and ledger.state(trial.key) is TrialState.FAILED:
+        state = ledger.state(trial.key)
+        if state in (TrialState.FAILED, TrialState.STOPPED) and runs(state, request):
             ledger.retry(trial.key)
+            num_stopped += state is TrialState.STOPPED
+    return num_stopped

@@ -34,6 +34,12 @@ def test_what_is_suggested_next(line: str, steps: list[str]) -> None:
     assert next_steps(request) == [f"the same line with {step}" for step in steps]
 
 
+def test_trials_that_were_stopped_early_can_be_finished() -> None:
+    line = "--dataset cifar10 --seeds 0 1 --scheduler asha"
+    request = parse(depth_width.SWEEP, line.split())
+    assert next_steps(request) == ["the same line without --scheduler: trains what was stopped early to its last epoch"]
+
+
 def test_a_swept_option_has_one_flag(capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit):
         parse(method.SWEEP, ["--method", "simclr"])

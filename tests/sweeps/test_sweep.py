@@ -130,6 +130,30 @@ def test_killed_twice_and_run_again_ends_as_if_nothing_had_happened(finished: tu
     pd.testing.assert_frame_equal(table, pd.DataFrame(reference[of_both]).reset_index(drop=True))
 
 
+def test_what_asha_stopped_goes_on_without_it_to_the_same_weights(finished: tuple[Path, str], tmp_path: Path) -> None:
+    # One after the other, the one of lower rank last: it is stopped after epoch 1.
+    ranks = {}
+    for path in sweep_folder(finished[0]).glob("*/done.json"):
+        done, config = (
+            json.loads((path.parent / n).read_text().partition("\n")[2]) for n in (path.name, "config.json")
+        )
+        ranks[str(config["config"]["backbone"]["width"])] = done["history"][0]["embedding_rank"]
+    widths = sorted(ranks, key=lambda width: -ranks[width])
+    line = [*TINY, "--widths", *widths, "--num-cpus", "1", "--objective", "embedding_rank"]
+    code, out, err = run(tmp_path, *line, "--scheduler", "asha")
+    assert (code, err) == (0, "")
+    assert [": done after" in out, ": stopped early after" in out] == [True, True]
+    assert sorted(r.info.status for r in runs_of(tmp_path)[2]) == ["FINISHED", "KILLED"]
+    code, out, err = run(tmp_path, *line)
+    assert (code, err) == (0, "")
+    assert "1 of them, stopped early by a scheduler, now go to their last epoch" in out
+    weights = final_weights(tmp_path)
+    assert len(weights) == 6
+    assert weights.items() <= final_weights(finished[0]).items()
+    assert_every_point_once(tmp_path, 4, 2)
+    assert not [p for name in ("state", "stopped.json") for p in sweep_folder(tmp_path).glob(f"*/{name}")]
+
+
 def test_ctrl_c_stops_cleanly_and_says_how_to_go_on(tmp_path: Path) -> None:
     process = start(tmp_path, *TINY, "--epochs", "500", "--name", "depth_width-long")
     wait_for(tmp_path, "results/*/*/state/step-*/manifest.json", process)
