@@ -124,8 +124,9 @@ class Ledger:
         return done["history"][-1] if done else stopped["last"] if stopped else None
 
     def write_config(self, trial: Trial) -> None:
-        """Records what a trial computes; before anything else of it is written."""
-        if self.record(trial.key, CONFIG) is None:
+        """Records what a trial computes, before anything else of it is written; and what a search remembers of it."""
+        known = self.record(trial.key, CONFIG)
+        if known is None or (trial.search and trial.search != known.get("search")):
             record = {"config": trial.config.to_dict(), "search": trial.search}
             self.trial(trial.key).write_sealed(CONFIG, record)
 

@@ -46,6 +46,8 @@ def print_plan(
     counts = Counter("to train again" if t.key in lost else ledger.state(t.key).value for t in source.trials)
     found = ", ".join(f"{number} {state}" for state, number in sorted(counts.items()))
     print(f"trials: {found or f'{source.num_trials} to be suggested'}")
+    if isinstance(source, OptunaSource) and source.num_left_out:
+        print(f"{source.num_left_out} earlier trial(s) of this search lie outside what is varied now and are left out")
     if num_stopped:
         print(f"{num_stopped} of them, stopped early by a scheduler, now go to their last epoch: no --scheduler given")
     for trial in source.trials:

@@ -20,14 +20,14 @@ from ray_ssl.follower import Follower, flatten
 from ray_ssl.launch import make_asha, run_trials
 from ray_ssl.ledger import Lease, Ledger, Trial, make_trials
 from ray_ssl.progress import Board, duration
-from ray_ssl.search import GridSource, OptunaSource, SearchSpace
+from ray_ssl.search import GridSource, OptunaSource, SearchSpace, number_between, one_of
 from ray_ssl.storage import Storage, describe_os_error
 from ray_ssl.tracking import Status, Tracker
 from sweeps import report
 from sweeps.cli import Request
 from sweeps.data_card import DataCard
 from sweeps.report import Source
-from sweeps.wanted import reopen, runs, wanted_trials
+from sweeps.wanted import reopen, runs
 
 CLOSE_SECONDS = 30.0
 """How long the end of a command waits for an MLflow server."""
@@ -91,7 +91,7 @@ def _run_leased(request: Request, storage: Storage, ledger: Ledger, dataset: Dat
     data = DataCard.of(dataset)
     data.keep(ledger.sweep, request.base.data)
     found = survey(ledger, ledger.known_trials(), AnalysisSettings())
-    num_stopped = reopen(request, ledger, wanted_trials(request, ledger, data.fingerprint), found.lost)
+    num_stopped = reopen(request, ledger, make_source(request, ledger, data.fingerprint).trials, found.lost)
     source = make_source(request, ledger, data.fingerprint)
     tracking = Tracking.named(storage, ledger, request.tracking_uri, request.experiment)
     tracking.remember(ledger)
@@ -135,11 +135,8 @@ def make_source(request: Request, ledger: Ledger, data_fingerprint: str) -> Sour
         trials = make_trials(request.grid.configs(), data_fingerprint)
         states = {trial.key: ledger.state(trial.key) for trial in trials}
         return GridSource(trials, [t for t in trials if runs(states[t.key], request)])
-    from optuna.distributions import CategoricalDistribution, FloatDistribution
-
-    choices = {path: CategoricalDistribution(values) for path, values in request.grid.axes.items() if path != "seed"}
-    ranges = {path: FloatDistribution(low, high, log=low > 0 and high / low >= 10)
-              for path, (low, high) in request.vary.items()}  # fmt: skip
+    choices = {path: one_of(values) for path, values in request.grid.axes.items() if path != "seed"}
+    ranges = {path: number_between(low, high) for path, (low, high) in request.vary.items()}
     space = SearchSpace(request.grid.config, {**choices, **ranges}, request.objective, request.base.seed)
     return OptunaSource(space, request.num_trials, data_fingerprint, ledger, request.retry_failed)
 
@@ -165,6 +162,8 @@ def _train_and_analyse(
     from sweeps.footprint import footprint
 
     settings = AnalysisSettings()
+    if isinstance(source, OptunaSource):
+        source.look_ahead()  # what it suggests may all be trained already
     if not source.num_trials and not found.work:
         _print_nothing_to_do(ledger, source)
         return []

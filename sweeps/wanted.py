@@ -1,10 +1,10 @@
-"""Which trials a command stands for, and which of them run now."""
+"""Which trials of those that a command stands for run now."""
 
 from __future__ import annotations
 
 from collections.abc import Collection
 
-from ray_ssl.ledger import Ledger, Trial, TrialState, make_trials
+from ray_ssl.ledger import Ledger, Trial, TrialState
 from sweeps.cli import Request
 
 
@@ -16,13 +16,6 @@ def runs(state: TrialState, request: Request) -> bool:
     if state is TrialState.STOPPED:
         return request.search == "grid" and request.scheduler == "none"
     return state in (TrialState.NEW, TrialState.RESUMABLE) or (state is TrialState.FAILED and request.retry_failed)
-
-
-def wanted_trials(request: Request, ledger: Ledger, data_fingerprint: str) -> list[Trial]:
-    """Returns the trials that this command stands for, as far as they are known: of a search, the suggested ones."""
-    if request.search == "grid":
-        return make_trials(request.grid.configs(), data_fingerprint)
-    return [trial for trial in ledger.known_trials() if trial.search]
 
 
 def reopen(request: Request, ledger: Ledger, wanted: Collection[Trial], lost: Collection[str]) -> int:

@@ -1,21 +1,17 @@
-"""The ledger: states, torn records, one driver at a time, and an Optuna study replayed from it."""
+"""The ledger: states, torn records, and one driver at a time."""
 
-import json
 import os
 import socket
 import subprocess
 import sys
 import time
-from functools import partial
 from pathlib import Path
 
 import pytest
-from optuna.distributions import CategoricalDistribution, FloatDistribution
 
 from ray_ssl.config import PretrainConfig, replace
 from ray_ssl.errors import UserError
-from ray_ssl.ledger import DONE, FAILED, LEASE, Lease, Ledger, TrialState, make_trials
-from ray_ssl.search import GridSource, OptunaSource, SearchSpace
+from ray_ssl.ledger import DONE, FAILED, LEASE, STOPPED, Lease, Ledger, TrialState, make_trials
 from ray_ssl.storage import Storage, seal
 
 
@@ -40,6 +36,10 @@ def test_the_states_of_a_trial(ledger: Ledger) -> None:
     assert ledger.state(trial.key) is TrialState.RESUMABLE
     ledger.end(trial.key, FAILED, {"reason": "x"})
     assert ledger.state(trial.key) is TrialState.FAILED
+    ledger.retry(trial.key)
+    assert ledger.state(trial.key) is TrialState.RESUMABLE
+    ledger.end(trial.key, STOPPED, {"reason": "x", "last": {}})
+    assert ledger.state(trial.key) is TrialState.STOPPED
     ledger.retry(trial.key)
     assert ledger.state(trial.key) is TrialState.RESUMABLE
     ledger.end(trial.key, DONE, {"history": [{"epoch": 1.0}]})
@@ -120,62 +120,3 @@ except UserError:
     for racer in racers:
         racer.communicate()
     assert sorted(said) == ["lost", "lost", "lost", "won"]
-
-
-def objective(params: dict[str, object]) -> float:
-    return -((float(str(params["optimiser.learning_rate"])) - 0.1) ** 2) - float(str(params["backbone.depth"])) / 100
-
-
-def space() -> SearchSpace:
-    distributions = {
-        "optimiser.learning_rate": FloatDistribution(0.01, 1, log=True),
-        "backbone.depth": CategoricalDistribution((2, 5)),
-    }
-    return SearchSpace(partial(replace, PretrainConfig()), distributions, "knn_accuracy")
-
-
-def drive(source: OptunaSource, ledger: Ledger, stop_after: int = 1000) -> list[dict[str, object]]:
-    """Runs trials one by one; a stop leaves the last one unfinished."""
-    suggested = []
-    while (trial := source.next()) is not None:
-        suggested.append(trial.search["params"])
-        ledger.write_config(trial)
-        if len(suggested) == stop_after:
-            break
-        metrics = {"epoch": 1.0, "knn_accuracy": objective(trial.search["params"])}
-        ledger.end(trial.key, DONE, {"history": [metrics]})
-        source.ended(trial.key, metrics)
-    return suggested
-
-
-def test_an_interrupted_optuna_study_suggests_what_an_uninterrupted_one_would(ledger: Ledger, tmp_path: Path) -> None:
-    other = Ledger(Storage.at(tmp_path / "other"))
-    whole = drive(OptunaSource(space(), 15, "data", other), other)
-    first = drive(OptunaSource(space(), 15, "data", ledger), ledger, stop_after=13)
-    rest = drive(OptunaSource(space(), 15, "data", ledger), ledger)
-    assert first[:-1] + rest == whole
-    assert len({json.dumps(p) for p in whole}) == 15
-    finished = OptunaSource(space(), 15, "data", ledger)
-    assert finished.num_trials == 0
-    best = finished.best()
-    assert best is not None
-    assert objective(best.search["params"]) == max(objective(p) for p in whole)
-    assert OptunaSource(space(), 20, "data", ledger).num_trials == 5
-
-
-def test_a_failed_suggestion_counts_once_and_can_be_retried(ledger: Ledger) -> None:
-    source = OptunaSource(space(), 1, "data", ledger)
-    trial = source.next()
-    assert trial is not None
-    ledger.write_config(trial)
-    ledger.end(trial.key, FAILED, {"reason": "x"})
-    assert OptunaSource(space(), 1, "data", ledger).num_trials == 0
-    again = OptunaSource(space(), 1, "data", ledger, retry_failed=True)
-    assert again.next() == trial
-
-
-def test_a_grid_gives_what_is_to_run_once() -> None:
-    trials = make_trials([replace(PretrainConfig(), {"seed": s}) for s in range(3)], "data")
-    source = GridSource(trials, trials[1:])
-    assert source.num_trials == 2
-    assert [source.next(), source.next(), source.next()] == [*trials[1:], None]
