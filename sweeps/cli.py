@@ -147,6 +147,7 @@ def parse(sweep: Sweep, arguments: Sequence[str] | None = None) -> Request:
     from ray_ssl.config import PretrainConfig
     from sweeps.flags import Parser, add_config_flags
     from sweeps.options import Grid
+    from sweeps.ranges import ranges
     from sweeps.run_flags import add_run_flags
 
     typed = list(sys.argv[1:] if arguments is None else arguments)
@@ -171,6 +172,7 @@ def parse(sweep: Sweep, arguments: Sequence[str] | None = None) -> Request:
         flags=flags | {axis.path: f"--{axis.flag}" for axis in sweep.axes},
     )
     grid.check()
+    _check_run_flags(given)
     base, shared = grid.config({}), grid.shared()
     from ray_ssl.cluster import MachineOptions
 
@@ -184,7 +186,7 @@ def parse(sweep: Sweep, arguments: Sequence[str] | None = None) -> Request:
         ),
         storage=given["storage"], name=given["name"] or f"{sweep.name}-{source}-{digest}",
         tracking_uri=given["tracking_uri"], experiment=given["experiment"] or sweep.name,
-        search=given["search"], num_trials=given["num_trials"] or 0, vary=_ranges(given["vary"] or [], flags, given),
+        search=given["search"], num_trials=given["num_trials"] or 0, vary=ranges(given["vary"] or [], grid),
         scheduler=given["scheduler"], objective=given["objective"],
         retry_failed=given["retry_failed"], dry_run=given["dry_run"],
         command=_command_line(arguments),
@@ -215,29 +217,14 @@ def _words(values: Sequence[Any]) -> str:
     return " ".join(str(v) for v in values)
 
 
-def _ranges(texts: list[str], flags: dict[str, str], given: dict[str, Any]) -> dict[str, tuple[float, float]]:
-    """Parses `--vary OPTION=LOW:HIGH`.
-
-    Raises:
-        UserError: Not of that form, no such option, or options of a search without one.
-    """
-    if given["search"] == "grid" and (texts or given["num_trials"]):
+def _check_run_flags(given: dict[str, Any]) -> None:
+    """Raises UserError for options of a search without one, a search without its number, and no CPUs."""
+    if given["search"] == "grid" and (given["vary"] or given["num_trials"]):
         raise UserError("--vary and --num-trials belong to --search optuna")
     if given["search"] == "optuna" and (given["num_trials"] or 0) < 1:
         raise UserError("--search optuna needs --num-trials N, at least 1")
+    seeds = given.get("seed", [])
+    if given["search"] == "optuna" and isinstance(seeds, list) and len(seeds) > 1:
+        raise UserError(f"--search optuna trains every suggestion with one seed, given {len(seeds)}: {_words(seeds)}")
     if given["cpus_per_worker"] < 1 or (given["num_cpus"] is not None and given["num_cpus"] < 1):
         raise UserError("--cpus-per-worker and --num-cpus are at least 1")
-    ranges = {}
-    for text in texts:
-        option, _, bounds = text.partition("=")
-        path = next((p for p, flag in flags.items() if flag == f"--{option.removeprefix('--')}"), None)
-        try:
-            low, high = (float(bound) for bound in bounds.split(":"))
-        except ValueError:
-            raise UserError(f"--vary takes OPTION=LOW:HIGH, given {text!r}") from None
-        if path is None:
-            raise UserError(f"--vary knows no option {option!r}; see --help")
-        if not low < high:
-            raise UserError(f"--vary {option} goes from small to large, given {bounds}")
-        ranges[path] = (low, high)
-    return ranges

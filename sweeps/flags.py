@@ -125,7 +125,7 @@ def _add_flag(
     if "default:" not in text:
         text += f" (default: {_show(default) if shown is None else shown})"
     options: dict[str, Any] = {"dest": path, "default": argparse.SUPPRESS, "help": text.replace("%", "%%")}
-    inner = _without_none(field.annotation)
+    inner = plain_type(field.annotation)
     if inner is bool:
         group.add_argument(flag, action=argparse.BooleanOptionalAction, **options)
     elif get_origin(inner) is Literal:
@@ -151,13 +151,13 @@ def _number(kind: type) -> Any:
     return parse
 
 
-def _without_none(annotation: Any) -> Any:
-    """The plain type inside Annotated and Optional."""
+def plain_type(annotation: Any) -> Any:
+    """Returns the plain type inside Annotated and Optional."""
     while get_origin(annotation) is not None and hasattr(annotation, "__metadata__"):
         annotation = get_args(annotation)[0]
     if get_origin(annotation) in (Union, types.UnionType):
         inner = next(a for a in get_args(annotation) if a is not type(None))
-        return _without_none(inner)
+        return plain_type(inner)
     return annotation
 
 

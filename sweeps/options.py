@@ -48,7 +48,7 @@ class Grid:
         """
         point = {path: values[0] for path, values in self.axes.items()} | point
         chosen = {part: self._plugin(part, point) for part in PLUGIN_PARTS}
-        self._refuse_foreign(chosen)
+        self._refuse_foreign(chosen, point)
         values: Values = {part: {"name": name} for part, name in chosen.items()}
         for path, value in {**self.preset, **self.given, **point}.items():
             *parents, leaf = path.split(".")
@@ -63,11 +63,11 @@ class Grid:
         except UserError as error:
             raise UserError(self._with_flag(str(error))) from None
 
-    def check(self) -> None:
-        """Tries every value of every axis once. Raises UserError as `config`."""
+    def check(self, point: Values | None = None) -> None:
+        """Tries every value of every axis once, with the values of a point. Raises UserError as `config`."""
         for path, values in self.axes.items():
             for value in values:
-                self.config({path: value})
+                self.config({path: value, **(point or {})})
 
     def shared(self) -> Values:
         """Returns the options that all trials share, whatever values the axes get; they identify the study."""
@@ -85,9 +85,9 @@ class Grid:
         default = getattr(PretrainConfig(), part).name
         return {**self.preset, **self.given, **point}.get(path, default)
 
-    def _refuse_foreign(self, chosen: dict[str, str]) -> None:
+    def _refuse_foreign(self, chosen: dict[str, str], point: Values) -> None:
         """Refuses an option that none of the chosen methods (or backbones) has."""
-        for path in (*self.given, *self.axes):
+        for path in (*self.given, *self.axes, *point):
             part, _, leaf = path.partition(".")
             if part not in PLUGIN_PARTS or leaf == "name":
                 continue

@@ -47,15 +47,15 @@ def _add_how_flags(parser: argparse.ArgumentParser) -> None:
         default="grid",
         metavar="NAME",
         help="grid: every combination; optuna: --num-trials suggestions of its TPE sampler, each axis "
-        "a choice among its values (default: grid)",
+        "but the seeds a choice among its values (default: grid)",
     )
     how.add_argument("--num-trials", type=int, metavar="N", help="suggestions of --search optuna, over all runs")
     how.add_argument(
         "--vary",
         action="append",
         metavar="OPTION=LOW:HIGH",
-        help="let --search optuna vary a number too, e.g. learning-rate=0.01:0.3 (log scale where "
-        "HIGH/LOW >= 10); may be repeated",
+        help="let --search optuna vary a number too, e.g. learning-rate=0.01:0.3 (whole numbers where the option "
+        "takes no others, log scale where HIGH/LOW >= 10); may be repeated",
     )
     how.add_argument(
         "--objective",

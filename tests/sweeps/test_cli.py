@@ -97,6 +97,7 @@ def test_the_demonstration_is_small_and_can_be_changed() -> None:
         ("--search optuna --num-trials 2 --vary rate=1:2", "knows no option 'rate'"),
         ("--search optuna --num-trials 2 --vary learning-rate=2:1", "from small to large"),
         ("--search optuna --num-trials 2 --vary learning-rate", "OPTION=LOW:HIGH"),
+        ("--search optuna --num-trials 2 --seeds 5 6 7", "trains every suggestion with one seed, given 3: 5 6 7"),
         ("--num-images 50", "larger than the training set"),
         ("--num-images 300 --address local --num-cpus 2 --cpus-per-worker 3", "2 CPUs"),
         ("--num-images 300 --address 127.0.0.1:9", "no Ray cluster answers at '127.0.0.1:9'"),
@@ -109,6 +110,53 @@ def test_bad_input_is_one_line(
 ) -> None:
     monkeypatch.chdir(tmp_path)
     assert message in refused(capsys, *line.split())
+
+
+@pytest.mark.parametrize(
+    ("vary", "message"),
+    [
+        ("learnin-rate=1:2", "knows no option 'learnin-rate'; did you mean 'learning-rate'?"),
+        ("depth=1:2", "knows no option 'depth'; give --depths its values"),
+        ("depths=1:2", "it is an axis; give --depths its values"),
+        ("learning-rate=0.1:inf", "both finite, given 0.1:inf"),
+        ("learning-rate=nan:1", "both finite, given nan:1"),
+        ("weight-decay=-1e308:1e308", "both finite"),
+        ("learning-rate=-1:0.1", "--learning-rate: input should be greater than 0, given -1.0"),
+        ("momentum=0.5:2", "--momentum: input should be less than 1, given 2.0"),
+        ("projector-width=0:64", "--projector-width: input should be greater than or equal to 1, given 0"),
+        ("projector-width=64.5:128", "takes whole numbers, given 64.5:128"),
+        ("temperature=0.1:1", "--temperature belongs to method"),
+        ("crop-scale=0.1:1", "varies numbers, crop-scale is none"),
+        ("precision=0:1", "varies numbers, precision is none"),
+        ("augment=0:1", "varies numbers, augment is none"),
+        ("method=0:1", "varies numbers, method is none"),
+        ("num-images=300:400", "all trials of a sweep have the same images"),
+        ("num-workers=1:2", "all trials of a sweep have as many"),
+        ("hue=0:0.1 --vary hue=0:0.2", "hue is given twice"),
+    ],
+)
+@pytest.mark.parametrize("more", ["", "--dry-run"])
+def test_what_a_search_cannot_vary_is_refused_before_it_starts(
+    vary: str, message: str, more: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    line = f"--search optuna --num-trials 2 --method vicreg --vary {vary} {more}"
+    assert message in refused(capsys, *line.split())
+
+
+def test_whole_numbers_are_varied_where_an_option_takes_no_others() -> None:
+    line = "--search optuna --num-trials 2 --vary projector-width=64:128 --vary num-checkpoints=2:1e1 --vary hue=0:0.5"
+    vary = parse(SWEEP, line.split()).vary
+    assert vary == {"method.projector_width": (64, 128), "training.num_checkpoints": (2, 10), "views.hue": (0.0, 0.5)}
+    assert [type(low) for low, _ in vary.values()] == [int, int, float]
+
+
+def test_an_option_of_one_of_the_compared_methods_can_be_varied() -> None:
+    from sweeps.method import SWEEP as METHOD
+
+    line = "--search optuna --num-trials 2 --methods vicreg simclr --vary temperature=0.1:1"
+    assert parse(METHOD, line.split()).vary == {"method.temperature": (0.1, 1.0)}
+    with pytest.raises(UserError, match="--temperature"):
+        parse(METHOD, line.replace("0.1:1", "0:1").split())
 
 
 @given(
