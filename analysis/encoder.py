@@ -80,8 +80,8 @@ def run(flags: argparse.Namespace) -> int:
         UserError: A source, an option or a combination that cannot work; features that are not finite.
     """
     settings = check_measure_flags(flags)
-    if min(flags.epoch, flags.seed) < 0 or min(flags.std or [1]) <= 0:
-        raise UserError("--epoch and --seed are at least 0, --std is above 0")
+    if not (0 <= flags.epoch < 2**31 and 0 <= flags.seed < 2**63) or min(flags.std or [1]) <= 0:
+        raise UserError("--epoch is 0 to 2^31 - 1, --seed 0 to 2^63 - 1, --std is above 0")
     if "dataset" not in flags.data:
         raise UserError(
             "--dataset says which images are measured: shapes, cifar10, cifar100, parquet:PATH, folder:PATH"

@@ -1,7 +1,8 @@
 """The one table of measurements: its schema, and Parquet parts on a local disk or an object store.
 
 A part holds what one metric module measured of one checkpoint:
-`{trial_key}-{epoch:06d}-{module}.parquet`. A part is there or it is not; nothing is ever appended to one.
+`{trial_key}-{epoch:06d}-{module}.parquet`. A part is there or it is not; nothing is ever appended to one. It carries
+a checksum of all its bytes: an altered one is noticed before it is parsed, and counts as missing like a torn one.
 """
 
 from __future__ import annotations
@@ -20,9 +21,10 @@ import pyarrow.parquet as pq
 from pyarrow import fs as pafs
 
 from analysis.metrics.base import Measurement
+from ray_ssl.checksum import is_marked, is_whole, to_parquet
 from ray_ssl.errors import UserError
 
-FORMAT: Final = "1"
+FORMAT: Final = "2"
 """Version of the schema; a part of another version is refused."""
 
 SCHEMA: Final = pa.schema(
@@ -32,7 +34,7 @@ SCHEMA: Final = pa.schema(
         ("method", pa.string()),
         ("depth", pa.int32()),
         ("width", pa.int32()),
-        ("seed", pa.int32()),
+        ("seed", pa.int64()),
         ("dataset", pa.string()),
         ("epoch", pa.int32()),
         ("layer", pa.int32()),
@@ -119,12 +121,11 @@ def write_part(
     values = [{**checkpoint._asdict(), "layer": r.layer, "layer_name": r.layer_name, **r.measurement._asdict()}
               for r in rows]  # fmt: skip
     metadata = {"format": FORMAT, "settings": json.dumps(settings, sort_keys=True, allow_nan=False)}
-    buffer = pa.BufferOutputStream()
-    pq.write_table(pa.Table.from_pylist(values, SCHEMA.with_metadata(metadata)), buffer, write_statistics=False)
+    content = to_parquet(pa.Table.from_pylist(values, SCHEMA.with_metadata(metadata)))
     fs.create_dir(folder, recursive=True)
     path = f"{folder}/{name}"
     with fs.open_output_stream(path) as file:
-        file.write(buffer.getvalue())
+        file.write(content)
     return path
 
 
@@ -136,7 +137,7 @@ def part_name(trial_key: str, epoch: int, module: str) -> str:
 def read_table(fs: pafs.FileSystem, folder: str) -> pd.DataFrame:
     """Returns all measurements in `folder`, columns as in `SCHEMA`, in the order of the part names.
 
-    A torn part is reported once and left out. Of duplicate rows (equal in `KEY`) the last is kept.
+    A torn or altered part is reported once and left out. Of duplicate rows (equal in `KEY`) the last is kept.
 
     Raises:
         UserError: A parquet file that is no part, of another format version, or parts of one metric module that
@@ -193,18 +194,20 @@ def _read_bytes(fs: pafs.FileSystem, path: str) -> bytes:
 
 
 def _parse(path: str, content: bytes) -> pa.Table | None:
-    """The part, or None where it is torn.
+    """The part, or None where it is torn or altered.
 
     Raises:
         UserError: A whole parquet file, but not one of ours.
     """
-    try:
-        part = pq.ParquetFile(pa.BufferReader(content), pre_buffer=False).read(use_threads=False)
-    except (pa.ArrowInvalid, OSError):  # OSError: bytes that cannot be decompressed
-        _report_torn(path)
-        return None
-    version = (part.schema.metadata or {}).get(b"format", b"none").decode()
-    if version == "none" or not _PART_NAME.fullmatch(path.rsplit("/", 1)[-1]):
+    whole = is_whole(content)
+    part = _read(content) if whole or not is_marked(content) else None
+    if part is None:
+        return _report_torn(path)
+    version = (part.schema.metadata or {}).get(b"format", b"none").decode(errors="replace")
+    is_named = _PART_NAME.fullmatch(path.rsplit("/", 1)[-1]) is not None
+    if is_named and not whole and (version == FORMAT or (version == "none" and part.schema.names == SCHEMA.names)):
+        return _report_torn(path)  # ours, and the checksum itself is destroyed
+    if version == "none" or not is_named:
         raise UserError(f"{path} is not a part of the measurements: move it out of this folder")
     if version != FORMAT or not part.schema.equals(SCHEMA):
         raise UserError(
@@ -214,9 +217,16 @@ def _parse(path: str, content: bytes) -> pa.Table | None:
     return part
 
 
+def _read(content: bytes) -> pa.Table | None:
+    try:
+        return pq.ParquetFile(pa.BufferReader(content), pre_buffer=False).read(use_threads=False)
+    except Exception:  # pyarrow raises nearly anything on bytes that are no parquet file
+        return None
+
+
 @cache
 def _report_torn(path: str) -> None:
-    log.warning("%s is torn (a write was interrupted) and counts as missing: analyse again to replace it", path)
+    log.warning("%s is torn or altered and counts as missing: analyse again to replace it", path)
 
 
 def _part_id(path: str) -> tuple[str, int, str]:

@@ -30,6 +30,7 @@ Probability = Annotated[float, Field(ge=0, le=1)]
 Count = Annotated[int, Field(ge=1)]
 NonNegative = Annotated[float, Field(ge=0)]
 Positive = Annotated[float, Field(gt=0)]
+Seed = Annotated[int, Field(ge=0, lt=2**63)]  # the table of measurements holds it in 64 bits
 
 
 class Part(BaseModel):
@@ -55,7 +56,7 @@ class DataConfig(Part):
     """height and width in pixels; images of another size are resized and centre-cropped"""
     shapes_domain: Literal["photo", "sketch", "both"] = "photo"
     """which domain shapes draws: filled photo, outline sketch, or half of each"""
-    data_seed: Annotated[int, Field(ge=0)] = 0
+    data_seed: Seed = 0
     """seed of the shapes images, of the subsets and of the held-out split; shared by all seeds of a sweep"""
 
     @field_validator("dataset")
@@ -228,7 +229,7 @@ class PretrainConfig(Part):
     method: AnyMethod = Field(default={"name": "vicreg"}, validate_default=True)  # type: ignore[assignment]
     optimiser: OptimiserConfig = OptimiserConfig()
     training: TrainingConfig = TrainingConfig()
-    seed: Annotated[int, Field(ge=0)] = 0
+    seed: Seed = 0
     """seed of the weights, the views and the order of the images"""
     num_workers: Count = 1
     """data-parallel processes of one trial (each its own GPU or CPU share)"""

@@ -75,9 +75,16 @@ def _source(config: DataConfig) -> str | None:
     for path in sorted(Path(ray_ssl.data.__path__[0]).rglob("*.py")):
         digest.update(path.read_bytes())
     for file in () if root is None else _files(root):
-        status = file.stat()
+        status = _status(file)
         digest.update(json.dumps([str(file), status.st_size, status.st_mtime_ns]).encode())
     return digest.hexdigest()
+
+
+def _status(file: Path) -> os.stat_result:
+    try:
+        return file.stat()
+    except OSError:
+        return file.lstat()  # of a broken link, which loading names
 
 
 def _files(root: Path) -> Iterator[Path]:

@@ -1,4 +1,4 @@
-"""folder:PATH: image files in class folders or superclass/class folders, optionally under train and test."""
+"""folder:PATH: image files in class folders or superclass/class folders, optionally under train and test or valid."""
 
 import os
 from collections.abc import Iterator
@@ -15,7 +15,7 @@ from ray_ssl.errors import UserError
 IMAGE_SUFFIXES: Final = (
     ".png", ".jpg", ".jpeg", ".webp", ".bmp", ".gif", ".tif", ".tiff", ".ppm", ".pgm",
 )  # fmt: skip
-TEST_FOLDERS: Final = ("test", "validation", "val")  # the first one found is the test split
+TEST_FOLDERS: Final = ("test", "validation", "valid", "val")  # the first one found is the test split
 
 
 class ClassFolder(NamedTuple):
@@ -30,8 +30,8 @@ def load(config: DataConfig) -> Dataset:
     """Returns the images below `config.path`; classes and superclasses are folder names in sorted order.
 
     Raises:
-        UserError: The folder is missing, holds no images, mixes layouts, a test class is unknown to the
-            training split, or an image cannot be decoded.
+        UserError: The folder is missing, holds no images, mixes layouts, has images that fit in no layout or broken
+            links, a test class is unknown to the training split, or an image cannot be decoded.
     """
     root = Path(config.path).expanduser()
     if not root.is_dir():
@@ -43,6 +43,7 @@ def load(config: DataConfig) -> Dataset:
         if tests:
             raise UserError(f"{root} has {tests[0].name}/ but no train/: name the training folder train")
         return build_dataset(name, _split(_classes(root), _classes(root)), None, config)
+    _check_beside(root)
     train = _classes(root / "train")
     test = _split(_classes(tests[0]), train) if tests else None
     return build_dataset(name, _split(train, train), test, config)
@@ -60,7 +61,7 @@ def _classes(root: Path) -> list[ClassFolder]:
             raise UserError(f"{folder} holds images and folders: a class folder holds images, a superclass folders")
         if files:
             classes.append(ClassFolder("", folder.name, files))
-        classes.extend(ClassFolder(folder.name, f.name, _entries(f)[1]) for f in inner)
+        classes.extend(ClassFolder(folder.name, f.name, _innermost(f)) for f in inner)
     classes = [c for c in classes if c.files]
     if not classes:
         raise UserError(f"{root} has no class folder with images ({' '.join(IMAGE_SUFFIXES)})")
@@ -70,10 +71,35 @@ def _classes(root: Path) -> list[ClassFolder]:
     return sorted(classes, key=lambda c: (c.fine, c.coarse))
 
 
+def _check_beside(root: Path) -> None:
+    """Refuses images beside train/ and the test folders."""
+    folders, files = _entries(root)
+    others = (_an_image(folder) for folder in folders if folder.name not in ("train", *TEST_FOLDERS))
+    for image in (*files[:1], *filter(None, others)):
+        raise UserError(f"{image} stands beside {root}/train/: move it into a class folder there, or remove it")
+
+
+def _innermost(folder: Path) -> tuple[Path, ...]:
+    """The images of a superclass/class folder, which has none further down."""
+    folders, files = _entries(folder)
+    for image in filter(None, map(_an_image, folders)):
+        raise UserError(f"{image} is too deep: images stand in class folders or superclass/class folders")
+    return files
+
+
+def _an_image(folder: Path) -> Path | None:
+    """An image at any depth of a folder, or None."""
+    folders, files = _entries(folder)
+    return files[0] if files else next(filter(None, map(_an_image, folders)), None)
+
+
 def _entries(folder: Path) -> tuple[tuple[Path, ...], tuple[Path, ...]]:
     """The visible folders and the image files of a folder, both sorted by name."""
     with os.scandir(folder) as entries:
         visible = sorted((e for e in entries if not e.name.startswith(".")), key=lambda e: e.name)
+    for entry in visible:
+        if entry.is_symlink() and not Path(entry).exists():
+            raise UserError(f"{entry.path} is a broken link, to {Path(entry).readlink()}: mend or remove it")
     folders = tuple(Path(e.path) for e in visible if e.is_dir())
     files = tuple(Path(e.path) for e in visible if e.is_file() and e.name.lower().endswith(IMAGE_SUFFIXES))
     return folders, files

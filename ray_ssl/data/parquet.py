@@ -4,7 +4,7 @@ import json
 import re
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Final, NamedTuple
+from typing import Any, Final, NamedTuple, NoReturn
 
 import numpy as np
 import pyarrow as pa
@@ -46,8 +46,8 @@ def load(config: DataConfig) -> Dataset:
     column with the most classes is the fine one; another one is the superclass where it is a function of it.
 
     Raises:
-        UserError: No such path, not Parquet, no image or label column, files that differ, a null or negative
-            label, a null or damaged image (named by file and row, counted from 0).
+        UserError: No such path, not Parquet, no image or label column, or two of one name, files that differ, a
+            null, negative or too large label, a null or damaged image (named by file and row, counted from 0).
     """
     path = Path(config.path).expanduser()
     splits = _split_files(path)
@@ -73,7 +73,8 @@ def _split_files(path: Path) -> dict[str, list[Path]]:
         raise UserError(f"parquet: {path} does not exist, give a .parquet file or a folder of them")
     if path.is_file():
         return {"train": [path]}
-    files = sorted(f for f in path.rglob("*.parquet") if not any(p.startswith(".") for p in f.relative_to(path).parts))
+    found = (f for f in path.rglob("*.parquet") if not f.is_dir())  # Spark makes folders of that name
+    files = sorted(f for f in found if not any(p.startswith(".") for p in f.relative_to(path).parts))
     if not files:
         raise UserError(f"parquet: {path} holds no .parquet file")
     by_split: dict[str | None, list[Path]] = {}
@@ -116,9 +117,8 @@ def _open(file: Path) -> pq.ParquetFile:
 def _layout(file: Path) -> Layout:
     with _open(file) as opened:
         schema = opened.schema_arrow
-    metadata = json.loads((schema.metadata or {}).get(b"huggingface", b"{}"))
-    features: dict[str, dict] = metadata.get("info", {}).get("features", {})
-    declared = {name: str(f["_type"]) for name, f in features.items() if isinstance(f, dict) and "_type" in f}
+    features = _features(schema)
+    declared = {name: str(f["_type"]) for name, f in features.items() if "_type" in f}
     images = [name for name in schema.names if declared.get(name) == "Image"]
     images = images or [field.name for field in schema if _holds_bytes(field.type)]
     if len(images) > 1:
@@ -127,17 +127,39 @@ def _layout(file: Path) -> Layout:
         raise UserError(f"parquet: {file} has no column of encoded images (binary), only {', '.join(schema.names)}")
     names = [n for n in LABEL_NAMES if n in schema.names]
     names += [n for n in schema.names if declared.get(n) == "ClassLabel" and n not in names]
-    labels = tuple(
-        (name, kind, tuple(features.get(name, {}).get("names") or ()))
-        for name in names
-        if (kind := _label_kind(schema.field(name).type))
-    )
+    for name in (images[0], *names):
+        if (count := schema.names.count(name)) > 1:
+            raise UserError(f"parquet: {file} has {count} columns named {name}: rename or remove all but one")
+    kinds = {name: schema.field(name).type for name in names}
+    labels = tuple((n, kind, _class_names(features.get(n, {}))) for n in names if (kind := _label_kind(kinds[n])))
     if not labels:
-        raise UserError(
-            f"parquet: {file} has no label column among {', '.join(schema.names)}: "
-            "name one label, or two fine_label and coarse_label"
-        )
+        _refuse_labels(file, schema, kinds)
     return Layout(images[0], labels)
+
+
+def _features(schema: pa.Schema) -> dict[str, dict[str, Any]]:
+    """What Hugging Face's metadata says of each column; metadata that cannot be read counts as none."""
+    try:
+        node = json.loads((schema.metadata or {}).get(b"huggingface", b"{}"))
+    except (ValueError, RecursionError):
+        return {}
+    for name in ("info", "features"):
+        node = node.get(name) if isinstance(node, dict) else None
+    return {name: f for name, f in node.items() if isinstance(f, dict)} if isinstance(node, dict) else {}
+
+
+def _class_names(feature: dict[str, Any]) -> tuple[str, ...]:
+    names = feature.get("names")
+    return tuple(names) if isinstance(names, list) and all(isinstance(n, str) for n in names) else ()
+
+
+def _refuse_labels(file: Path, schema: pa.Schema, kinds: dict[str, pa.DataType]) -> NoReturn:
+    for name, kind in kinds.items():
+        raise UserError(f"parquet: {file}: the labels in {name} are of type {kind}, they must be whole numbers or text")
+    raise UserError(
+        f"parquet: {file} has no label column among {', '.join(schema.names)}: "
+        "name one label, or two fine_label and coarse_label"
+    )
 
 
 def _holds_bytes(kind: pa.DataType) -> bool:
@@ -171,7 +193,7 @@ def _label_column(splits: dict[str, list[Path]], column: str, kind: str, names: 
 
 
 def _label_values(file: Path, column: str, kind: str) -> NDArray:
-    """The labels of one file as int64 or text, without nulls and negative numbers."""
+    """The labels of one file as int64 or text, without nulls, negative and too large numbers."""
     with _open(file) as opened:
         try:
             values = opened.read(columns=[column]).column(0)
@@ -180,7 +202,12 @@ def _label_values(file: Path, column: str, kind: str) -> NDArray:
     if values.null_count:
         row = values.is_null().to_pylist().index(True)
         raise UserError(f"parquet: {file}, row {row}: {column} is null, every image needs a label")
-    labels = values.cast(pa.int64() if kind == "number" else pa.large_string()).to_numpy()
+    try:
+        labels = values.cast(pa.int64() if kind == "number" else pa.large_string()).to_numpy()
+    except (pa.ArrowException, UnicodeDecodeError) as error:
+        raise UserError(
+            f"parquet: {file}: the labels in {column} cannot be read: {str(error).splitlines()[0]}"
+        ) from None
     if kind == "text":
         return labels.astype(np.str_)
     if len(labels) and labels.min() < 0:

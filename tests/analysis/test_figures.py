@@ -165,6 +165,14 @@ def test_values_that_are_not_finite_are_left_out_and_n_says_so():
     assert found.loc[found["level"] == "class", ["mean", "n"]].to_numpy().tolist() == [[pytest.approx(rest.mean()), 2]]
 
 
+def test_a_variance_that_is_undefined_everywhere_is_not_drawn(tmp_path):
+    table = synthetic((2,), (16,), (0,))
+    table.loc[table["metric"].isin(["cdnv", "class_variance"]), "value"] = np.nan
+    numbers = plugin_module("analysis.figures", "cdnv_by_epoch").numbers(table)
+    assert set(numbers["metric"]) == {"class_mean_distance"} and np.isfinite(numbers["mean"]).all()
+    assert tmp_path / "cdnv_by_epoch.png" in draw_all(table, tmp_path)
+
+
 def test_a_representation_that_repeats_the_last_block_is_drawn_once():
     table = synthetic((2,), (16,), (0,))
     layers = plugin_module("analysis.figures", "accuracy_by_layer")

@@ -12,7 +12,17 @@ import pytest
 from pyarrow import fs as pafs
 
 from analysis.metrics.base import Measurement
-from analysis.table import KEY, SCHEMA, Checkpoint, LayerMeasurement, part_name, present, read_table, write_part
+from analysis.table import (
+    KEY,
+    SCHEMA,
+    Checkpoint,
+    LayerMeasurement,
+    _parse,
+    part_name,
+    present,
+    read_table,
+    write_part,
+)
 from ray_ssl.errors import UserError
 
 FS = pafs.LocalFileSystem()
@@ -102,6 +112,33 @@ def test_a_part_whose_middle_is_destroyed_is_torn_too(tmp_path):
     assert present(FS, str(tmp_path)) == set() and len(read_table(FS, str(tmp_path))) == 0
 
 
+def test_every_flipped_bit_of_a_part_is_noticed(tmp_path, caplog):
+    part = write(tmp_path, row(0.25), row(float("nan"), layer=1), penalty=0.1)
+    whole = part.read_bytes()
+    for at in range(len(whole)):
+        altered = bytearray(whole)
+        altered[at] ^= 1 << at % 8
+        assert _parse(f"{at}/{part.name}", bytes(altered)) is None, at
+    assert len(caplog.records) == len(whole)
+    assert _parse(str(part), whole) is not None
+
+
+def test_a_part_with_zeros_in_it_is_torn_and_never_foreign(tmp_path):
+    part = write(tmp_path)
+    whole = part.read_bytes()
+    for at in range(0, len(whole), 7):
+        for length in (16, 64, 256):
+            altered = whole[:at] + bytes(len(whole[at : at + length])) + whole[at + length :]
+            assert altered == whole or _parse(str(part), altered) is None, (at, length)
+
+
+def test_a_part_is_plain_parquet_for_everybody(tmp_path):
+    write(tmp_path, row(0.25), row(0.75, layer=1), at=checkpoint()._replace(seed=2**63 - 1))
+    table = pd.read_parquet(tmp_path)
+    assert list(table.columns) == SCHEMA.names and table["value"].tolist() == [0.25, 0.75]
+    assert set(table["seed"]) == {2**63 - 1} == set(read_table(FS, str(tmp_path))["seed"])
+
+
 @pytest.mark.parametrize("name", ["results.parquet", part_name("0" * 16, 0, "linear_probe")])
 def test_a_foreign_parquet_file_is_refused_by_name_in_one_line(tmp_path, name):
     write(tmp_path)
@@ -115,8 +152,8 @@ def test_a_foreign_parquet_file_is_refused_by_name_in_one_line(tmp_path, name):
 def test_a_part_of_another_format_version_is_refused_by_name(tmp_path):
     part = write(tmp_path)
     table = pq.read_table(part)
-    pq.write_table(table.replace_schema_metadata({"format": "2", "settings": "{}"}), part)
-    with pytest.raises(UserError, match=f"{part.name} is of format 2 .* reads format 1"):
+    pq.write_table(table.replace_schema_metadata({"format": "1", "settings": "{}"}), part)
+    with pytest.raises(UserError, match=f"{part.name} is of format 1 .* reads format 2"):
         read_table(FS, str(tmp_path))
 
 

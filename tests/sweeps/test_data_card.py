@@ -65,3 +65,10 @@ def test_a_torn_card_counts_as_none(images: Path, tmp_path: Path) -> None:
     DataCard.of(load_dataset(config)).keep(sweep, config)
     sweep.write(DATA, sweep.read(DATA)[:-1])
     assert DataCard.recall(sweep, config) is None
+
+
+@pytest.mark.parametrize("target", ["nowhere", "x.png"], ids=["dangling", "loop"])
+def test_a_broken_link_leaves_the_error_to_loading(images: Path, tmp_path: Path, target: str) -> None:
+    (images / "train" / "a" / "x.png").symlink_to(target)
+    assert DataCard.recall(Storage.at(tmp_path / "sweep"), DataConfig(dataset=f"folder:{images}")) is None
+    (images / "train" / "a" / "x.png").unlink()

@@ -62,11 +62,24 @@ def test_one_class_has_no_pairs() -> None:
     assert values["class_variance"] == 1
 
 
+def test_a_class_of_one_image_has_no_variance() -> None:
+    both = case([[-1.0], [1], [9], [11]], [0, 0, 1, 1])
+    values = case([[-1.0], [1], [9], [11], [40]], [0, 0, 1, 1, 2])
+    assert (values["cdnv"], values["class_variance"]) == (both["cdnv"], both["class_variance"]) == (0.01, 1)
+    assert values["class_mean_distance"] == pytest.approx((100 + 1600 + 900) / 3)
+
+
+def test_where_every_class_has_one_image_only_distances_are_defined() -> None:
+    values = case([[1.0], [3]], [0, 1])
+    assert math.isnan(values["cdnv"]) and math.isnan(values["class_variance"])
+    assert values["class_mean_distance"] == 4
+
+
 def test_coincident_means_are_infinitely_mixed() -> None:
     values = case([[-1.0], [1], [-2], [2], [9]], [0, 0, 1, 1, 2])
     assert values["cdnv"] == math.inf and math.isfinite(values["class_mean_distance"])
 
 
 def test_collapsed_features_have_no_cdnv() -> None:
-    values = case([[1.0], [1], [1]], [0, 1, 2])
+    values = case([[1.0]] * 6, [0, 0, 1, 1, 2, 2])
     assert math.isnan(values["cdnv"]) and values["class_variance"] == values["class_mean_distance"] == 0

@@ -11,6 +11,8 @@ from ray_ssl.data import Dataset, load_dataset
 from ray_ssl.errors import UserError
 from tests.ray_ssl.data.images import random_images, write_folder
 
+IMAGES = random_images(2)
+
 
 def load(path: Path, num_images: int | None = None) -> Dataset:
     return load_dataset(DataConfig(dataset=f"folder:{path}", image_size=16, num_images=num_images))
@@ -58,6 +60,27 @@ def test_hidden_and_other_files_are_passed_over(tmp_path: Path) -> None:
     assert len(load(folder).train) + len(load(folder).test) == 10
 
 
+@pytest.mark.parametrize("split", ["test", "validation", "valid", "val"])
+def test_a_test_folder_has_any_of_its_usual_names(tmp_path: Path, split: str) -> None:
+    images = random_images(3)
+    folder = write_folder(tmp_path, {"train/a": images, "train/b": images, f"{split}/a": images[:1]})
+    assert (len(load(folder).train), len(load(folder).test)) == (6, 1)
+
+
+def test_folders_without_images_may_stand_anywhere(tmp_path: Path) -> None:
+    folder = write_folder(tmp_path, {"train/s/a": IMAGES, "train/s/b": IMAGES, "test/s/a": IMAGES})
+    for name in ("notes/x", "train/s/a/boxes"):
+        (folder / name).mkdir(parents=True)
+        (folder / name / "1.json").write_text("{}")
+    assert len(load(folder).train) == 4
+
+
+def _linked(root: Path, name: str, target: str) -> Path:
+    write_folder(root, {"a": IMAGES, "b": IMAGES})
+    (root / name).symlink_to(target)
+    return root
+
+
 def _one_file(root: Path) -> Path:
     (root / "x").write_text("")
     return root / "x"
@@ -70,7 +93,6 @@ def _damaged(root: Path) -> Path:
     return root
 
 
-IMAGES = random_images(2)
 BAD: dict[str, tuple[Callable[[Path], Path], str]] = {
     "missing": (lambda r: r / "none", "none does not exist, give a folder of class folders"),
     "a file": (_one_file, "x is a file"),
@@ -78,6 +100,16 @@ BAD: dict[str, tuple[Callable[[Path], Path], str]] = {
     "images at the top": (lambda r: write_folder(r, {"a": IMAGES}) / "a", r"000\.png stands outside a class folder"),
     "images beside folders": (lambda r: write_folder(r, {"a": IMAGES, "a/b": IMAGES}), "holds images and folders"),
     "mixed depth": (lambda r: write_folder(r, {"a": IMAGES, "b/c": IMAGES}), "mixes class and superclass/class"),
+    "too deep": (
+        lambda r: write_folder(r, {"s/a": IMAGES, "s/b": IMAGES, "s/a/x/y": IMAGES}),
+        r"s/a/x/y/000\.png is too deep: images stand in",
+    ),
+    "a class beside train": (
+        lambda r: write_folder(r, {"train/a": IMAGES, "train/b": IMAGES, "more/c": IMAGES}),
+        r"more/c/000\.png stands beside .*/train/: move it",
+    ),
+    "dangling link": (lambda r: _linked(r, "a/x.png", "/nowhere/x.png"), r"a/x\.png is a broken link, to /nowhere/x"),
+    "link to itself": (lambda r: _linked(r, "a/l", "l"), "a/l is a broken link, to l: mend or remove it"),
     "no train": (lambda r: write_folder(r, {"test/a": IMAGES}), r"has test/ but no train/"),
     "unknown test class": (
         lambda r: write_folder(r, {"train/a": IMAGES, "train/b": IMAGES, "test/c": IMAGES}),

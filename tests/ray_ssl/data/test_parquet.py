@@ -101,6 +101,30 @@ def test_a_class_label_of_any_name_is_recognised_by_metadata(tmp_path: Path) -> 
     assert load(path).train.fine_names == ("x", "y")
 
 
+@pytest.mark.parametrize(
+    "metadata",
+    [
+        b"{not json", b"\xff", b"[]", b"7", b"null", b'{"info": null}', b'{"info": {"features": []}}', b"[" * 100_000,
+        b'{"info": {"features": {"label": 3, "image": {"_type": null}}}}',
+        b'{"info": {"features": {"label": {"_type": "ClassLabel", "names": 5}}}}',
+        b'{"info": {"features": {"label": {"_type": "ClassLabel", "names": [1, 2]}}}}',
+    ],
+    ids=range(11),
+)  # fmt: skip
+def test_metadata_that_cannot_be_read_counts_as_none(tmp_path: Path, metadata: bytes) -> None:
+    table = pa.table({"image": [png(i) for i in random_images(8)], "label": [3, 10] * 4})
+    pq.write_table(table.replace_schema_metadata({"huggingface": metadata}), tmp_path / "a.parquet")
+    assert load(tmp_path / "a.parquet").train.fine_names == ("3", "10")
+
+
+def test_folders_named_as_spark_names_them(tmp_path: Path) -> None:
+    for split, n in (("train", 8), ("test", 4)):
+        write_set(tmp_path / f"{split}.parquet" / "part-00000.snappy.parquet", n)
+        (tmp_path / f"{split}.parquet" / "_SUCCESS").write_text("")
+    assert (len(load(tmp_path).train), len(load(tmp_path).test)) == (8, 4)
+    assert len(load(tmp_path / "train.parquet").train) == 4
+
+
 def test_a_label_that_is_no_function_of_the_class_is_no_superclass(tmp_path: Path) -> None:
     images: list[bytes | None] = [png(i) for i in random_images(16)]
     path = write_parquet(tmp_path / "a.parquet", images, fine_label=np.arange(16) % 4, label=np.arange(16) // 8)
@@ -148,12 +172,30 @@ def _unnamed(root: Path) -> Path:
 
 
 PNG = png(random_images(1)[0])
+
+
+def _two_labels(root: Path) -> Path:
+    columns = [pa.array([PNG] * 2), pa.array([0, 1]), pa.array([0, 1])]
+    pq.write_table(pa.Table.from_arrays(columns, ["image", "label", "label"]), root / "a.parquet")
+    return root / "a.parquet"
+
+
 BAD: dict[str, tuple[Callable[[Path], Path], str]] = {
     "missing path": (lambda root: root / "none", r"none does not exist, give a \.parquet file or a folder"),
     "no files": (lambda root: root, "holds no .parquet file"),
     "not parquet": (_text_file, r"train-0\.parquet cannot be read as Parquet"),
     "no images": (lambda r: _table(r, label=[0, 1]), "has no column of encoded images .* only label"),
     "no labels": (lambda r: _table(r, image=[b"x"], size=[1]), "has no label column among image, size: name one label"),
+    "flags for labels": (
+        lambda r: _table(r, image=[PNG] * 2, label=[True, False]), "labels in label are of type bool, they must be"
+    ),
+    "measures for labels": (lambda r: _table(r, image=[PNG] * 2, label=[0.0, 1.0]), "are of type double, they must be"),
+    "lists for labels": (lambda r: _table(r, image=[PNG] * 2, label=[[0], [1]]), "are of type list<.*>, they must be"),
+    "too large labels": (
+        lambda r: _table(r, image=[PNG] * 2, label=pa.array([0, 2**63], pa.uint64())),
+        r"a\.parquet: the labels in label cannot be read: Integer value 9223372036854775808 not in range",
+    ),
+    "two label columns": (_two_labels, r"a\.parquet has 2 columns named label: rename or remove"),
     "null label": (lambda r: _table(r, image=[PNG] * 3, label=[0, None, 1]), "row 1: label is null"),
     "negative label": (lambda r: _table(r, image=[PNG] * 3, label=[0, 1, -1]), "row 2: label is -1, labels count"),
     "null image": (lambda r: _table(r, image=[PNG, None] * 4, label=[0, 1] * 4), r"row \d: the image is null"),
