@@ -57,6 +57,16 @@ class MachineOptions:
     gpus_per_worker: float | None = None
     state_seconds: float = 60.0
 
+    def __post_init__(self) -> None:
+        """Checks what needs no cluster. Raises UserError."""
+        if self.address not in ("auto", "local") and _host_and_port(self.address) is None:
+            raise UserError(f"--address is auto, local or HOST:PORT, given {self.address!r}")
+        gpus = self.gpus_per_worker
+        if gpus is not None and not (0 <= gpus <= 1 or (gpus > 1 and gpus % 1 == 0)):
+            raise UserError(f"--gpus-per-worker is at least 0 and above 1 a whole number, given {gpus:g}")
+        if not self.state_seconds >= 0:
+            raise UserError(f"--state-seconds is at least 0, given {self.state_seconds:g}")
+
 
 def local_cpus() -> int:
     """Returns the number of CPUs this process may use."""
@@ -169,14 +179,19 @@ def _join(address: str, quiet: dict[str, Any]) -> None:
 
 def _answers(address: str) -> bool:
     """Whether somebody listens at HOST:PORT: Ray itself would try for minutes and then end the process."""
-    host, _, port = address.removeprefix("ray://").rpartition(":")
-    if not host or not port.isdigit():
+    place = _host_and_port(address)
+    if place is None:
         return False
     try:
-        with socket.create_connection((host, int(port)), timeout=5):
+        with socket.create_connection(place, timeout=5):
             return True
     except (OSError, OverflowError):
         return False
+
+
+def _host_and_port(address: str) -> tuple[str, int] | None:
+    host, _, port = address.removeprefix("ray://").rpartition(":")
+    return (host, int(port)) if host and port.isascii() and port.isdigit() else None
 
 
 @dataclass(frozen=True)
