@@ -6,45 +6,35 @@
 from __future__ import annotations
 
 import argparse
-import sys
 import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 
 from analysis import encoder
-from analysis.command import FIGURES, TRACKING, Tracking, analyse_with_progress, finish, quiet
-from analysis.flags import add_measure_flags, check_measure_flags, encoder_flags
+from analysis.command import (
+    FIGURES,
+    TRACKING,
+    Tracking,
+    analyse_with_progress,
+    finish,
+    print_unsent,
+)
+from analysis.flags import add_measure_flags, check_measure_flags, refuse_other_numbers
 from analysis.pipeline import MEASUREMENTS, missing_work, sweep_name
+from ray_ssl import interrupts
 from ray_ssl.cluster import MachineOptions, ray_session
 from ray_ssl.config import replace, trial_key
 from ray_ssl.data import Dataset, load_dataset
-from ray_ssl.errors import EXIT_BAD_INPUT, EXIT_DONE, EXIT_INTERRUPTED, EXIT_SOME_FAILED, UserError
+from ray_ssl.errors import EXIT_DONE, EXIT_SOME_FAILED, UserError, print_error
+from ray_ssl.flags import Parser
 from ray_ssl.follower import Follower
 from ray_ssl.ledger import Ledger, Trial
-from ray_ssl.storage import Storage, describe_os_error
+from ray_ssl.storage import Storage
 
 
-def main(arguments: Sequence[str] | None = None) -> int:
-    """Runs the command; returns its exit code (see `ray_ssl.errors`)."""
-    quiet()
-    typed = list(sys.argv[1:] if arguments is None else arguments)
-    try:
-        if typed[:1] == ["encoder"]:
-            return encoder.run(encoder_flags(typed[1:]))
-        return run(_parser().parse_args(typed))
-    except UserError as error:
-        print(f"error: {' '.join(str(error).split())}", file=sys.stderr)
-        return EXIT_BAD_INPUT
-    except OSError as error:
-        print(f"error: {describe_os_error(error)}", file=sys.stderr)
-        return EXIT_BAD_INPUT
-    except KeyboardInterrupt:
-        print("\ninterrupted; what was measured is kept, the same command goes on", file=sys.stderr)
-        return EXIT_INTERRUPTED
-
-
-def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="python -m analysis", description=__doc__, allow_abbrev=False)
+def parse(arguments: Sequence[str]) -> argparse.Namespace:
+    """Parses `python -m analysis SWEEP_FOLDER`."""
+    parser = Parser(prog="python -m analysis", description=__doc__)
     parser.add_argument("sweep", metavar="SWEEP_FOLDER", help="folder of a sweep: a path, s3://... or gs://...")
     add_measure_flags(parser)
     parser.add_argument(
@@ -57,12 +47,12 @@ def _parser() -> argparse.ArgumentParser:
         "--address",
         default="auto",
         metavar="ADDRESS",
-        help="Ray cluster; auto: a running one, else this machine (default: auto)",
+        help="Ray cluster; auto: a running one, else this machine; local: this machine (default: auto)",
     )
     parser.add_argument(
         "--cpus-per-worker", type=int, default=1, metavar="N", help="CPUs and threads of each actor (default: 1)"
     )
-    return parser
+    return parser.parse_strictly(arguments)
 
 
 def run(flags: argparse.Namespace) -> int:
@@ -74,6 +64,7 @@ def run(flags: argparse.Namespace) -> int:
     settings = check_measure_flags(flags)
     if flags.cpus_per_worker < 1:
         raise UserError("--cpus-per-worker is at least 1")
+    machine = MachineOptions(address=flags.address, cpus_per_worker=flags.cpus_per_worker)
     ledger = Ledger(Storage.at(flags.sweep))
     trials = ledger.known_trials()
     if not trials and encoder.is_folder_of_encoders(ledger.sweep):
@@ -81,26 +72,27 @@ def run(flags: argparse.Namespace) -> int:
     if not trials:
         raise UserError(f"{flags.sweep!r} is no sweep folder: no trial in it has a readable config.json")
     tracking = _tracking(ledger, flags.tracking_uri)
+    refuse_other_numbers(ledger.sweep, settings, flags.metrics)
     work = missing_work(ledger, trials, settings, flags.metrics)
     tracker = tracking.connect(owner=False)
     Follower(tracker, ledger).catch_up()
     errors: list[str] = []
-    with tempfile.TemporaryDirectory(prefix="ray_ssl_") as scratch:
+    with interrupts.orderly(), tempfile.TemporaryDirectory(prefix="ray_ssl_") as scratch:
         if work:
             dataset = _dataset(trials, flags.dataset)
             data_bytes = dataset.train.images.nbytes + dataset.test.images.nbytes
-            machine = MachineOptions(address=flags.address, cpus_per_worker=flags.cpus_per_worker)
             with ray_session(machine, data_bytes, nested_train=False):
                 errors = analyse_with_progress(ledger, work, dataset, settings, flags.cpus_per_worker)
         else:
             print("nothing to measure: every checkpoint has these metrics")
         num_rows = finish(ledger, tracker, Path(scratch))
-        tracker.close(timeout=30)
+        num_unsent = tracker.close(timeout=30)
     where = ledger.sweep.uri
+    print_unsent(num_unsent, tracking)
     print(f"table     {where}/{MEASUREMENTS} ({num_rows} measurements)\nfigures   {where}/{FIGURES}")
     print(f"next:\n  {tracking.ui_command}")
     for error in errors:
-        print(f"error: not analysed: {error}", file=sys.stderr)
+        print_error(f"not analysed: {error}")
     return EXIT_SOME_FAILED if errors else EXIT_DONE
 
 
@@ -125,7 +117,3 @@ def _dataset(trials: list[Trial], moved_to: str | None) -> Dataset:
     if trial_key(trials[0].config, dataset.fingerprint) != trials[0].key:
         raise UserError(f"{config.data.dataset!r} does not hold the images that trial {trials[0].key} was trained on")
     return dataset
-
-
-if __name__ == "__main__":
-    sys.exit(main())

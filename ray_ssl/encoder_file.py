@@ -1,4 +1,4 @@
-"""`python -m ray_ssl.export CHECKPOINT OUT`: the backbone of a checkpoint as one file, and a card that describes it.
+"""The backbone of a checkpoint as one file, and a card that describes it.
 
     OUT/model.safetensors    the backbone's weights alone; ResNets and ViT carry torchvision's names
     OUT/card.json            see `encoder_card`
@@ -8,11 +8,8 @@ CHECKPOINT is a folder TRIAL_KEY/checkpoints/epoch-N of a sweep: a path, s3://..
 
 from __future__ import annotations
 
-import argparse
 import json
 import math
-import sys
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Final
 
@@ -20,47 +17,19 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from safetensors.torch import save
 
+from ray_ssl import interrupts
 from ray_ssl.backbones.base import Backbone, build_backbone
 from ray_ssl.checkpoints import CARD, MANIFEST, MODEL, Checkpoint, DamagedCheckpointError, load_checkpoint
 from ray_ssl.config import BackboneConfig, DataConfig, PretrainConfig, trial_key
-from ray_ssl.errors import EXIT_BAD_INPUT, EXIT_DONE, EXIT_INTERRUPTED, UserError
+from ray_ssl.errors import UserError
 from ray_ssl.plugins import plugin_class
-from ray_ssl.storage import Storage, describe_os_error
+from ray_ssl.storage import Storage
 
 PREFIX: Final = "backbone."
 FORMAT: Final = 1
 """Version of the card."""
 MEASUREMENTS: Final = "measurements"
 """Folder of a sweep in which its analysis puts the table's parts, KEY-EPOCH-MODULE.parquet."""
-
-
-def main(arguments: Sequence[str] | None = None) -> int:
-    """Runs the command; returns its exit code (see `ray_ssl.errors`)."""
-    parser = argparse.ArgumentParser(
-        prog="python -m ray_ssl.export", allow_abbrev=False,
-        description="Writes the backbone of a checkpoint as OUT/model.safetensors, with OUT/card.json, and prints "
-        "three lines of Python that load it.",
-    )  # fmt: skip
-    parser.add_argument(
-        "checkpoint", metavar="CHECKPOINT",
-        help="folder TRIAL_KEY/checkpoints/epoch-N of a sweep: a path, s3://... or gs://...",
-    )  # fmt: skip
-    parser.add_argument("out", metavar="OUT", help="local folder, new or empty")
-    flags = parser.parse_args(arguments)
-    try:
-        if "://" in flags.out:
-            raise UserError(f"OUT is a local folder, given {flags.out!r}")
-        print(export(flags.checkpoint, Path(flags.out)))
-    except UserError as error:
-        print(f"error: {' '.join(str(error).split())}", file=sys.stderr)
-        return EXIT_BAD_INPUT
-    except OSError as error:
-        print(f"error: {describe_os_error(error)}", file=sys.stderr)
-        return EXIT_BAD_INPUT
-    except KeyboardInterrupt:
-        print("\ninterrupted; delete the folder and run the same command again", file=sys.stderr)
-        return EXIT_INTERRUPTED
-    return EXIT_DONE
 
 
 def export(checkpoint_uri: str, out: Path) -> str:
@@ -81,15 +50,25 @@ def export(checkpoint_uri: str, out: Path) -> str:
     weights = {k.removeprefix(PREFIX): v for k, v in checkpoint.model.items() if k.startswith(PREFIX)}
     backbone.load_state_dict(weights)
     card = encoder_card(checkpoint, backbone, _ancestor(Storage.at(checkpoint_uri), 3))
-    storage = Storage.at(out)
-    storage.write(MODEL, save(weights, metadata={"format": "pt"}))
-    storage.write(CARD, json.dumps(card, indent=1, allow_nan=False).encode())
+    _write_both(Storage.at(out), save(weights, metadata={"format": "pt"}), card)
     size = sum(p.numel() for p in backbone.parameters()) / 1e6
     return (
         f"# wrote {out / MODEL} ({size:.2f} M parameters) and {out / CARD}\n"
         f"# images: [B, 3, {config.data.image_size}, {config.data.image_size}], RGB / 255, less the mean and over "
         f"the std of {CARD}\n" + loading_lines(config.backbone, config.data.image_size, out.absolute() / MODEL)
     )
+
+
+def _write_both(out: Storage, model: bytes, card: dict[str, Any]) -> None:
+    """Writes both files or, where that fails or is interrupted, none: the same command then starts afresh."""
+    with interrupts.orderly():
+        try:
+            out.write(MODEL, model)
+            out.write(CARD, json.dumps(card, indent=1, allow_nan=False).encode())
+        except BaseException:
+            out.delete(MODEL)
+            out.delete(CARD)
+            raise
 
 
 def loading_lines(config: BackboneConfig, image_size: int, model: Path) -> str:
@@ -183,7 +162,3 @@ def _name(storage: Storage) -> str:
 
 def _committed(checkpoints: Storage) -> list[str]:
     return [n for n in checkpoints.names() if n.startswith("epoch-") and checkpoints.exists(f"{n}/{MANIFEST}")]
-
-
-if __name__ == "__main__":
-    sys.exit(main())

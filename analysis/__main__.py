@@ -1,0 +1,31 @@
+"""`python -m analysis SWEEP_FOLDER`, `python -m analysis encoder SOURCE`: see `analysis.sweep`, `analysis.encoder`."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+
+from ray_ssl.entry import run_command
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Runs the command; returns its exit code (see `ray_ssl.errors`)."""
+    return run_command(_answer, ("python", "-m", "analysis"), arguments)
+
+
+def _answer(arguments: list[str]) -> int:
+    from analysis.command import quiet
+
+    quiet()
+    if arguments[:1] == ["encoder"]:
+        from analysis import encoder
+        from analysis.flags import encoder_flags
+
+        return encoder.run(encoder_flags(arguments[1:]))
+    from analysis import sweep
+
+    return sweep.run(sweep.parse(arguments))
+
+
+if __name__ == "__main__":
+    sys.exit(main())
