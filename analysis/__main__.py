@@ -1,130 +1,30 @@
-"""`python -m analysis SWEEP_FOLDER`: measures what is not measured yet, and draws and logs it.
-
-`python -m analysis encoder SOURCE` measures a network that was trained elsewhere (see `--help` of that).
-"""
+"""`python -m analysis SWEEP_FOLDER`, `python -m analysis encoder SOURCE`: see `analysis.sweep`, `analysis.encoder`."""
 
 from __future__ import annotations
 
-import argparse
 import sys
-import tempfile
 from collections.abc import Sequence
-from pathlib import Path
 
-from analysis import encoder
-from analysis.command import FIGURES, TRACKING, Tracking, analyse_with_progress, finish, quiet
-from analysis.flags import add_measure_flags, check_measure_flags, encoder_flags
-from analysis.pipeline import MEASUREMENTS, missing_work, sweep_name
-from ray_ssl.cluster import MachineOptions, ray_session
-from ray_ssl.config import replace, trial_key
-from ray_ssl.data import Dataset, load_dataset
-from ray_ssl.errors import EXIT_BAD_INPUT, EXIT_DONE, EXIT_INTERRUPTED, EXIT_SOME_FAILED, UserError
-from ray_ssl.follower import Follower
-from ray_ssl.ledger import Ledger, Trial
-from ray_ssl.storage import Storage, describe_os_error
+from ray_ssl.entry import run_command
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Runs the command; returns its exit code (see `ray_ssl.errors`)."""
+    return run_command(_answer, ("python", "-m", "analysis"), arguments)
+
+
+def _answer(arguments: list[str]) -> int:
+    from analysis.command import quiet
+
     quiet()
-    typed = list(sys.argv[1:] if arguments is None else arguments)
-    try:
-        if typed[:1] == ["encoder"]:
-            return encoder.run(encoder_flags(typed[1:]))
-        return run(_parser().parse_args(typed))
-    except UserError as error:
-        print(f"error: {' '.join(str(error).split())}", file=sys.stderr)
-        return EXIT_BAD_INPUT
-    except OSError as error:
-        print(f"error: {describe_os_error(error)}", file=sys.stderr)
-        return EXIT_BAD_INPUT
-    except KeyboardInterrupt:
-        print("\ninterrupted; what was measured is kept, the same command goes on", file=sys.stderr)
-        return EXIT_INTERRUPTED
+    if arguments[:1] == ["encoder"]:
+        from analysis import encoder
+        from analysis.flags import encoder_flags
 
+        return encoder.run(encoder_flags(arguments[1:]))
+    from analysis import sweep
 
-def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="python -m analysis", description=__doc__, allow_abbrev=False)
-    parser.add_argument("sweep", metavar="SWEEP_FOLDER", help="folder of a sweep: a path, s3://... or gs://...")
-    add_measure_flags(parser)
-    parser.add_argument(
-        "--dataset",
-        metavar="TEXT",
-        help="where the images are now, if they moved, e.g. parquet:PATH (default: as trained)",
-    )
-    parser.add_argument("--tracking-uri", metavar="URI", help="MLflow server (default: the sweep's)")
-    parser.add_argument(
-        "--address",
-        default="auto",
-        metavar="ADDRESS",
-        help="Ray cluster; auto: a running one, else this machine (default: auto)",
-    )
-    parser.add_argument(
-        "--cpus-per-worker", type=int, default=1, metavar="N", help="CPUs and threads of each actor (default: 1)"
-    )
-    return parser
-
-
-def run(flags: argparse.Namespace) -> int:
-    """Analyses one sweep.
-
-    Raises:
-        UserError: No sweep there, unknown metric, data that is not the sweep's.
-    """
-    settings = check_measure_flags(flags)
-    if flags.cpus_per_worker < 1:
-        raise UserError("--cpus-per-worker is at least 1")
-    ledger = Ledger(Storage.at(flags.sweep))
-    trials = ledger.known_trials()
-    if not trials and encoder.is_folder_of_encoders(ledger.sweep):
-        return encoder.show(ledger.sweep)
-    if not trials:
-        raise UserError(f"{flags.sweep!r} is no sweep folder: no trial in it has a readable config.json")
-    tracking = _tracking(ledger, flags.tracking_uri)
-    work = missing_work(ledger, trials, settings, flags.metrics)
-    tracker = tracking.connect(owner=False)
-    Follower(tracker, ledger).catch_up()
-    errors: list[str] = []
-    with tempfile.TemporaryDirectory(prefix="ray_ssl_") as scratch:
-        if work:
-            dataset = _dataset(trials, flags.dataset)
-            data_bytes = dataset.train.images.nbytes + dataset.test.images.nbytes
-            machine = MachineOptions(address=flags.address, cpus_per_worker=flags.cpus_per_worker)
-            with ray_session(machine, data_bytes, nested_train=False):
-                errors = analyse_with_progress(ledger, work, dataset, settings, flags.cpus_per_worker)
-        else:
-            print("nothing to measure: every checkpoint has these metrics")
-        num_rows = finish(ledger, tracker, Path(scratch))
-        tracker.close(timeout=30)
-    where = ledger.sweep.uri
-    print(f"table     {where}/{MEASUREMENTS} ({num_rows} measurements)\nfigures   {where}/{FIGURES}")
-    print(f"next:\n  {tracking.ui_command}")
-    for error in errors:
-        print(f"error: not analysed: {error}", file=sys.stderr)
-    return EXIT_SOME_FAILED if errors else EXIT_DONE
-
-
-def _tracking(ledger: Ledger, uri: str | None) -> Tracking:
-    known = ledger.sweep.read_sealed(TRACKING)
-    if known is None and uri is None:
-        raise UserError(f"{ledger.sweep.uri} does not say where it is logged; give --tracking-uri")
-    experiment = known["experiment"] if known else "analysis"
-    name = sweep_name(ledger.sweep)
-    if uri is not None:
-        return Tracking(uri, experiment, name, None)
-    assert known is not None
-    return Tracking(known["uri"], experiment, name, known["artifact_root"])
-
-
-def _dataset(trials: list[Trial], moved_to: str | None) -> Dataset:
-    """The sweep's data; its content must be what the trials were trained on, or their keys would differ."""
-    config = trials[0].config
-    if moved_to is not None:
-        config = replace(config, {"data.dataset": moved_to})
-    dataset = load_dataset(config.data)
-    if trial_key(trials[0].config, dataset.fingerprint) != trials[0].key:
-        raise UserError(f"{config.data.dataset!r} does not hold the images that trial {trials[0].key} was trained on")
-    return dataset
+    return sweep.run(sweep.parse(arguments))
 
 
 if __name__ == "__main__":

@@ -183,6 +183,16 @@ def finish(ledger: Ledger, tracker: Tracker, scratch: Path, only: Trial | None =
     return len(measurements)
 
 
+def print_unsent(num_calls: int, tracking: Tracking) -> None:
+    """Says how much MLflow did not take, and what to do about it."""
+    if num_calls:
+        print(
+            f"warning: MLflow at {tracking.shown_uri} does not answer: nothing is lost, {num_calls} call(s) can be "
+            "made again from the results: start it and run the same command again",
+            file=sys.stderr, flush=True,
+        )  # fmt: skip
+
+
 def _draw(sweep: Storage, measurements: Any, folder: Path) -> list[str]:
     """Draws the figures into a local folder and the sweep's; returns the files' names."""
     from analysis.figures.base import draw_all  # matplotlib takes a second to import

@@ -23,11 +23,12 @@ from pydantic import ValidationError
 
 from analysis import table
 from analysis.command import FIGURES
-from analysis.flags import check_measure_flags
+from analysis.flags import check_measure_flags, refuse_other_numbers
 from analysis.measure import measure_backbone, measured_images, metric_names
 from analysis.pipeline import MEASUREMENTS, sweep_name
 from analysis.publish import FOREIGN
 from analysis.weights import fit_weights, read_weights
+from ray_ssl import interrupts
 from ray_ssl.backbones.base import Backbone, build_backbone
 from ray_ssl.config import BackboneConfig, DataConfig, explain
 from ray_ssl.data import Dataset, load_dataset
@@ -98,6 +99,7 @@ def run(flags: argparse.Namespace) -> int:
             f"{storage.uri} was measured with other numbers of images: give the same --num-train-images and "
             "--num-test-images, or another --storage"
         )
+    refuse_other_numbers(storage, settings, flags.metrics)
     lacking = [metric for metric in wanted if (key, flags.epoch, metric) not in present]
     images = measured_images(dataset, settings)
     print(f"encoder {key}: {len(encoder.backbone.layer_names)} layers, {len(images.train)} training and "
@@ -127,7 +129,7 @@ def show(storage: Storage) -> int:
     from analysis.figures.base import draw_all  # matplotlib takes a second to import
 
     measurements: Any = table.read_table(storage.filesystem, storage.path(MEASUREMENTS))
-    with tempfile.TemporaryDirectory(prefix="ray_ssl_") as scratch:
+    with interrupts.orderly(), tempfile.TemporaryDirectory(prefix="ray_ssl_") as scratch:
         for path in draw_all(measurements, Path(scratch)):
             storage.write(f"{FIGURES}/{path.name}", path.read_bytes())
     print(f"table     {storage.uri}/{MEASUREMENTS} ({len(measurements)} measurements)")

@@ -5,10 +5,14 @@ from __future__ import annotations
 import argparse
 from collections.abc import Sequence
 
+from analysis import table
 from analysis.measure import AnalysisSettings, metric_names
+from analysis.pipeline import MEASUREMENTS
 from ray_ssl.config import DataConfig, Part
 from ray_ssl.errors import UserError, did_you_mean
+from ray_ssl.flags import Parser
 from ray_ssl.plugins import plugin_module, plugin_names
+from ray_ssl.storage import Storage
 
 
 def add_measure_flags(parser: argparse.ArgumentParser) -> None:
@@ -39,6 +43,30 @@ def check_measure_flags(flags: argparse.Namespace) -> AnalysisSettings:
     return AnalysisSettings(flags.num_train_images, flags.num_test_images)
 
 
+def refuse_other_numbers(storage: Storage, settings: AnalysisSettings, metrics: Sequence[str] | None) -> None:
+    """Checks that a table will not mix metrics that were measured with different numbers of images.
+
+    Args:
+        storage: Folder of the table's parts.
+        settings: With which `metrics` are measured now.
+        metrics: Names; None: all, so that none of the others stays.
+
+    Raises:
+        UserError: It would.
+    """
+    if metrics is None:
+        return
+    others = {name: settings.as_dict() for name in metric_names() if name not in metrics}
+    folder = storage.path(MEASUREMENTS)
+    mixed = table.present(storage.filesystem, folder) - table.present(storage.filesystem, folder, others)
+    if mixed:
+        names = ", ".join(sorted({metric for _, _, metric in mixed}))
+        raise UserError(
+            f"{names} in this table are measured with other numbers of images: give the same --num-train-images and "
+            "--num-test-images, or leave --metrics out to measure all again"
+        )
+
+
 def encoder_flags(arguments: Sequence[str]) -> argparse.Namespace:
     """Parses `python -m analysis encoder`.
 
@@ -46,10 +74,9 @@ def encoder_flags(arguments: Sequence[str]) -> argparse.Namespace:
         The flags; the options of the data and of the backbone that were given are dictionaries of texts, `data` and
         `backbone_options`.
     """
-    parser = argparse.ArgumentParser(
-        prog="python -m analysis encoder", description="Measures every layer of a network that was trained elsewhere.",
-        allow_abbrev=False,
-    )  # fmt: skip
+    parser = Parser(
+        prog="python -m analysis encoder", description="Measures every layer of a network that was trained elsewhere."
+    )
     parser.add_argument(
         "source", metavar="SOURCE",
         help="torchvision:NAME, or a file of weights (.pt, .pth, .ckpt, .safetensors) for --backbone",
@@ -65,7 +92,7 @@ def encoder_flags(arguments: Sequence[str]) -> argparse.Namespace:
     configs = {name: plugin_module("ray_ssl.backbones", name).Config for name in plugin_names("ray_ssl.backbones")}
     parser.add_argument("--backbone", choices=tuple(configs), metavar="NAME", help=f"file: {', '.join(configs)}")
     _add_config_flags(parser, "backbone", configs)
-    flags = parser.parse_args(arguments)
+    flags = parser.parse_strictly(arguments)
     flags.data, flags.backbone_options = _texts(flags, "data"), _texts(flags, "backbone")
     return flags
 

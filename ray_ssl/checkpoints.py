@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-import logging
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -27,8 +27,6 @@ Tensors = dict[str, Tensor]
 MODEL, OPTIMISER, CARD, MANIFEST = "model.safetensors", "optimiser.safetensors", "card.json", "manifest.json"
 SET_ASIDE = "damaged"
 NUM_STATES_KEPT = 2
-
-log = logging.getLogger("ray_ssl")
 
 
 class DamagedCheckpointError(Exception):
@@ -108,23 +106,28 @@ def save_state(trial: Storage, step: int, checkpoint: Checkpoint) -> None:
         trial.delete_folder(f"state/{name}")
 
 
-def load_newest_state(trial: Storage) -> Checkpoint | None:
+def load_newest_state(trial: Storage, warn: Callable[[str], None]) -> Checkpoint | None:
     """Returns the newest undamaged state, or None where there is none.
 
-    A damaged one is set aside (moved out of the way, under `damaged/`) with a warning, and the one before it
-    is used. One without a manifest was never finished and is deleted.
+    A damaged one is set aside (moved out of the way, under `damaged/`), of which `warn` is told, and the one before
+    it is used. One without a manifest was never finished and is deleted.
     """
+    found, damages = None, []
     for name in reversed(_states(trial)):
         folder = f"state/{name}"
         if not trial.exists(f"{folder}/{MANIFEST}"):
             trial.delete_folder(folder)
             continue
         try:
-            return load_checkpoint(trial, folder)
+            found = load_checkpoint(trial, folder)
+            break
         except DamagedCheckpointError as error:
-            log.warning("%s: %s; it is set aside and the one before it is used", trial.uri, error)
             set_aside(trial, folder)
-    return None
+            damages.append(str(error))
+    if damages:
+        start = "goes on from the state before it" if found else "trains again from the start"
+        warn(f"{'; '.join(damages)}: set aside in {trial.uri}/{SET_ASIDE}; the trial {start}")
+    return found
 
 
 def delete_states(trial: Storage) -> None:

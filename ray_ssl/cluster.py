@@ -28,7 +28,9 @@ QUIET_RAY = {
     "RAY_TRAIN_ENABLE_CONTROLLER_STRUCTURED_LOGGING": "0",
     "RAY_TRAIN_ENABLE_WORKER_STRUCTURED_LOGGING": "0",
     "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
-    "RAY_DEDUP_LOGS": "0",
+    # The driver prints what Ray reports of dead processes whatever `log_to_driver` says; this filter drops it.
+    "RAY_DEDUP_LOGS": "1",
+    "RAY_DEDUP_LOGS_SKIP_REGEX": ".",
     "RAY_DISABLE_FAILURE_SIGNAL_HANDLER": "1",  # it answers SIGTERM with a stack trace
     "TUNE_DISABLE_SIGINT_HANDLER": "1",  # Ctrl-C is ours: see sweeps/cli.py
     "TUNE_WARN_EXCESSIVE_EXPERIMENT_CHECKPOINT_SYNC_THRESHOLD_S": "0",
@@ -54,6 +56,16 @@ class MachineOptions:
     cpus_per_worker: int = 1
     gpus_per_worker: float | None = None
     state_seconds: float = 60.0
+
+    def __post_init__(self) -> None:
+        """Checks what needs no cluster. Raises UserError."""
+        if self.address not in ("auto", "local") and _host_and_port(self.address) is None:
+            raise UserError(f"--address is auto, local or HOST:PORT, given {self.address!r}")
+        gpus = self.gpus_per_worker
+        if gpus is not None and not (0 <= gpus <= 1 or (gpus > 1 and gpus % 1 == 0)):
+            raise UserError(f"--gpus-per-worker is at least 0 and above 1 a whole number, given {gpus:g}")
+        if not self.state_seconds >= 0:
+            raise UserError(f"--state-seconds is at least 0, given {self.state_seconds:g}")
 
 
 def local_cpus() -> int:
@@ -167,14 +179,19 @@ def _join(address: str, quiet: dict[str, Any]) -> None:
 
 def _answers(address: str) -> bool:
     """Whether somebody listens at HOST:PORT: Ray itself would try for minutes and then end the process."""
-    host, _, port = address.removeprefix("ray://").rpartition(":")
-    if not host or not port.isdigit():
+    place = _host_and_port(address)
+    if place is None:
         return False
     try:
-        with socket.create_connection((host, int(port)), timeout=5):
+        with socket.create_connection(place, timeout=5):
             return True
     except (OSError, OverflowError):
         return False
+
+
+def _host_and_port(address: str) -> tuple[str, int] | None:
+    host, _, port = address.removeprefix("ray://").rpartition(":")
+    return (host, int(port)) if host and port.isascii() and port.isdigit() else None
 
 
 @dataclass(frozen=True)

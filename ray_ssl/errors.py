@@ -1,5 +1,6 @@
 """Errors a user can mend, and the exit codes of every command."""
 
+import sys
 from collections.abc import Iterable
 from difflib import get_close_matches
 from typing import Final
@@ -17,8 +18,13 @@ class UserError(ValueError):
     """
 
 
+def print_error(message: object) -> None:
+    """Prints one line on standard error."""
+    print(f"error: {' '.join(str(message).split())}", file=sys.stderr, flush=True)
+
+
 def did_you_mean(given: str, known: Iterable[str]) -> str:
     """Returns "; did you mean 'x'?" for the closest known name, or the known names where none is close."""
-    known = sorted(known)
-    close = get_close_matches(given, known, n=1)
-    return f"; did you mean {close[0]!r}?" if close else f"; known: {', '.join(known)}"
+    names = {name.lower(): name for name in sorted(known)}
+    close = get_close_matches(given.lower(), names, n=1)
+    return f"; did you mean {names[close[0]]!r}?" if close else f"; known: {', '.join(names.values())}"

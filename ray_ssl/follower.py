@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import platform
+import shlex
 import socket
 import sys
 from importlib.metadata import PackageNotFoundError, version
@@ -56,6 +57,8 @@ class Follower:
 
     def started(self, trial: Trial) -> None:
         """A trial begins, or begins again after its process died."""
+        if trial.key in self._running:
+            self.warned(trial, "its process died; it goes on from its newest state")
         self._running[trial.key] = trial
         self.tracker.begin(trial_run(trial))
         if self.board is not None:
@@ -66,7 +69,12 @@ class Follower:
         self._send(trial, metrics)
         if self.board is not None:
             self.board.epoch(trial, metrics)
-            self._watch_collapse(self.board, trial, metrics)
+            self._watch_collapse(trial, metrics)
+
+    def warned(self, trial: Trial, text: str) -> None:
+        """A trial has something to tell the user."""
+        if self.board is not None:
+            self.board.warn(f"{trial.name} ({trial.key}): {text}")
 
     def ended(self, trial: Trial) -> None:
         """A trial ended, one way or another."""
@@ -90,15 +98,16 @@ class Follower:
         reason = "" if state is TrialState.DONE else record["reason"] if record else "interrupted"
         self.tracker.end(trial.key, STATUS.get(state, "KILLED"), reason)
 
-    def _watch_collapse(self, board: Board, trial: Trial, metrics: EpochMetrics) -> None:
+    def _watch_collapse(self, trial: Trial, metrics: EpochMetrics) -> None:
         if "embedding_rank" not in metrics:
             return
         in_a_row = self._collapsed.get(trial.key, 0) + 1 if is_collapsed(metrics) else 0
         self._collapsed[trial.key] = in_a_row
         if in_a_row == 2:
-            board.warn(
-                f"{trial.name}: the embeddings are collapsing at epoch {metrics['epoch']:.0f}: std "
-                f"{metrics['embedding_std']:.3g} (spread out: 1), effective rank {metrics['embedding_rank']:.3g}"
+            self.warned(
+                trial,
+                f"the embeddings are collapsing at epoch {metrics['epoch']:.0f}: std {metrics['embedding_std']:.3g} "
+                f"(spread out: 1), effective rank {metrics['embedding_rank']:.3g}",
             )
 
 
@@ -139,5 +148,5 @@ def driver_environment() -> dict[str, str]:
         **versions,
         "python": platform.python_version(),
         "host": socket.gethostname(),
-        "command": " ".join(sys.argv),
+        "command": shlex.join(sys.argv),
     }

@@ -18,7 +18,7 @@ from ray_ssl.data.base import Dataset
 from ray_ssl.ledger import FAILED, STOPPED, Ledger, Trial, TrialState
 from ray_ssl.storage import describe_os_error
 from ray_ssl.trainer import EpochMetrics
-from ray_ssl.trial import METRICS, NESTED_DRIVER_CPUS, UNRECORDED, Job, run_trial
+from ray_ssl.trial import METRICS, NESTED_DRIVER_CPUS, UNRECORDED, WARNING, Job, run_trial
 
 log = logging.getLogger("ray_ssl")
 
@@ -48,6 +48,7 @@ class Listener(Protocol):
 
     def started(self, trial: Trial) -> None: ...
     def epoch(self, trial: Trial, metrics: EpochMetrics) -> None: ...
+    def warned(self, trial: Trial, text: str) -> None: ...
     def ended(self, trial: Trial) -> None: ...
 
 
@@ -94,7 +95,7 @@ def run_trials(
                 storage_path=scratch,
                 verbose=0,
                 failure_config=tune.FailureConfig(max_failures=MAX_PROCESS_DEATHS),
-                callbacks=[bridge.callback],
+                callbacks=[bridge.callback, _silence()],
             ),
         ).fit()
     finally:
@@ -120,6 +121,23 @@ def make_asha(objective: str, epochs: int) -> Any:
 
     first = max(1, epochs // 8)
     return Scheduler("epoch", objective, "max", max_t=epochs, grace_period=first, stop_last_trials=False)
+
+
+def _silence() -> Any:
+    """Returns a stand-in for Tune's own progress lines: some of them are printed whatever `verbose` says."""
+    from ray.tune.progress_reporter import TrialProgressCallback
+
+    class Silence(TrialProgressCallback):
+        def on_trial_result(self, *args: Any, **info: Any) -> None:
+            """Says nothing."""
+
+        def on_trial_error(self, *args: Any, **info: Any) -> None:
+            """Says nothing."""
+
+        def on_trial_complete(self, *args: Any, **info: Any) -> None:
+            """Says nothing."""
+
+    return Silence()
 
 
 class _Unsaved:
@@ -188,6 +206,7 @@ class _Events:
         self.trials: dict[str, Trial] = {}
         self.last: dict[str, EpochMetrics] = {}
         self.unrecorded: dict[str, str] = {}
+        self.warnings: set[tuple[str, str]] = set()
 
     def suggest(self) -> dict[str, str] | None:
         trial = self.source.next()
@@ -205,6 +224,10 @@ class _Events:
             metrics = result[METRICS]
             if UNRECORDED in metrics:
                 self.unrecorded[key] = metrics[UNRECORDED]
+            elif WARNING in metrics:
+                if (key, metrics[WARNING]) not in self.warnings:
+                    self.warnings.add((key, metrics[WARNING]))
+                    self.listener.warned(self.trials[key], metrics[WARNING])
             elif metrics != self.last.get(key):
                 self.last[key] = metrics
                 self.listener.epoch(self.trials[key], metrics)

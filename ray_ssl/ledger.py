@@ -117,6 +117,11 @@ class Ledger:
         """Returns a record of a trial, or None where it is missing or torn."""
         return self.trial(key).read_sealed(name)
 
+    def torn_endings(self, key: str) -> list[str]:
+        """Returns the records of how a trial ended that are there but torn or altered."""
+        names = set(self.sweep.names(key))
+        return [name for name in (DONE, STOPPED, FAILED) if name in names and self.record(key, name) is None]
+
     def last_metrics(self, key: str) -> dict[str, float] | None:
         """Returns the last metrics of a done or stopped trial, or None."""
         done = self.record(key, DONE)

@@ -250,7 +250,10 @@ class RunStore:
                 return
         self._doubtful.add(key)
         tags = {metric_name(k): _cut(str(v), _MAX_TAG) for k, v in tags.items()} | {SWEEP_TAG: self._sweep}
-        tags |= {"mlflow.source.name": Path(sys.argv[0]).name, "mlflow.source.type": "LOCAL"}  # the UI's column "Source"
+        tags |= {
+            "mlflow.source.name": Path(sys.argv[0]).name,
+            "mlflow.source.type": "LOCAL",
+        }  # the UI's column "Source"
         if key != PARENT:
             tags |= {KEY_TAG: key, PARENT_TAG: self.runs[PARENT].run_id}
         run = self._client.create_run(self._experiment_id, start_ms, tags, _cut(name, _MAX_NAME) or None)

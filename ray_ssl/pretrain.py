@@ -63,6 +63,7 @@ def pretrain(
     report: Report,
     device: torch.device | str = "cpu",
     state_seconds: float = 60.0,
+    warn: Callable[[str], None] = log.warning,
 ) -> TrainedTrial:
     """Trains one trial, going on from its newest valid state; called once in every worker of the trial.
 
@@ -74,6 +75,7 @@ def pretrain(
         device: Where to train.
         state_seconds: Least time between two saves of the training state; one is also saved with every
             checkpoint. 0 saves every epoch.
+        warn: Called by the first worker where a training state was damaged.
 
     Raises:
         NonFiniteLossError: Training diverged.
@@ -82,9 +84,9 @@ def pretrain(
     trainer = Trainer(config, dataset, torch.device(device))
     first = trainer.world.rank == 0
     # The first worker looks first: it may set a damaged state aside.
-    state = load_newest_state(trial) if first else None
+    state = load_newest_state(trial, warn) if first else None
     barrier()
-    state = state if first else load_newest_state(trial)
+    state = state if first else load_newest_state(trial, warn)
     history: list[EpochMetrics] = []
     done = 0
     if state is not None:
@@ -103,7 +105,6 @@ def pretrain(
         if epoch % config.training.knn_every == 0 or epoch == config.training.epochs:
             metrics |= trainer.health()
         history.append(metrics)
-        _warn_of_collapse(history)
         if epoch in kept:
             model = Checkpoint(trainer.card(epoch), trainer.method.state_dict())
             save_checkpoint(trial, checkpoint_folder(epoch), model)
@@ -120,12 +121,3 @@ def has_collapsed(history: list[EpochMetrics]) -> bool:
     """Returns whether any two evaluations in a row showed collapse."""
     flags = [is_collapsed(m) for m in history if "embedding_rank" in m]
     return any(a and b for a, b in pairwise(flags))
-
-
-def _warn_of_collapse(history: list[EpochMetrics]) -> None:
-    if has_collapsed(history) and not has_collapsed(history[:-1]):
-        now = history[-1]
-        log.warning(
-            "the embeddings are collapsing at epoch %d: std %.3g (spread out: 1), effective rank %.3g",
-            now["epoch"], now["embedding_std"], now["embedding_rank"],
-        )  # fmt: skip

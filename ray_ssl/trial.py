@@ -27,6 +27,10 @@ METRICS = "metrics"
 UNRECORDED = "unrecorded"
 """Takes the place of metrics where a trial failed and could not even write that down; holds the reason."""
 
+WARNING = "warning"
+"""Takes the place of metrics where a trial has something to tell the user: what it prints or logs itself is not
+shown."""
+
 ERROR_LOG = "error.txt"
 
 NESTED_DRIVER_CPUS = 0.005
@@ -79,8 +83,12 @@ def train_and_record(key: str, config: PretrainConfig, job: Job, device: torch.d
     trial = ledger.trial(key)
     dataset: Dataset = ray.get(job.dataset)
     first = world().rank == 0
+
+    def warn(text: str) -> None:
+        report({WARNING: text})  # type: ignore[dict-item]
+
     try:
-        trained = pretrain(config, dataset, trial, report, device, job.state_seconds)
+        trained = pretrain(config, dataset, trial, report, device, job.state_seconds, warn)
     except Exception as error:
         if first:
             _record_failure(ledger, key, error, report)

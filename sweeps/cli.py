@@ -9,16 +9,17 @@ import shlex
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from ray_ssl import interrupts
-from ray_ssl.errors import EXIT_BAD_INPUT, UserError
+from ray_ssl.entry import run_command
+from ray_ssl.errors import UserError
 
 # Everything else is imported where it is used: it takes seconds, and Ctrl-C is ours from the first moment.
 if TYPE_CHECKING:
     from ray_ssl.cluster import MachineOptions
     from ray_ssl.config import PretrainConfig
-    from sweeps.flags import Parser
+    from ray_ssl.flags import Parser
     from sweeps.options import Grid, Values
 
 
@@ -98,43 +99,14 @@ def main(sweep: Sweep, arguments: Sequence[str] | None = None) -> int:
         sweep: What the command is about.
         arguments: The flags; None: those of this process, whose Ctrl-C and SIGTERM are then handled here.
     """
-    if arguments is not None:
-        return _answer(sweep, arguments)
-    interrupts.install(f"interrupted; nothing that was finished is lost. To go on:\n  {_command_line(arguments)}")
-    try:
-        code = _answer(sweep, arguments)
-    except (Exception, KeyboardInterrupt):
-        if not interrupts.received():  # else what it interrupted ended in an error of its own
-            raise
-        interrupts.leave()
-    interrupts.finish(code)
-    return code
+    return run_command(partial(_answer, sweep), _program(), arguments)
 
 
-def _answer(sweep: Sweep, arguments: Sequence[str] | None) -> int:
-    try:
-        request = parse(sweep, arguments)
-        from sweeps.run import run
+def _answer(sweep: Sweep, arguments: list[str]) -> int:
+    request = parse(sweep, arguments)
+    from sweeps.run import run
 
-        return run(request)
-    except UserError as error:
-        reason = str(error)
-    except OSError as error:
-        from ray_ssl.storage import describe_os_error
-
-        reason = describe_os_error(error)
-    if interrupts.received():
-        raise KeyboardInterrupt
-    from sweeps.flags import print_error
-
-    print_error(reason)
-    return EXIT_BAD_INPUT
-
-
-def _command_line(arguments: Sequence[str] | None) -> str:
-    """The line that was typed."""
-    typed = sys.argv[1:] if arguments is None else arguments
-    return shlex.join([*_interpreter(), sys.argv[0], *typed])
+    return run(request)
 
 
 def parse(sweep: Sweep, arguments: Sequence[str] | None = None) -> Request:
@@ -145,7 +117,8 @@ def parse(sweep: Sweep, arguments: Sequence[str] | None = None) -> Request:
         SystemExit: A flag that does not exist or cannot be read (code 2), or --help (code 0).
     """
     from ray_ssl.config import PretrainConfig
-    from sweeps.flags import Parser, add_config_flags
+    from ray_ssl.flags import Parser
+    from sweeps.flags import add_config_flags
     from sweeps.options import Grid
     from sweeps.ranges import ranges
     from sweeps.run_flags import add_run_flags
@@ -189,12 +162,13 @@ def parse(sweep: Sweep, arguments: Sequence[str] | None = None) -> Request:
         search=given["search"], num_trials=given["num_trials"] or 0, vary=ranges(given["vary"] or [], grid),
         scheduler=given["scheduler"], objective=given["objective"],
         retry_failed=given["retry_failed"], dry_run=given["dry_run"],
-        command=_command_line(arguments),
+        command=shlex.join([*_program(), *typed]),
     )  # fmt: skip
 
 
-def _interpreter() -> list[str]:
-    return ["python"] if sys.argv[0].endswith(".py") else []
+def _program() -> list[str]:
+    """What was typed before the flags."""
+    return [*(["python"] if sys.argv[0].endswith(".py") else []), sys.argv[0]]
 
 
 def _add_axis_flags(parser: Parser, sweep: Sweep) -> None:

@@ -20,6 +20,7 @@ from ray_ssl.search import OptunaSource
 from ray_ssl.trainer import Trainer
 from sweeps.cli import Request
 from sweeps.footprint import footprint
+from sweeps.report import print_torn
 from sweeps.wanted import runs
 
 CALIBRATION_SECONDS: Final = 20.0
@@ -62,6 +63,7 @@ def dry_run(request: Request, ledger: Ledger, dataset: Dataset) -> int:
             total_seconds, total_bytes = total_seconds + seconds, total_bytes + size.disk_bytes
             line += f"  {size.disk_bytes / 1e6:8.1f} MB  about {duration(seconds)}"
         print(line)
+    print_torn(request, ledger, trials)
     side_by_side = capacity(request.machine, request.base.num_workers, [local_node(request.machine)]).num_concurrent
     num_runs = sum(runs(state, request) for state in states)
     print(f"{len(trials)} trial(s), {num_runs} to run: at most {total_bytes / 1e6:.0f} MB, training "

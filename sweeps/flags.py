@@ -3,51 +3,16 @@
 from __future__ import annotations
 
 import argparse
-import sys
 import types
-from collections.abc import Sequence
-from typing import Any, Literal, NoReturn, Union, get_args, get_origin
+from typing import Any, Literal, Union, get_args, get_origin
 
 from pydantic import TypeAdapter, ValidationError
 from pydantic.fields import FieldInfo
 
 from ray_ssl.config import BackboneConfig, MethodConfig, Part, PretrainConfig, part_type
-from ray_ssl.errors import EXIT_BAD_INPUT, did_you_mean
 from ray_ssl.plugins import plugin_module, plugin_names
 
 PLUGINS: dict[type[Part], str] = {BackboneConfig: "ray_ssl.backbones", MethodConfig: "ray_ssl.methods"}
-
-
-class Parser(argparse.ArgumentParser):
-    """An argument parser whose errors are one line, with a suggestion for a mistyped flag."""
-
-    def __init__(self, **options: Any) -> None:
-        super().__init__(allow_abbrev=False, formatter_class=_HelpFormatter, **options)
-
-    def error(self, message: str) -> NoReturn:
-        """Prints one line and exits with code 2."""
-        self.exit(EXIT_BAD_INPUT, f"{self.prog}: error: {message} (see --help)\n")
-
-    def parse_strictly(self, arguments: Sequence[str] | None) -> argparse.Namespace:
-        """Parses all arguments; a flag that does not exist is refused with a suggestion."""
-        namespace, unknown = self.parse_known_args(arguments)
-        if unknown:
-            first = unknown[0]
-            known = [flag for action in self._actions for flag in action.option_strings]
-            hint = did_you_mean(first.partition("=")[0], known) if first.startswith("-") else ""
-            self.error(f"unknown argument {first!r}{hint if 'did you' in hint else ''}")
-        return namespace
-
-
-class _HelpFormatter(argparse.HelpFormatter):
-    def __init__(self, prog: str) -> None:
-        super().__init__(prog, max_help_position=34, width=min(118, _terminal_width()))
-
-
-def _terminal_width() -> int:
-    import shutil
-
-    return max(60, shutil.get_terminal_size((100, 24)).columns - 2)
 
 
 def add_config_flags(
@@ -167,8 +132,3 @@ def _show(value: Any) -> str:
     if isinstance(value, bool):
         return "on" if value else "off"
     return f"{value:.4g}" if isinstance(value, float) else str(value)
-
-
-def print_error(message: object) -> None:
-    """Prints one line on standard error."""
-    print(f"error: {' '.join(str(message).split())}", file=sys.stderr, flush=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 import sys
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -9,13 +10,13 @@ from collections.abc import Mapping, Sequence
 from analysis.command import Tracking
 from analysis.pipeline import MEASUREMENTS
 from analysis.publication import FIGURES
-from ray_ssl.errors import EXIT_DONE, EXIT_SOME_FAILED
+from ray_ssl.errors import EXIT_DONE, EXIT_SOME_FAILED, print_error
 from ray_ssl.ledger import FAILED, Ledger, Trial, TrialState
 from ray_ssl.search import GridSource, OptunaSource
 from ray_ssl.trial import ERROR_LOG
 from sweeps.cli import Request
 from sweeps.data_card import DataCard
-from sweeps.flags import print_error
+from sweeps.wanted import runs
 
 Source = GridSource | OptunaSource
 NUM_SEEDS = 3
@@ -54,7 +55,16 @@ def print_plan(
         if trial.key in lost:
             epochs = ", ".join(map(str, lost[trial.key]))
             print(f"{trial.name} ({trial.key}): its checkpoint of epoch {epochs} is damaged or missing")
+    print_torn(request, ledger, source.trials)
     sys.stdout.flush()
+
+
+def print_torn(request: Request, ledger: Ledger, trials: Sequence[Trial]) -> None:
+    """Prints one line for every trial that runs again because the record of its end is torn."""
+    for trial in trials:
+        torn = ledger.torn_endings(trial.key) if runs(ledger.state(trial.key), request) else []
+        if torn:
+            print(f"{trial.name} ({trial.key}): its {' and '.join(torn)} is torn or altered; it trains again")
 
 
 def is_demonstration(request: Request) -> bool:
@@ -72,7 +82,7 @@ def print_results(request: Request, ledger: Ledger, tracking: Tracking, num_rows
     print(f"figures   {where}/{FIGURES}")
     print(f"MLflow    {tracking.shown_uri}, experiment {tracking.experiment}")
     print("next:")
-    for line in (tracking.ui_command, f"python -m analysis {where}", *next_steps(request)):
+    for line in (tracking.ui_command, f"python -m analysis {shlex.quote(where)}", *next_steps(request)):
         print(f"  {line}")
     sys.stdout.flush()
 
@@ -133,9 +143,3 @@ def print_failures(request: Request, ledger: Ledger, trials: Sequence[Trial], er
 def unfinished(ledger: Ledger, trials: Sequence[Trial]) -> list[Trial]:
     """Returns the trials that failed or did not come to their end."""
     return [t for t in trials if ledger.state(t.key) not in (TrialState.DONE, TrialState.STOPPED)]
-
-
-def print_unsent(num_calls: int) -> None:
-    """Says how much MLflow did not take."""
-    if num_calls:
-        print_error(f"the MLflow server does not answer: {num_calls} call(s) wait; the same command again sends them")

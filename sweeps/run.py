@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from analysis import publication
-from analysis.command import Tracking, analyse_with_progress, finish, quiet
+from analysis.command import Tracking, analyse_with_progress, finish, print_unsent, quiet
 from analysis.measure import AnalysisSettings
 from analysis.pipeline import Survey, survey
 from ray_ssl import interrupts
@@ -114,7 +114,7 @@ def _run_leased(request: Request, storage: Storage, ledger: Ledger, dataset: Dat
         num_unsent = tracker.close(CLOSE_SECONDS)
     if not num_unsent:
         publication.record_sent(ledger, tracking, _parent_params(request), status)
-    report.print_unsent(num_unsent)
+    print_unsent(num_unsent, tracking)
     report.print_results(request, ledger, tracking, num_rows)
     report.print_search(source, request)
     return report.print_failures(request, ledger, source.trials, errors)

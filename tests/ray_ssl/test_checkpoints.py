@@ -63,12 +63,15 @@ def test_a_damaged_state_is_set_aside_and_the_one_before_it_used(tmp_path: Path,
         position = {"first bit": 0, "middle bit": len(content) // 2, "last bit": len(content) - 1}[damage]
         content[position] ^= 1
         file.write_bytes(content)
-    found = load_newest_state(trial)
+    said: list[str] = []
+    found = load_newest_state(trial, said.append)
     assert found is not None
     assert equal(found, checkpoint(1))
     assert not (tmp_path / "state/step-0000000020").exists()
     if not (name == MANIFEST and damage == "delete"):  # one that was never finished is not worth keeping
         assert (tmp_path / "damaged/state/step-0000000020").exists()
+        assert len(said) == 1 and "state/step-0000000020" in said[0]
+        assert said[0].endswith(f"set aside in {tmp_path}/damaged; the trial goes on from the state before it")
 
 
 def test_only_the_newest_two_states_are_kept(tmp_path: Path) -> None:
@@ -76,7 +79,7 @@ def test_only_the_newest_two_states_are_kept(tmp_path: Path) -> None:
     for step in (5, 10, 15, 20):
         save_state(trial, step, checkpoint(step))
     assert trial.names("state") == ["step-0000000015", "step-0000000020"]
-    assert load_newest_state(Storage.at(tmp_path / "nowhere")) is None
+    assert load_newest_state(Storage.at(tmp_path / "nowhere"), print) is None
 
 
 def test_a_checkpoint_without_its_manifest_does_not_count(tmp_path: Path) -> None:

@@ -199,6 +199,23 @@ def test_nothing_is_written_over(
     assert "OUT is a local folder, given 's3://" in refused(capsys, folder_of(trained), "s3://bucket/out")
 
 
+def test_an_interruption_leaves_nothing_in_the_way(
+    trained: tuple[Ledger, Trial], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    write = Storage.write
+
+    def interrupted(storage: Storage, name: str, content: bytes) -> None:
+        if name == "card.json":
+            raise KeyboardInterrupt
+        write(storage, name, content)
+
+    monkeypatch.setattr(Storage, "write", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        export.main([folder_of(trained), str(tmp_path / "out")])
+    monkeypatch.undo()
+    exported(folder_of(trained), tmp_path / "out", capsys)
+
+
 def test_as_a_command() -> None:
     done = subprocess.run(
         [sys.executable, "-m", "ray_ssl.export", "--help"], capture_output=True, text=True, check=True

@@ -16,9 +16,10 @@ from hypothesis import strategies as st
 from ray_ssl.cluster import MachineOptions, capacity
 from ray_ssl.config import PretrainConfig
 from ray_ssl.errors import EXIT_BAD_INPUT, UserError
+from ray_ssl.flags import Parser
 from sweeps.cli import main, parse
 from sweeps.depth_width import SWEEP
-from sweeps.flags import Parser, add_config_flags
+from sweeps.flags import add_config_flags
 
 
 def refused(capsys: pytest.CaptureFixture[str], *arguments: str) -> str:
@@ -81,7 +82,8 @@ def test_the_demonstration_is_small_and_can_be_changed() -> None:
         ("--epochs -3", "--epochs: input should be greater than or equal to 1, given -3"),
         ("--learning-rate nan", "--learning-rate"),
         ("--crop-scale 0.5 0.2", "from small to large"),
-        ("--method vicregg", "invalid choice: 'vicregg'"),
+        ("--method vicregg", "invalid choice: 'vicregg'; did you mean 'vicreg'?"),
+        ("--dataset CIFAR100", "unknown dataset 'CIFAR100'; did you mean 'cifar100'?"),
         ("--method vicreg --temperature 0.1", ", not to vicreg"),
         ("--method simclr --invariance-weight 2", "--invariance-weight belongs to method vicreg, not to simclr"),
         ("--num-workers 3", "cannot be split evenly"),
@@ -102,6 +104,13 @@ def test_the_demonstration_is_small_and_can_be_changed() -> None:
         ("--num-images 300 --address local --num-cpus 2 --cpus-per-worker 3", "2 CPUs"),
         ("--num-images 300 --address 127.0.0.1:9", "no Ray cluster answers at '127.0.0.1:9'"),
         ("--cpus-per-worker 0", "at least 1"),
+        ("--address foo", "--address is auto, local or HOST:PORT, given 'foo'"),
+        ("--dry-run --address ray://foo", "--address is auto, local or HOST:PORT, given 'ray://foo'"),
+        ("--gpus-per-worker -1", "--gpus-per-worker is at least 0"),
+        ("--gpus-per-worker nan", "--gpus-per-worker is at least 0"),
+        ("--gpus-per-worker 1.5", "above 1 a whole number, given 1.5"),
+        ("--dry-run --state-seconds nan", "--state-seconds is at least 0, given nan"),
+        ("--state-seconds -1", "--state-seconds is at least 0, given -1"),
         ("extra", "unknown argument 'extra'"),
     ],
 )
@@ -221,9 +230,16 @@ def test_analysis_refuses_what_is_no_sweep(tmp_path: Path, capsys: pytest.Captur
         ([str(tmp_path)], "is no sweep folder"),
         ([str(tmp_path / "nowhere")], "is no sweep folder"),
         ([str(tmp_path), "--metrics", "nccc"], "did you mean 'ncc'?"),
+        ([str(tmp_path), "--metric", "ncc"], "did you mean '--metrics'?"),
+        (["encoder", "x.pt", "--backbone", "resnet_18"], "did you mean 'resnet18'?"),
         ([str(tmp_path), "--num-train-images", "0"], "at least 1"),
+        ([str(tmp_path), "--address", "foo"], "HOST:PORT"),
     ):
-        assert analyse(arguments) == EXIT_BAD_INPUT
+        try:
+            code = analyse(arguments)
+        except SystemExit as exit_:
+            code = exit_.code
+        assert code == EXIT_BAD_INPUT
         err = capsys.readouterr().err
         assert message in err
         assert len(err.strip().splitlines()) == 1

@@ -1,10 +1,15 @@
 """The demonstration is called one only where it is, and what is suggested next fits what was run."""
 
+from pathlib import Path
+
 import pytest
 
+from analysis.command import Tracking
+from ray_ssl.ledger import DONE, Ledger, make_trials
+from ray_ssl.storage import Storage
 from sweeps import depth_width, method
 from sweeps.cli import Sweep, parse
-from sweeps.report import is_demonstration, next_steps
+from sweeps.report import is_demonstration, next_steps, print_results, print_torn
 
 
 @pytest.mark.parametrize("sweep", [depth_width.SWEEP, method.SWEEP])
@@ -44,3 +49,26 @@ def test_a_swept_option_has_one_flag(capsys: pytest.CaptureFixture[str]) -> None
     with pytest.raises(SystemExit):
         parse(method.SWEEP, ["--method", "simclr"])
     assert "did you mean '--methods'?" in capsys.readouterr().err
+
+
+def test_printed_commands_can_be_copied(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    request = parse(depth_width.SWEEP, ["--storage", f"{tmp_path}/a b"])
+    storage = Storage.at(request.storage)
+    ledger = Ledger(storage.child("it's"))
+    print_results(request, ledger, Tracking.named(storage, ledger, None, "x"), 0)
+    lines = capsys.readouterr().out.splitlines()
+    assert f"  mlflow ui --backend-store-uri 'sqlite:///{tmp_path}/a b/mlflow.db'" in lines
+    assert f"""  python -m analysis '{tmp_path}/a b/it'"'"'s'""" in lines
+
+
+def test_a_torn_record_is_why_a_trial_runs_again(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    request = parse(depth_width.SWEEP, ["--depths", "1", "--widths", "4", "6", "8"])
+    ledger = Ledger(Storage.at(tmp_path))
+    torn, done, new = make_trials(request.grid.configs(), "data")
+    for trial in (torn, done):
+        ledger.end(trial.key, DONE, {"history": []})
+    content = (tmp_path / torn.key / DONE).read_bytes()
+    (tmp_path / torn.key / DONE).write_bytes(content[:-1])
+    print_torn(request, ledger, [torn, done, new])
+    said = capsys.readouterr().out
+    assert said == f"{torn.name} ({torn.key}): its done.json is torn or altered; it trains again\n"

@@ -26,13 +26,18 @@ MOMENTS = (
 
 def wait_for_moment(process: subprocess.Popen[str], what: str, seconds: float) -> None:
     if what == HANDLERS:
-        while not catches(process.pid, signal.SIGTERM):
-            assert process.poll() is None
-            time.sleep(0.01)
+        wait_for_handlers(process)
     else:
         assert process.stdout is not None
         assert any(what in line for line in process.stdout), f"{what!r} was never printed"
     time.sleep(seconds)
+
+
+def wait_for_handlers(process: subprocess.Popen[str]) -> None:
+    """Waits until a command handles signals itself."""
+    while not catches(process.pid, signal.SIGTERM):
+        assert process.poll() is None
+        time.sleep(0.01)
 
 
 def catches(pid: int, number: signal.Signals) -> bool:

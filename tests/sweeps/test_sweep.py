@@ -5,6 +5,7 @@ import signal
 from pathlib import Path
 
 import pandas as pd
+import psutil
 import pytest
 from mlflow.entities import Run
 from mlflow.tracking import MlflowClient
@@ -171,8 +172,9 @@ def test_ctrl_c_stops_cleanly_and_says_how_to_go_on(tmp_path: Path) -> None:
 def test_a_failing_trial_is_named_and_the_others_go_on(tmp_path: Path) -> None:
     # With this batch an epoch is one step of SGD at a rate that overflows; untrained checkpoints are measured still.
     arguments = [*TINY, "--learning-rate", "1e30", "--warmup-fraction", "0"]
-    code, _, err = run(tmp_path, *arguments)
+    code, out, err = run(tmp_path, *arguments)
     assert code == 1
+    assert "Last result" not in out  # Tune's words
     lines = err.strip().splitlines()
     assert len(lines) == 2
     assert all("failed: vicreg 1-" in line and "the loss became" in line and "error.txt" in line for line in lines)
@@ -185,6 +187,17 @@ def test_a_failing_trial_is_named_and_the_others_go_on(tmp_path: Path) -> None:
     code, out, _ = run(tmp_path, *arguments, "--retry-failed")
     assert code == 1
     assert "training: 2 trial(s)" in out
+
+
+def test_a_trial_whose_process_is_killed_goes_on(tmp_path: Path) -> None:
+    process = start(tmp_path, *TINY, "--widths", "4", "--epochs", "40")
+    wait_for(tmp_path, "results/*/*/state/step-*/manifest.json", process)
+    children = psutil.Process(process.pid).children(recursive=True)
+    next(child for child in children if child.cmdline()[:1] == ["ray::ImplicitFunc.train"]).kill()
+    out, err = process.communicate(timeout=200)
+    assert (process.returncode, err) == (0, "")
+    assert "): its process died; it goes on from its newest state\n" in out
+    assert "raylet" not in out
 
 
 def test_an_optuna_search_goes_on_where_it_stopped(tmp_path: Path) -> None:

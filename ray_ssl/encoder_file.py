@@ -1,0 +1,164 @@
+"""The backbone of a checkpoint as one file, and a card that describes it.
+
+    OUT/model.safetensors    the backbone's weights alone; ResNets and ViT carry torchvision's names
+    OUT/card.json            see `encoder_card`
+
+CHECKPOINT is a folder TRIAL_KEY/checkpoints/epoch-N of a sweep: a path, s3://... or gs://...
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from pathlib import Path
+from typing import Any, Final
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+from safetensors.torch import save
+
+from ray_ssl import interrupts
+from ray_ssl.backbones.base import Backbone, build_backbone
+from ray_ssl.checkpoints import CARD, MANIFEST, MODEL, Checkpoint, DamagedCheckpointError, load_checkpoint
+from ray_ssl.config import BackboneConfig, DataConfig, PretrainConfig, trial_key
+from ray_ssl.errors import UserError
+from ray_ssl.plugins import plugin_class
+from ray_ssl.storage import Storage
+
+PREFIX: Final = "backbone."
+FORMAT: Final = 1
+"""Version of the card."""
+MEASUREMENTS: Final = "measurements"
+"""Folder of a sweep in which its analysis puts the table's parts, KEY-EPOCH-MODULE.parquet."""
+
+
+def export(checkpoint_uri: str, out: Path) -> str:
+    """Writes the two files of an encoder.
+
+    Returns:
+        Python that loads it: three lines, and comments.
+
+    Raises:
+        UserError: No such checkpoint, a torn or altered one, or `out` is not an empty folder.
+        OSError: `out` cannot be written, or the checkpoint's storage not be read.
+    """
+    if out.exists() and (not out.is_dir() or any(out.iterdir())):
+        raise UserError(f"{str(out)!r} exists and is not an empty folder: give a new one")
+    checkpoint = read_checkpoint(checkpoint_uri)
+    config = PretrainConfig.from_dict(checkpoint.card["config"])
+    backbone = build_backbone(config.backbone, config.data.image_size)
+    weights = {k.removeprefix(PREFIX): v for k, v in checkpoint.model.items() if k.startswith(PREFIX)}
+    backbone.load_state_dict(weights)
+    card = encoder_card(checkpoint, backbone, _ancestor(Storage.at(checkpoint_uri), 3))
+    _write_both(Storage.at(out), save(weights, metadata={"format": "pt"}), card)
+    size = sum(p.numel() for p in backbone.parameters()) / 1e6
+    return (
+        f"# wrote {out / MODEL} ({size:.2f} M parameters) and {out / CARD}\n"
+        f"# images: [B, 3, {config.data.image_size}, {config.data.image_size}], RGB / 255, less the mean and over "
+        f"the std of {CARD}\n" + loading_lines(config.backbone, config.data.image_size, out.absolute() / MODEL)
+    )
+
+
+def _write_both(out: Storage, model: bytes, card: dict[str, Any]) -> None:
+    """Writes both files or, where that fails or is interrupted, none: the same command then starts afresh."""
+    with interrupts.orderly():
+        try:
+            out.write(MODEL, model)
+            out.write(CARD, json.dumps(card, indent=1, allow_nan=False).encode())
+        except BaseException:
+            out.delete(MODEL)
+            out.delete(CARD)
+            raise
+
+
+def loading_lines(config: BackboneConfig, image_size: int, model: Path) -> str:
+    """Returns three lines of Python after which `backbone` is the exported encoder."""
+    cls = plugin_class("ray_ssl.backbones", config.name, Backbone).__name__
+    options = ", ".join(f"{k}={v!r}" for k, v in config.model_dump().items() if k != "name")
+    return (
+        f"import safetensors.torch as tensors, ray_ssl.backbones.{config.name} as {config.name}\n"
+        f"backbone = {config.name}.{cls}({config.name}.Config({options}), image_size={image_size}).eval()\n"
+        f"backbone.load_state_dict(tensors.load_file({str(model)!r}))"
+    )
+
+
+def read_checkpoint(uri: str) -> Checkpoint:
+    """Returns a checkpoint by its own folder, every byte checked.
+
+    Raises:
+        UserError: It is not there, torn or altered.
+    """
+    storage = Storage.at(uri)
+    around = _ancestor(storage, 1)
+    if not storage.exists(MANIFEST):
+        others = _committed(around) or [f"checkpoints/{name}" for name in _committed(storage.child("checkpoints"))]
+        hint = f"there are {', '.join(others)}" if others else "give a folder TRIAL_KEY/checkpoints/epoch-N of a sweep"
+        raise UserError(f"no checkpoint at {uri!r}, it has no {MANIFEST}: {hint}")
+    try:
+        return load_checkpoint(around, _name(storage))
+    except DamagedCheckpointError as error:
+        raise UserError(f"damaged checkpoint: {around.uri}/{error}") from None
+
+
+def encoder_card(checkpoint: Checkpoint, backbone: Backbone, sweep: Storage) -> dict[str, Any]:
+    """Returns what a reader of the weights must know, as JSON values.
+
+    "metrics" holds what the sweep's analysis measured of the last layer at this epoch, by "metric/level/split"
+    (accuracies are fractions, None is undefined); it is empty where nothing was measured.
+    """
+    card = checkpoint.card
+    config = PretrainConfig.from_dict(card["config"])
+    key = trial_key(config, card["data_fingerprint"])
+    return {
+        "format": FORMAT,
+        "backbone": config.backbone.model_dump(mode="json"),
+        "image_size": config.data.image_size,
+        "num_features": backbone.num_features,
+        "layer_names": card["layer_names"],
+        "normalisation": card["normalisation"],
+        "data": {"name": _data_name(config.data), "fingerprint": card["data_fingerprint"]},
+        "method": config.method.model_dump(mode="json"),
+        "epoch": card["epoch"],
+        "seed": config.seed,
+        "precision": card["precision"],
+        "trial_key": key,
+        "metrics": measured(sweep, key, card["epoch"], card["layer_names"][-1]),
+    }
+
+
+def measured(sweep: Storage, key: str, epoch: int, layer_name: str) -> dict[str, float | None]:
+    """Returns the numbers of one layer of one checkpoint from the sweep's table; torn parts count as missing."""
+    found: dict[str, float | None] = {}
+    for name in sweep.names(MEASUREMENTS):
+        if not name.startswith(f"{key}-{epoch:06d}-"):
+            continue
+        content = sweep.read(f"{MEASUREMENTS}/{name}")
+        try:
+            rows = pq.read_table(pa.BufferReader(content)).to_pylist()
+        except (pa.ArrowInvalid, OSError):  # OSError: bytes that cannot be decompressed
+            continue
+        for row in rows:
+            if row["layer_name"] == layer_name:
+                value = row["value"] if math.isfinite(row["value"]) else None
+                found[f"{row['metric']}/{row['level']}/{row['split']}"] = value
+    return found
+
+
+def _data_name(data: DataConfig) -> str:
+    """The data set without the folders of this machine."""
+    return f"{data.source}:{Path(data.path).name}" if data.path else data.source
+
+
+def _ancestor(storage: Storage, levels: int) -> Storage:
+    base, question, query = storage.uri.partition("?")
+    for _ in range(levels):
+        base = base.rpartition("/")[0] or "/"
+    return Storage(f"{base}{question}{query}")
+
+
+def _name(storage: Storage) -> str:
+    return storage.uri.partition("?")[0].rpartition("/")[2]
+
+
+def _committed(checkpoints: Storage) -> list[str]:
+    return [n for n in checkpoints.names() if n.startswith("epoch-") and checkpoints.exists(f"{n}/{MANIFEST}")]

@@ -1,0 +1,51 @@
+"""How every command begins and ends: Ctrl-C and SIGTERM are its own, and what a user can mend is one line."""
+
+from __future__ import annotations
+
+import shlex
+import sys
+from collections.abc import Callable, Sequence
+
+from ray_ssl import interrupts
+from ray_ssl.errors import EXIT_BAD_INPUT, UserError, print_error
+
+
+def run_command(
+    answer: Callable[[list[str]], int], program: Sequence[str], arguments: Sequence[str] | None = None
+) -> int:
+    """Runs a command; returns its exit code (see `ray_ssl.errors`).
+
+    Args:
+        answer: Does what the flags ask for, and returns the exit code. It imports what takes seconds itself, so that
+            Ctrl-C is handled from the first moment.
+        program: What is typed before the flags, e.g. ("python", "-m", "analysis").
+        arguments: The flags; None: those of this process, whose Ctrl-C and SIGTERM are then handled here.
+    """
+    if arguments is not None:
+        return _answer_or_say_why(answer, list(arguments))
+    typed = sys.argv[1:]
+    line = shlex.join([*program, *typed])
+    interrupts.install(f"interrupted; nothing that was finished is lost. To go on:\n  {line}")
+    try:
+        code = _answer_or_say_why(answer, typed)
+    except (Exception, KeyboardInterrupt):
+        if not interrupts.received():  # else what it interrupted ended in an error of its own
+            raise
+        interrupts.leave()
+    interrupts.finish(code)
+    return code
+
+
+def _answer_or_say_why(answer: Callable[[list[str]], int], arguments: list[str]) -> int:
+    try:
+        return answer(arguments)
+    except UserError as error:
+        reason = str(error)
+    except OSError as error:
+        from ray_ssl.storage import describe_os_error  # takes a while to import
+
+        reason = describe_os_error(error)
+    if interrupts.received():
+        raise KeyboardInterrupt
+    print_error(reason)
+    return EXIT_BAD_INPUT

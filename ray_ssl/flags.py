@@ -1,0 +1,45 @@
+"""The argument parser of every command: errors are one line, with a suggestion for what was mistyped."""
+
+from __future__ import annotations
+
+import argparse
+import shutil
+from collections.abc import Sequence
+from typing import Any, NoReturn
+
+from ray_ssl.errors import EXIT_BAD_INPUT, did_you_mean
+
+
+class Parser(argparse.ArgumentParser):
+    """An argument parser whose errors are one line, with a suggestion for a mistyped flag or name."""
+
+    def __init__(self, **options: Any) -> None:
+        super().__init__(allow_abbrev=False, formatter_class=_HelpFormatter, **options)
+
+    def error(self, message: str) -> NoReturn:
+        """Prints one line and exits with code 2."""
+        self.exit(EXIT_BAD_INPUT, f"{self.prog}: error: {message} (see --help)\n")
+
+    def parse_strictly(self, arguments: Sequence[str] | None) -> argparse.Namespace:
+        """Parses all arguments; a flag that does not exist is refused with a suggestion."""
+        namespace, unknown = self.parse_known_args(arguments)
+        if unknown:
+            first = unknown[0]
+            known = [flag for action in self._actions for flag in action.option_strings]
+            hint = did_you_mean(first.partition("=")[0], known) if first.startswith("-") else ""
+            self.error(f"unknown argument {first!r}{hint if 'did you' in hint else ''}")
+        return namespace
+
+    def _check_value(self, action: argparse.Action, value: Any) -> None:
+        if action.choices is not None and value not in action.choices:
+            hint = did_you_mean(str(value), map(str, action.choices))
+            raise argparse.ArgumentError(action, f"invalid choice: {value!r}{hint}")
+
+
+class _HelpFormatter(argparse.HelpFormatter):
+    def __init__(self, prog: str) -> None:
+        super().__init__(prog, max_help_position=34, width=min(118, _terminal_width()))
+
+
+def _terminal_width() -> int:
+    return max(60, shutil.get_terminal_size((100, 24)).columns - 2)
