@@ -25,7 +25,7 @@ from ray_ssl import interrupts
 from ray_ssl.checkpoints import SET_ASIDE
 from ray_ssl.data.base import Dataset
 from ray_ssl.ledger import Ledger, Trial, TrialState
-from ray_ssl.mlflow_client import local_store, shown, ui_command
+from ray_ssl.mlflow_client import default_store, shown, ui_command
 from ray_ssl.progress import duration
 from ray_ssl.storage import Storage
 from ray_ssl.tracking import Tracker
@@ -57,10 +57,10 @@ class Tracking:
 
     @classmethod
     def named(cls, storage: Storage, ledger: Ledger, uri: str | None, experiment: str) -> Tracking:
-        """Returns the given server, or the SQLite file in the storage folder."""
+        """Returns the given server or database, or the SQLite file in the storage folder."""
         artifact_root = None
         if uri is None:
-            uri, artifact_root = local_store(storage.local_path if storage.is_local else Path("results").absolute())
+            uri, artifact_root = default_store(storage)
         return cls(uri, experiment, sweep_name(ledger.sweep), artifact_root)
 
     def remember(self, ledger: Ledger) -> None:

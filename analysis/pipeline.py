@@ -75,7 +75,7 @@ class Outcome:
 
 def sweep_name(sweep: Storage) -> str:
     """Returns the name of a sweep, the last part of its folder."""
-    return sweep.uri.partition("?")[0].rstrip("/").rpartition("/")[2]
+    return sweep.name
 
 
 def survey(

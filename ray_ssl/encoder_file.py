@@ -20,6 +20,7 @@ from safetensors.torch import save
 from ray_ssl import interrupts
 from ray_ssl.backbones.base import Backbone, build_backbone
 from ray_ssl.checkpoints import CARD, MANIFEST, MODEL, Checkpoint, DamagedCheckpointError, load_checkpoint
+from ray_ssl.checksum import is_whole
 from ray_ssl.config import BackboneConfig, DataConfig, PretrainConfig, trial_key
 from ray_ssl.errors import UserError
 from ray_ssl.plugins import plugin_class
@@ -49,7 +50,7 @@ def export(checkpoint_uri: str, out: Path) -> str:
     backbone = build_backbone(config.backbone, config.data.image_size)
     weights = {k.removeprefix(PREFIX): v for k, v in checkpoint.model.items() if k.startswith(PREFIX)}
     backbone.load_state_dict(weights)
-    card = encoder_card(checkpoint, backbone, _ancestor(Storage.at(checkpoint_uri), 3))
+    card = encoder_card(checkpoint, backbone, Storage.at(checkpoint_uri).ancestor(3))
     _write_both(Storage.at(out), save(weights, metadata={"format": "pt"}), card)
     size = sum(p.numel() for p in backbone.parameters()) / 1e6
     return (
@@ -89,13 +90,13 @@ def read_checkpoint(uri: str) -> Checkpoint:
         UserError: It is not there, torn or altered.
     """
     storage = Storage.at(uri)
-    around = _ancestor(storage, 1)
+    around = storage.ancestor(1)
     if not storage.exists(MANIFEST):
         others = _committed(around) or [f"checkpoints/{name}" for name in _committed(storage.child("checkpoints"))]
         hint = f"there are {', '.join(others)}" if others else "give a folder TRIAL_KEY/checkpoints/epoch-N of a sweep"
         raise UserError(f"no checkpoint at {uri!r}, it has no {MANIFEST}: {hint}")
     try:
-        return load_checkpoint(around, _name(storage))
+        return load_checkpoint(around, storage.name)
     except DamagedCheckpointError as error:
         raise UserError(f"damaged checkpoint: {around.uri}/{error}") from None
 
@@ -127,17 +128,13 @@ def encoder_card(checkpoint: Checkpoint, backbone: Backbone, sweep: Storage) -> 
 
 
 def measured(sweep: Storage, key: str, epoch: int, layer_name: str) -> dict[str, float | None]:
-    """Returns the numbers of one layer of one checkpoint from the sweep's table; torn parts count as missing."""
+    """Returns the numbers of one layer of one checkpoint from the sweep's table; torn and altered parts are none."""
     found: dict[str, float | None] = {}
     for name in sweep.names(MEASUREMENTS):
         if not name.startswith(f"{key}-{epoch:06d}-"):
             continue
         content = sweep.read(f"{MEASUREMENTS}/{name}")
-        try:
-            rows = pq.read_table(pa.BufferReader(content)).to_pylist()
-        except (pa.ArrowInvalid, OSError):  # OSError: bytes that cannot be decompressed
-            continue
-        for row in rows:
+        for row in pq.read_table(pa.BufferReader(content)).to_pylist() if is_whole(content) else ():
             if row["layer_name"] == layer_name:
                 value = row["value"] if math.isfinite(row["value"]) else None
                 found[f"{row['metric']}/{row['level']}/{row['split']}"] = value
@@ -147,17 +144,6 @@ def measured(sweep: Storage, key: str, epoch: int, layer_name: str) -> dict[str,
 def _data_name(data: DataConfig) -> str:
     """The data set without the folders of this machine."""
     return f"{data.source}:{Path(data.path).name}" if data.path else data.source
-
-
-def _ancestor(storage: Storage, levels: int) -> Storage:
-    base, question, query = storage.uri.partition("?")
-    for _ in range(levels):
-        base = base.rpartition("/")[0] or "/"
-    return Storage(f"{base}{question}{query}")
-
-
-def _name(storage: Storage) -> str:
-    return storage.uri.partition("?")[0].rpartition("/")[2]
 
 
 def _committed(checkpoints: Storage) -> list[str]:

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Final
 from urllib.parse import urlsplit
 
 from ray_ssl.errors import UserError
+from ray_ssl.storage import Storage
 
 if TYPE_CHECKING:
     from mlflow.tracking import MlflowClient
@@ -23,9 +24,17 @@ _DATABASE_PORTS: Final = {"postgresql": 5432, "mysql": 3306, "mssql": 1433}
 _PASSING_STATUS: Final = (401, 403, 408, 425, 429)  # access and load change, a bad request does not
 
 
+_ARTIFACTS: Final = "mlflow-artifacts"
+
+
 def local_store(folder: Path) -> tuple[str, str]:
     """Returns the default address of MLflow under a storage folder, and the artifact root beside it."""
-    return f"sqlite:///{folder.resolve() / 'mlflow.db'}", str(folder.resolve() / "mlflow-artifacts")
+    return f"sqlite:///{folder.resolve() / 'mlflow.db'}", str(folder.resolve() / _ARTIFACTS)
+
+
+def default_store(storage: Storage) -> tuple[str, str]:
+    """Returns `local_store` of a sweep's storage; under ./results where that is on an object store."""
+    return local_store(storage.local_path if storage.is_local else Path("results").absolute())
 
 
 def ui_command(uri: str, artifact_root: str | None = None) -> str:
@@ -37,7 +46,7 @@ def ui_command(uri: str, artifact_root: str | None = None) -> str:
     """
     if urlsplit(uri).scheme in ("http", "https"):
         return shown(uri)
-    return f"mlflow ui --backend-store-uri {shlex.quote(shown(_checked(uri)))}"
+    return f"mlflow ui --backend-store-uri {shlex.quote(shown(checked_address(uri)))}"
 
 
 def shown(uri: str) -> str:
@@ -51,7 +60,7 @@ def open_client(uri: str) -> "MlflowClient":
     Raises:
         UserError: An address that is not taken, or a database that cannot be used.
     """
-    uri = _checked(uri)
+    uri = checked_address(uri)
     os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
     os.environ.setdefault("MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT", "true")
     os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", str(ANSWER_SECONDS))
@@ -71,6 +80,9 @@ def open_client(uri: str) -> "MlflowClient":
 def experiment_id(client: "MlflowClient", name: str, artifact_root: str | None) -> str:
     """Returns the id of an experiment, created where there is none.
 
+    Args:
+        artifact_root: Folder for its artifacts; None leaves it to a server, and is beside the file of a database.
+
     Raises:
         UserError: It was deleted.
     """
@@ -78,7 +90,8 @@ def experiment_id(client: "MlflowClient", name: str, artifact_root: str | None) 
 
     found = client.get_experiment_by_name(name)
     if found is None:
-        location = None if artifact_root is None else Path(artifact_root).resolve().as_uri()
+        root = artifact_root or _beside_database(client.tracking_uri)
+        location = None if root is None else Path(root).resolve().as_uri()
         try:
             return client.create_experiment(name, artifact_location=location, tags=_TRAINING)
         except MlflowException as error:
@@ -92,6 +105,12 @@ def experiment_id(client: "MlflowClient", name: str, artifact_root: str | None) 
             f"--experiment-id {found.experiment_id}) or choose another name"
         )
     return found.experiment_id
+
+
+def _beside_database(uri: str) -> Path | None:
+    """The artifact root of an sqlite database that was given; MLflow's own would be in the current folder."""
+    is_file = urlsplit(uri).scheme.partition("+")[0] == "sqlite"
+    return Path(uri.partition("://")[2].removeprefix("/")).parent / _ARTIFACTS if is_file else None
 
 
 def is_final(error: Exception, uri: str) -> bool:
@@ -144,8 +163,12 @@ def first_line(error: Exception) -> str:
     return lines[0] if lines else type(error).__name__
 
 
-def _checked(uri: str) -> str:
-    """Returns the address, the path of a sqlite file made absolute."""
+def checked_address(uri: str) -> str:
+    """Returns an address, the path of a sqlite file made absolute; asks nobody.
+
+    Raises:
+        UserError: It is not taken; with what would be right.
+    """
     try:
         scheme = urlsplit(uri).scheme.partition("+")[0]
     except ValueError as error:

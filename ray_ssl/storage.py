@@ -10,6 +10,7 @@ import errno
 import hashlib
 import json
 import os
+import re
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -73,8 +74,27 @@ class Storage:
 
     def child(self, name: str) -> Storage:
         """Returns the storage of a sub-folder."""
+        base, query = self._parts()
+        return Storage(f"{base}/{name}{query}")
+
+    def ancestor(self, levels: int) -> Storage:
+        """Returns the storage of the folder that many levels up."""
+        base, query = self._parts()
+        for _ in range(levels):
+            base = base.rpartition("/")[0] or "/"
+        return Storage(f"{base}{query}")
+
+    @property
+    def name(self) -> str:
+        """The folder's own name, the last part of its path."""
+        return self._parts()[0].rstrip("/").rpartition("/")[2]
+
+    def _parts(self) -> tuple[str, str]:
+        """The path and, of a URI, its query with the question mark; a local path may hold one as any letter."""
+        if "://" not in self.uri:
+            return self.uri, ""
         base, question, query = self.uri.partition("?")
-        return Storage(f"{base}/{name}{question}{query}")
+        return base, question + query
 
     def read(self, name: str) -> bytes:
         """Returns a file's bytes. Raises FileNotFoundError where there is none."""
@@ -160,7 +180,7 @@ class Storage:
             self.write(probe, b"x")
             self.delete(probe)
         except OSError as error:
-            raise UserError(f"cannot write to storage {self.uri!r}: {describe_os_error(error)}") from None
+            raise UserError(f"cannot write to storage {self.uri!r}: {_reason(error)}") from None
 
 
 _FILESYSTEMS: dict[str, tuple[fs.FileSystem, str]] = {}
@@ -182,8 +202,21 @@ def unseal(content: bytes) -> dict[str, Any] | None:
 
 
 def describe_os_error(error: OSError) -> str:
-    """Returns one line, naming a full disk as such."""
-    if error.errno in (errno.ENOSPC, errno.EDQUOT) or "No space left" in str(error):
+    """Returns one line: what is wrong, a full disk named as such, and with which file where the error knows it."""
+    # pyarrow's errors name it in their text alone, in quotes
+    named = error.filename or next(iter(re.findall(r"'([^']+)'", error.strerror or "")), None)
+    reason = _reason(error)
+    if _is_full(error) or not error.errno or named is None or isinstance(named, int):
+        return reason
+    return f"{reason}: {os.fsdecode(named)!r}"
+
+
+def _is_full(error: OSError) -> bool:
+    return error.errno in (errno.ENOSPC, errno.EDQUOT) or "No space left" in str(error)
+
+
+def _reason(error: OSError) -> str:
+    if _is_full(error):
         return "the disk is full; make space and run the same command again"
     return os.strerror(error.errno) if error.errno else _first_line(error)
 

@@ -44,7 +44,8 @@ class Tracker:
         uri: sqlite:////FOLDER/mlflow.db, http://HOST:PORT or another database that MLflow knows.
         experiment: Name of the MLflow experiment; created where there is none.
         sweep: Name of the sweep: two sweeps of one name in one experiment are the same sweep.
-        artifact_root: Folder for the artifacts of a new experiment; None leaves it to the server.
+        artifact_root: Folder for the artifacts of a new experiment; None leaves it to the server, and is
+            beside the file of a database.
     """
 
     def __init__(self, uri: str, experiment: str, sweep: str, artifact_root: str | None = None):

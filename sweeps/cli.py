@@ -23,6 +23,9 @@ if TYPE_CHECKING:
     from sweeps.options import Grid, Values
 
 
+_NOT_IN_NAMES = "/\\?#%"  # they separate the parts of a path or a URI
+
+
 @dataclass(frozen=True)
 class Axis:
     """An option that a sweep varies.
@@ -147,10 +150,12 @@ def parse(sweep: Sweep, arguments: Sequence[str] | None = None) -> Request:
     grid.check()
     _check_run_flags(given)
     base, shared = grid.config({}), grid.shared()
+    tracking_uri = _check_places(given["storage"], given["name"], given["tracking_uri"])
     from ray_ssl.cluster import MachineOptions
 
     digest = hashlib.sha256(json.dumps(shared, sort_keys=True).encode()).hexdigest()[:6]
     source = base.data.source if base.data.path == "" else os.path.basename(base.data.path.rstrip("/")) or "data"
+    source = "".join("_" if letter in _NOT_IN_NAMES else letter for letter in source)
     return Request(
         sweep=sweep, base=base, grid=grid, shared=shared, demo=demo,
         machine=MachineOptions(
@@ -158,17 +163,48 @@ def parse(sweep: Sweep, arguments: Sequence[str] | None = None) -> Request:
             gpus_per_worker=given["gpus_per_worker"], state_seconds=given["state_seconds"],
         ),
         storage=given["storage"], name=given["name"] or f"{sweep.name}-{source}-{digest}",
+<<<<<<< HEAD
         tracking_uri=given["tracking_uri"], experiment=given["experiment"] or sweep.name,
         search=given["search"], num_trials=given["num_trials"] or 0, vary=ranges(given["vary"] or [], grid),
+=======
+        tracking_uri=tracking_uri, experiment=given["experiment"] or sweep.name,
+        search=given["search"], num_trials=given["num_trials"] or 0, vary=_ranges(given["vary"] or [], flags, given),
+>>>>>>> fix-b
         scheduler=given["scheduler"], objective=given["objective"],
         retry_failed=given["retry_failed"], dry_run=given["dry_run"],
         command=shlex.join([*_program(), *typed]),
     )  # fmt: skip
 
 
+<<<<<<< HEAD
 def _program() -> list[str]:
     """What was typed before the flags."""
     return [*(["python"] if sys.argv[0].endswith(".py") else []), sys.argv[0]]
+=======
+def _check_places(storage: str, name: str | None, tracking_uri: str | None) -> str | None:
+    """Returns the MLflow address that was given, its path made absolute.
+
+    Raises:
+        UserError: It or the sweep's folder cannot be; nothing was made.
+    """
+    from ray_ssl.mlflow_client import checked_address, default_store
+    from ray_ssl.storage import Storage
+
+    if name is not None and (name.strip() in ("", ".", "..") or set(name) & set(_NOT_IN_NAMES)):
+        raise UserError(f"--name is one folder inside --storage, without {' '.join(_NOT_IN_NAMES)}, given {name!r}")
+    if tracking_uri is not None:
+        return checked_address(tracking_uri)
+    address, _ = default_store(Storage.at(storage))
+    try:
+        checked_address(address)
+    except UserError as error:
+        raise UserError(f"{error}: give another --storage, or --tracking-uri sqlite:////FOLDER/mlflow.db") from None
+    return None
+
+
+def _interpreter() -> list[str]:
+    return ["python"] if sys.argv[0].endswith(".py") else []
+>>>>>>> fix-b
 
 
 def _add_axis_flags(parser: Parser, sweep: Sweep) -> None:

@@ -35,6 +35,8 @@ def configuration(name: str, seed: int, flags: argparse.Namespace, depth: int, w
     """One method's trial; options that a method does not have are left out."""
     known = plugin_module("ray_ssl.methods", name).Config.model_fields
     wished = {"projector_width": flags.projector_width, "queue_size": flags.queue_size}
+    if name == "swav":  # a batch without a queue fills no more prototypes than it has images
+        wished["num_prototypes"] = min(known["num_prototypes"].default, flags.batch // 2)
     options = {option: value for option, value in wished.items() if option in known and known[option].default}
     source = os.environ.get("RAY_SSL_CIFAR100")
     training = {"epochs": flags.epochs, "global_batch_size": flags.batch, "knn_every": flags.epochs}
@@ -45,6 +47,7 @@ def configuration(name: str, seed: int, flags: argparse.Namespace, depth: int, w
             "backbone": {"name": "res_lh", "depth": depth, "width": width},
             "method": {"name": name, **options},
             "training": {**training, "num_checkpoints": 2},
+            "optimiser": {"learning_rate": flags.learning_rate} if flags.learning_rate else {},
             "seed": seed,
         }
     )
@@ -122,6 +125,7 @@ def main() -> None:
     parser.add_argument("--projector-width", type=int, default=512)
     parser.add_argument("--queue-size", type=int, default=4096)
     parser.add_argument("--crop-scale", type=float, nargs=2, default=(0.2, 1.0))
+    parser.add_argument("--learning-rate", type=float, help="of all methods (default: each method's own)")
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--rounds", type=int, default=2)
     parser.add_argument("--seconds", type=float, default=5.0, help="of each limit")

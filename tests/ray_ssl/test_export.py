@@ -132,6 +132,9 @@ def test_the_card_has_what_was_measured_of_the_last_layer_then(
             table.write_part(sweep.filesystem, sweep.path(MEASUREMENTS), about, metric, rows, settings)
     torn = f"{MEASUREMENTS}/{table.part_name(trial.key, 2, 'rank')}"
     sweep.write(torn, b"PAR1 torn")
+    part = sweep.read(f"{MEASUREMENTS}/{table.part_name(trial.key, 2, 'ncc')}")
+    flipped = bytes([part[0] ^ 1]) + part[1:]
+    sweep.write(f"{MEASUREMENTS}/{table.part_name(trial.key, 2, 'ncc_flipped')}", flipped)
     exported(folder_of(trained), tmp_path / "out", capsys)
     found = json.loads((tmp_path / "out" / "card.json").read_text())["metrics"]
     expected = {

@@ -392,6 +392,19 @@ def test_close_gives_up_in_time_and_a_later_tracker_completes(server, gate):
     assert set(history((server.uri, None), trial, "loss")) == {0, 1, 2}
 
 
+@pytest.mark.parametrize("relative", [False, True])
+def test_artifacts_of_a_database_that_is_given_lie_beside_it(tmp_path, template, monkeypatch, relative):
+    (tmp_path / "db").mkdir()
+    (tmp_path / "here").mkdir()
+    shutil.copy(template, tmp_path / "db" / "runs.db")
+    monkeypatch.chdir(tmp_path / "here")
+    uri = "sqlite:///../db/runs.db" if relative else f"sqlite:///{tmp_path}/db/runs.db"
+    with_tracker((uri, None), lambda tracker: send(tracker, TRIAL, 1))
+    assert [file.read_text() for file in tmp_path.rglob("config.json")] == ['{"depth":5}']
+    assert {path.name for path in (tmp_path / "db").iterdir()} == {"runs.db", "mlflow-artifacts"}
+    assert list((tmp_path / "here").iterdir()) == []
+
+
 def test_killed_while_logging_then_sent_again(server, tmp_path):
     """Also: MLflow is imported late, and its database created without a word and without a draft left behind."""
     local = local_store(tmp_path / "new")

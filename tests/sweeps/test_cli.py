@@ -92,6 +92,14 @@ def test_the_demonstration_is_small_and_can_be_changed() -> None:
         ("--dataset folder:/nowhere", "/nowhere"),
         ("--storage gopher://x", "give a local folder"),
         ("--storage /proc/nowhere", "cannot write to storage"),
+        ("--storage /etc/passwd", "Not a directory: '/etc/passwd/"),
+        ("--storage what?", "must be free of ? and %, given 'sqlite:///"),
+        ("--storage 100%", "give another --storage, or --tracking-uri sqlite:////"),
+        ("--name ../escape", "--name is one folder inside --storage, without / \\ ? # %, given '../escape'"),
+        ("--name=", "--name is one folder inside --storage"),
+        ("--name ..", "--name is one folder inside --storage"),
+        ("--name what?", "--name is one folder inside --storage"),
+        ("--seeds 9223372036854775808", "--seeds: input should be less than 9223372036854775808"),
         ("--tracking-uri http://127.0.0.1:9 --num-images 300", "127.0.0.1:9"),
         ("--tracking-uri mlruns --num-images 300", "sqlite"),
         ("--search optuna", "needs --num-trials"),
@@ -119,6 +127,8 @@ def test_bad_input_is_one_line(
 ) -> None:
     monkeypatch.chdir(tmp_path)
     assert message in refused(capsys, *line.split())
+    if line.startswith(("--storage", "--name", "--seeds")):
+        assert list(tmp_path.iterdir()) == []
 
 
 @pytest.mark.parametrize(
