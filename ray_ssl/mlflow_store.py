@@ -253,7 +253,7 @@ class RunStore:
         tags |= {
             "mlflow.source.name": Path(sys.argv[0]).name,
             "mlflow.source.type": "LOCAL",
-        }  # the UI's column "Source"
+        }
         if key != PARENT:
             tags |= {KEY_TAG: key, PARENT_TAG: self.runs[PARENT].run_id}
         run = self._client.create_run(self._experiment_id, start_ms, tags, _cut(name, _MAX_NAME) or None)

@@ -163,24 +163,19 @@ def parse(sweep: Sweep, arguments: Sequence[str] | None = None) -> Request:
             gpus_per_worker=given["gpus_per_worker"], state_seconds=given["state_seconds"],
         ),
         storage=given["storage"], name=given["name"] or f"{sweep.name}-{source}-{digest}",
-<<<<<<< HEAD
-        tracking_uri=given["tracking_uri"], experiment=given["experiment"] or sweep.name,
-        search=given["search"], num_trials=given["num_trials"] or 0, vary=ranges(given["vary"] or [], grid),
-=======
         tracking_uri=tracking_uri, experiment=given["experiment"] or sweep.name,
-        search=given["search"], num_trials=given["num_trials"] or 0, vary=_ranges(given["vary"] or [], flags, given),
->>>>>>> fix-b
+        search=given["search"], num_trials=given["num_trials"] or 0, vary=ranges(given["vary"] or [], grid),
         scheduler=given["scheduler"], objective=given["objective"],
         retry_failed=given["retry_failed"], dry_run=given["dry_run"],
         command=shlex.join([*_program(), *typed]),
     )  # fmt: skip
 
 
-<<<<<<< HEAD
 def _program() -> list[str]:
     """What was typed before the flags."""
     return [*(["python"] if sys.argv[0].endswith(".py") else []), sys.argv[0]]
-=======
+
+
 def _check_places(storage: str, name: str | None, tracking_uri: str | None) -> str | None:
     """Returns the MLflow address that was given, its path made absolute.
 
@@ -200,11 +195,6 @@ def _check_places(storage: str, name: str | None, tracking_uri: str | None) -> s
     except UserError as error:
         raise UserError(f"{error}: give another --storage, or --tracking-uri sqlite:////FOLDER/mlflow.db") from None
     return None
-
-
-def _interpreter() -> list[str]:
-    return ["python"] if sys.argv[0].endswith(".py") else []
->>>>>>> fix-b
 
 
 def _add_axis_flags(parser: Parser, sweep: Sweep) -> None:
