@@ -10,7 +10,7 @@ from optuna.distributions import BaseDistribution, CategoricalDistribution, Floa
 from ray_ssl.config import PretrainConfig, replace
 from ray_ssl.errors import UserError
 from ray_ssl.ledger import DONE, FAILED, Ledger, TrialState, make_trials
-from ray_ssl.search import GridSource, OptunaSource, SearchSpace, number_between
+from ray_ssl.search import GridSource, OptunaSource, SearchSpace, number_between, one_of
 from ray_ssl.storage import Storage
 
 
@@ -153,7 +153,7 @@ def test_an_invalid_suggestion_is_replaced(ledger: Ledger) -> None:
     source = OptunaSource(SearchSpace(partial(replace, base), sizes, "knn_accuracy"), 5, "data", ledger)
     for trial in iter(source.next, None):
         assert trial.config.training.global_batch_size % 2 == 0
-    odd: dict[str, BaseDistribution] = {"training.global_batch_size": CategoricalDistribution((33, 35))}
+    odd = {"training.global_batch_size": one_of((33, 35))}
     with pytest.raises(UserError, match=r"no valid configuration in 100 suggestions.*cannot be split evenly"):
         OptunaSource(SearchSpace(partial(replace, base), odd, "knn_accuracy"), 9, "data", ledger).next()
 

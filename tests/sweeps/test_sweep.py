@@ -209,6 +209,25 @@ def test_an_optuna_search_goes_on_where_it_stopped(tmp_path: Path) -> None:
     assert (code, err) == (0, "")
     assert "training: 1 trial(s)" in out
     assert len(table_of(tmp_path).trial_key.unique()) == 3
+    code, out, err = run(tmp_path, *search, "--num-trials", "3", "--vary", "momentum=0.5:0.95")
+    assert (code, err) == (0, "")
+    assert "nothing to do" in out  # 0.9, which they had, lies between
+    at = search.index("learning-rate=0.001:0.1")
+    code, out, err = run(tmp_path, *search[:at], "learning-rate=1e-4:9e-4", *search[at + 1 :], "--num-trials", "1")
+    assert (code, err) == (0, "")
+    assert "3 earlier trial(s) of this search lie outside what is varied now and are left out" in out
+    assert "training: 1 trial(s)" in out
+
+
+def test_a_search_trains_nothing_that_a_grid_has_trained(finished: tuple[Path, str]) -> None:
+    folder, _ = finished
+    before = final_weights(folder)
+    for known in ("6 to be suggested", "2 done"):
+        code, out, err = run(folder, *TINY, "--search", "optuna", "--num-trials", "6")
+        assert (code, err) == (0, "")
+        assert f"trials: {known}\nnothing to do" in out
+        assert "best knn_accuracy: trial" in out
+    assert final_weights(folder) == before
 
 
 def test_two_workers_of_a_trial_train_what_one_does(tmp_path: Path) -> None:
