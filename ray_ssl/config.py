@@ -236,10 +236,24 @@ class PretrainConfig(Part):
 
     @model_validator(mode="after")
     def _recommended(self) -> Self:
-        """Options that were not given take the values that the method recommends."""
+        """Options that were not given take the values that the method recommends; rates of one optimiser suit no other.
+
+        Raises:
+            ValueError: Another optimiser than the method's own, without a learning rate.
+        """
+        own = self.method.RECOMMENDED.get("optimiser.optimiser", OptimiserConfig.model_fields["optimiser"].default)
+        given = self.optimiser.model_fields_set
+        other = "optimiser" in given and self.optimiser.optimiser != own
+        if other and "learning_rate" not in given:
+            raise ValueError(
+                f"the learning rate of {self.method.name} is meant for {own}: --optimiser {self.optimiser.optimiser} "
+                "needs a --learning-rate of its own"
+            )
         for path, value in self.method.RECOMMENDED.items():
             name, leaf = path.split(".")
             part: Part = getattr(self, name)
+            if other and name == "optimiser":
+                continue
             if leaf not in part.model_fields_set:
                 object.__setattr__(self, name, part.model_copy(update={leaf: value}))
         return self

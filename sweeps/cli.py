@@ -51,7 +51,8 @@ class Sweep:
         name: Of the sweep.
         question: What it asks; the first line stands in the results.
         axes: What is varied.
-        demo: Options by dotted path (tuples on axes) that make the run without `--dataset` fit a laptop.
+        demo: Options by dotted path (tuples on axes) that make the run without `--dataset` fit a laptop; those of one
+            method alone by PATH@METHOD.
         study: The same for runs with `--dataset`.
         example: Flags of a real study.
     """

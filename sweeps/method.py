@@ -26,6 +26,8 @@ SWEEP = Sweep(
         "method.queue_size": 1024,
         "method.num_prototypes": 64,
         "method.whitening_size": 64,
+        "method.embedding_dim@w_mse": 32,  # less than are whitened together
+        "method.crop_split": 0.5,
         "views.crop_scale": [0.3, 1.0],
         "views.grey_probability": 0.5,
         "training.epochs": 10,

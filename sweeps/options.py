@@ -22,7 +22,8 @@ class Grid:
 
     Attributes:
         given: What the user asked for, axes excluded.
-        preset: What the sweep sets where nothing was given; options that the chosen plug-ins lack are left out.
+        preset: What the sweep sets where nothing was given; options that the chosen plug-ins lack are left out. A path
+            that ends in "@NAME" holds for the method or backbone NAME alone.
         axes: All values by dotted path.
         flags: Flag by dotted path, for messages.
     """
@@ -50,7 +51,7 @@ class Grid:
         chosen = {part: self._plugin(part, point) for part in PLUGIN_PARTS}
         self._refuse_foreign(chosen, point)
         values: Values = {part: {"name": name} for part, name in chosen.items()}
-        for path, value in {**self.preset, **self.given, **point}.items():
+        for path, value in {**self._preset_of(chosen), **self.given, **point}.items():
             *parents, leaf = path.split(".")
             if parents and parents[0] in chosen and leaf not in _options(parents[0], chosen[parents[0]]):
                 continue  # checked above: another plug-in of the grid has it
@@ -84,6 +85,12 @@ class Grid:
         path = f"{part}.name"
         default = getattr(PretrainConfig(), part).name
         return {**self.preset, **self.given, **point}.get(path, default)
+
+    def _preset_of(self, chosen: dict[str, str]) -> Values:
+        """The preset of the chosen plug-ins."""
+        named = [(*path.partition("@"), value) for path, value in self.preset.items()]
+        common = {path: value for path, _, name, value in named if not name}
+        return common | {path: value for path, _, name, value in named if name in chosen.values()}
 
     def _refuse_foreign(self, chosen: dict[str, str], point: Values) -> None:
         """Refuses an option that none of the chosen methods (or backbones) has."""

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated, Literal, Self
 
 import torch
-from pydantic import Field
+from pydantic import Field, model_validator
 from torch import Tensor, nn
 from torch.nn.functional import linear, normalize
 
 from ray_ssl.backbones.base import Backbone
 from ray_ssl.config import Positive, Probability, ViewConfig
+from ray_ssl.errors import UserError
 from ray_ssl.methods.base import (
     Method,
     MultiCropConfig,
@@ -59,6 +60,21 @@ class Config(MultiCropConfig, ProjectorConfig):
     """share of itself that the centre of the teacher's outputs keeps at a step, m"""
     freeze_fraction: Probability = 0.01
     """share of training in which the prototypes stay as they were initialised"""
+
+    @model_validator(mode="after")
+    def _sharpens(self) -> Self:
+        warmest = max(self.teacher_temperature, self.initial_teacher_temperature)
+        if warmest >= self.temperature:
+            raise ValueError(
+                f"the teacher's temperature must stay below the student's {self.temperature:g}, given {warmest:g}"
+            )
+        return self
+
+    def check_fits(self, global_batch_size: int, num_images: int) -> None:
+        if self.num_prototypes > num_images:
+            raise UserError(
+                f"--num-prototypes {self.num_prototypes} is more than there are training images, {num_images}"
+            )
 
 
 class DINO(Method):

@@ -91,8 +91,18 @@ def print_accuracies(names: list[str], flags: argparse.Namespace) -> None:
         for (name, _), result in zip(jobs, pool.map(score, *zip(*jobs, strict=True), [flags] * len(jobs)), strict=True):
             found.setdefault(name, []).append(result)
             if len(found[name]) == flags.seeds:
-                columns = [f"{statistics.mean(v):6.1f} ({max(v) - min(v):.1f})" for v in zip(*found[name], strict=True)]
+                columns = [f"{statistics.mean(v):6.1f} ({max(v) - min(v):.1f})" for v in columns_of(found[name])]
                 print(f"{name:24} linear {columns[0]}  kNN {columns[1]}", flush=True)
+    references = [columns_of(found[name]) for name in (PIXELS, UNTRAINED)]
+    bars = [max(statistics.mean(column) for column in pair) for pair in zip(*references, strict=True)]
+    short = [n for n in names if any(min(c) <= bar for c, bar in zip(columns_of(found[n]), bars, strict=True))]
+    print(f"{len(names) - len(short)} of {len(names)} methods beat both references in both accuracies with every seed"
+          + (f"; not {', '.join(short)}" if short else ""))  # fmt: skip
+
+
+def columns_of(results: list[tuple[float, float]]) -> list[tuple[float, ...]]:
+    """Linear accuracies of all seeds, and kNN accuracies."""
+    return list(zip(*results, strict=True))
 
 
 def print_speeds(names: list[str], flags: argparse.Namespace) -> None:

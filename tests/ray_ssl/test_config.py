@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ray_ssl.config import PretrainConfig, replace, trial_key
+from ray_ssl.config import OptimiserConfig, PretrainConfig, replace, trial_key
 from ray_ssl.errors import UserError
 from ray_ssl.plugins import plugin_module, plugin_names
 
@@ -93,3 +93,16 @@ def test_bad_values_are_refused_in_one_line(values: object, message: str) -> Non
 def test_a_configuration_cannot_be_changed() -> None:
     with pytest.raises(ValueError, match="frozen"):
         PretrainConfig().seed = 3  # type: ignore[misc]
+
+
+def test_rates_of_one_optimiser_are_not_taken_for_another() -> None:
+    own = PretrainConfig.from_dict({"method": {"name": "byol"}}).optimiser
+    assert (own.optimiser, own.learning_rate) == ("lars", 0.5)
+    with pytest.raises(UserError, match="learning rate of byol is meant for lars: --optimiser adamw needs"):
+        PretrainConfig.from_dict({"method": {"name": "byol"}, "optimiser": {"optimiser": "adamw"}})
+    with pytest.raises(UserError, match="learning rate of vicreg is meant for sgd"):
+        PretrainConfig.from_dict({"optimiser": {"optimiser": "lars"}})
+    given = {"optimiser": "adamw", "learning_rate": 0.001}
+    config = PretrainConfig.from_dict({"method": {"name": "byol"}, "optimiser": given})
+    assert config.optimiser.weight_decay == OptimiserConfig().weight_decay
+    assert PretrainConfig.from_json(config.to_json()) == config

@@ -17,9 +17,11 @@ from ray_ssl.cluster import MachineOptions, capacity
 from ray_ssl.config import PretrainConfig
 from ray_ssl.errors import EXIT_BAD_INPUT, UserError
 from ray_ssl.flags import Parser
+from ray_ssl.plugins import plugin_names
 from sweeps.cli import main, parse
 from sweeps.depth_width import SWEEP
 from sweeps.flags import add_config_flags
+from sweeps.method import SWEEP as METHOD
 
 
 def refused(capsys: pytest.CaptureFixture[str], *arguments: str) -> str:
@@ -253,3 +255,12 @@ def test_analysis_refuses_what_is_no_sweep(tmp_path: Path, capsys: pytest.Captur
         err = capsys.readouterr().err
         assert message in err
         assert len(err.strip().splitlines()) == 1
+
+
+@pytest.mark.parametrize("method", plugin_names("ray_ssl.methods"))
+def test_the_small_run_takes_every_method(method: str) -> None:
+    small_crops = ["--num-small-crops", "2"] if method in ("dino", "swav") else []
+    for more in ([], small_crops):
+        config = parse(METHOD, ["--methods", method, *more]).base
+        config.method.check_fits(config.training.global_batch_size, 4000)
+        config.method.check_views(config.views, config.data.image_size)

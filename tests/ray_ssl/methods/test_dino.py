@@ -140,7 +140,7 @@ def test_without_warm_up_the_teachers_temperature_is_final_at_once() -> None:
 
 
 def test_the_loss_uses_the_temperature_of_the_progress() -> None:
-    method = _method(initial_teacher_temperature=0.04, teacher_temperature=0.5, teacher_warmup=0.5)
+    method = _method(temperature=0.6, initial_teacher_temperature=0.04, teacher_temperature=0.5, teacher_warmup=0.5)
     outputs = method.embed(_views(), torch.zeros(6))
     entropies = []
     for progress in (0.0, 0.25, 0.5):
