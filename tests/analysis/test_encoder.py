@@ -212,7 +212,7 @@ def test_a_malicious_file_is_one_line_and_is_not_run(tmp_path: Path, capsys: pyt
         ("FILE", "--dataset shape --backbone res_lh", "unknown dataset 'shape'; did you mean 'shapes'?"),
         ("FILE", "--dataset shapes --metrics nnc", "unknown metric 'nnc'; did you mean 'ncc'?"),
         ("FILE", "--dataset shapes --num-test-images 0", "--num-test-images are at least 1"),
-        ("FILE", "--dataset shapes --epoch -1", "--epoch and --seed are at least 0"),
+        ("FILE", "--dataset shapes --epoch -1", "--epoch is 0 to 2^31 - 1, --seed 0 to 2^63 - 1"),
         ("FILE", "--dataset shapes --std 1 0 1", "--std is above 0"),
         ("missing.pt", "--dataset shapes --backbone res_lh", "'missing.pt' is no file"),
         ("torchvision:resnet18", "--dataset shapes", "needs --weights: default (a download) or none (random)"),

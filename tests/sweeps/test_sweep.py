@@ -139,7 +139,7 @@ def test_what_asha_stopped_goes_on_without_it_to_the_same_weights(finished: tupl
             json.loads((path.parent / n).read_text().partition("\n")[2]) for n in (path.name, "config.json")
         )
         ranks[str(config["config"]["backbone"]["width"])] = done["history"][0]["embedding_rank"]
-    widths = sorted(ranks, key=lambda width: -ranks[width])
+    widths = sorted(("4", "6"), key=lambda width: -ranks[width])  # the other tests may have added more
     line = [*TINY, "--widths", *widths, "--num-cpus", "1", "--objective", "embedding_rank"]
     code, out, err = run(tmp_path, *line, "--scheduler", "asha")
     assert (code, err) == (0, "")
