@@ -109,7 +109,12 @@ def print_speeds(names: list[str], flags: argparse.Namespace) -> None:
     torch.set_num_threads(flags.threads)
     ratios: dict[str, float] = {}
     for name in names:
-        settings: dict[str, Any] = {**vars(flags), "epochs": 2, "num_images": flags.speed_images}
+        settings: dict[str, Any] = {
+            **vars(flags),
+            "epochs": 2,
+            "num_images": flags.speed_images,
+            "queue_size": min(flags.queue_size, flags.speed_images),
+        }
         config = configuration(name, 0, argparse.Namespace(**settings), 5, 64)
         dataset = images(config.to_json())
         best = [0.0, 0.0]
@@ -139,7 +144,7 @@ def main() -> None:
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--rounds", type=int, default=2)
     parser.add_argument("--seconds", type=float, default=5.0, help="of each limit")
-    parser.add_argument("--speed-images", type=int, default=2048)
+    parser.add_argument("--speed-images", type=int, default=10_240)
     flags = parser.parse_args()
     if flags.skip != "accuracy":
         print_accuracies(flags.methods, flags)
