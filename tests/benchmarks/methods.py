@@ -112,6 +112,7 @@ def print_speeds(names: list[str], flags: argparse.Namespace) -> None:
         settings: dict[str, Any] = {
             **vars(flags),
             "epochs": 2,
+            "learning_rate": 1e-3,  # two epochs are no warm-up for more
             "num_images": flags.speed_images,
             "queue_size": min(flags.queue_size, flags.speed_images),
         }
