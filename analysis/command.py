@@ -16,11 +16,12 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from analysis import publication, table
+from analysis.curves import add_curves
 from analysis.headline import fully_measured, publish_headline
-from analysis.measure import AnalysisSettings
 from analysis.pipeline import MEASUREMENTS, Outcome, Work, analyse, sweep_name
 from analysis.publication import FIGURES
 from analysis.publish import publish
+from analysis.settings import AnalysisSettings
 from ray_ssl import interrupts
 from ray_ssl.checkpoints import SET_ASIDE
 from ray_ssl.data.base import Dataset
@@ -168,8 +169,10 @@ def finish(ledger: Ledger, tracker: Tracker, scratch: Path, only: Trial | None =
         only: Draw this trial alone: a search over other options than the figures' axes must not be averaged.
     """
     sweep = ledger.sweep
-    drawn = publication.drawn_from(sweep, only)
     measurements: Any = table.read_table(sweep.filesystem, sweep.path(MEASUREMENTS))
+    if add_curves(ledger, measurements):
+        measurements = table.read_table(sweep.filesystem, sweep.path(MEASUREMENTS))
+    drawn = publication.drawn_from(sweep, only)
     publish_headline(tracker, ledger, measurements)
     if measurements.empty:
         return 0

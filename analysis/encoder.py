@@ -23,10 +23,12 @@ from pydantic import ValidationError
 
 from analysis import table
 from analysis.command import FIGURES
-from analysis.flags import check_measure_flags, refuse_other_numbers
-from analysis.measure import measure_backbone, measured_images, metric_names
+from analysis.flags import refuse_other_numbers
+from analysis.measure import measure_backbone, measured_images
 from analysis.pipeline import MEASUREMENTS, sweep_name
 from analysis.publish import FOREIGN
+from analysis.settings import read_settings
+from analysis.tasks import find_tasks
 from analysis.weights import fit_weights, read_weights
 from ray_ssl import interrupts
 from ray_ssl.backbones.base import Backbone, build_backbone
@@ -80,7 +82,7 @@ def run(flags: argparse.Namespace) -> int:
     Raises:
         UserError: A source, an option or a combination that cannot work; features that are not finite.
     """
-    settings = check_measure_flags(flags)
+    settings, wanted = read_settings(flags), find_tasks(flags.metrics, flags.levels)
     if not (0 <= flags.epoch < 2**31 and 0 <= flags.seed < 2**63) or min(flags.std or [1]) <= 0:
         raise UserError("--epoch is 0 to 2^31 - 1, --seed 0 to 2^63 - 1, --std is above 0")
     if "dataset" not in flags.data:
@@ -91,19 +93,18 @@ def run(flags: argparse.Namespace) -> int:
     encoder, dataset = load_encoder(flags)
     key = encoder.key(dataset.fingerprint)
     folder = storage.path(MEASUREMENTS)
-    wanted = flags.metrics or metric_names()
-    now = {metric: settings.as_dict() for metric in wanted}
+    now = {task: settings.of(task) for task in wanted}
     present = table.present(storage.filesystem, folder, now)
     if any(other != key for other, _, _ in table.present(storage.filesystem, folder) - present):
         raise UserError(
             f"{storage.uri} was measured with other numbers of images: give the same --num-train-images and "
             "--num-test-images, or another --storage"
         )
-    refuse_other_numbers(storage, settings, flags.metrics)
-    lacking = [metric for metric in wanted if (key, flags.epoch, metric) not in present]
-    images = measured_images(dataset, settings)
-    print(f"encoder {key}: {len(encoder.backbone.layer_names)} layers, {len(images.train)} training and "
-          f"{len(images.test)} test images of {dataset.name}"
+    refuse_other_numbers(storage, settings, wanted)
+    lacking = [task for task in wanted if (key, flags.epoch, task) not in present]
+    images = measured_images(dataset, settings, wanted)
+    print(f"encoder {key}: {len(encoder.backbone.layer_names)} layers, {len(images.dataset.train)} training and "
+          f"{len(images.dataset.test)} test images of {dataset.name}"
           f"{'' if lacking else ', measured already'}", flush=True)  # fmt: skip
     if lacking:
         record = {"source": flags.source, **encoder.card(), "backbone": encoder.options, "data": dataset.fingerprint}
@@ -114,8 +115,8 @@ def run(flags: argparse.Namespace) -> int:
         except ValueError as error:  # features that are not finite
             raise UserError(f"{flags.source}: {error}") from None
         about = _describe(flags, encoder, sweep_name(storage), key, dataset.name)
-        for metric, rows in found.items():
-            table.write_part(storage.filesystem, folder, about, metric, rows, settings.as_dict())
+        for task, rows in found.items():
+            table.write_part(storage.filesystem, folder, about, task, rows, settings.of(task))
     return show(storage)
 
 

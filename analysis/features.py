@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
@@ -14,7 +14,8 @@ from torch import Tensor
 from ray_ssl import views
 from ray_ssl.backbones.base import Backbone, build_backbone
 from ray_ssl.checkpoints import Checkpoint
-from ray_ssl.config import PretrainConfig
+from ray_ssl.config import PretrainConfig, ViewConfig
+from ray_ssl.rng import torch_stream
 
 Value = TypeVar("Value")
 
@@ -26,6 +27,8 @@ class LayerFeatures:
     Attributes:
         train: float32 [N, D].
         test: float32 [M, D].
+        inputs: What the network saw of both, float32 [N, P] and [M, P]: its normalised pixels. None unless a metric
+            needs them.
 
     Raises:
         ValueError: A feature is NaN or infinite, as those of a diverged run are.
@@ -33,6 +36,7 @@ class LayerFeatures:
 
     train: Tensor
     test: Tensor
+    inputs: tuple[Tensor, Tensor] | None = None
     _shared: dict[str, Any] = field(default_factory=dict, repr=False)
 
     def __post_init__(self) -> None:
@@ -60,6 +64,45 @@ def require_finite(values: Tensor, what: str) -> None:
 FORWARD_BATCH_SIZE = 256
 
 
+@dataclass(frozen=True)
+class Pictures:
+    """What a network looks at: images as they are, or several random views of each.
+
+    Attributes:
+        images: uint8 [N, H, W, 3].
+        num_views: Views of each image, one after the other; 0: the image as it is, once.
+        views: How they are made.
+        seed: Of the views: a row's view depends on it, on `purpose` and on the row, not on the network.
+        purpose: Name of the random stream.
+    """
+
+    images: NDArray[np.uint8]
+    num_views: int = 0
+    views: ViewConfig | None = None
+    seed: int = 0
+    purpose: str = ""
+
+    def __len__(self) -> int:
+        return len(self.images) * max(1, self.num_views)
+
+    def batches(self, card: dict[str, Any], device: torch.device) -> Iterator[Tensor]:
+        """Yields float32 [B, 3, size, size], normalised as the card says."""
+        size = card["config"]["data"]["image_size"]
+        mean, std = card["normalisation"]["mean"], card["normalisation"]["std"]
+        for number, start in enumerate(range(0, len(self), FORWARD_BATCH_SIZE)):
+            rows = np.arange(start, min(start + FORWARD_BATCH_SIZE, len(self))) // max(1, self.num_views)
+            chunk = torch.from_numpy(self.images[rows]).to(device)
+            random = torch_stream(self.seed, self.purpose, step=number)
+            drawn = views.draw(
+                self.views if self.num_views else None, len(chunk), (chunk.shape[1], chunk.shape[2]), size, random
+            )
+            yield views.apply(chunk, drawn, mean, std)
+
+    def normalised(self, card: dict[str, Any]) -> Tensor:
+        """Returns what the network sees, float32 [len(self), 3 x size x size]."""
+        return torch.cat([batch.flatten(1) for batch in self.batches(card, torch.device("cpu"))])
+
+
 def load_backbone(checkpoint: Checkpoint) -> Backbone:
     """Returns the backbone of a checkpoint in evaluation mode."""
     config = PretrainConfig.from_dict(checkpoint.card["config"])
@@ -71,27 +114,25 @@ def load_backbone(checkpoint: Checkpoint) -> Backbone:
 
 
 @torch.no_grad()
-def extract(backbone: Backbone, images: NDArray[np.uint8], card: dict[str, Any], device: torch.device) -> list[Tensor]:
-    """Returns every layer's features of unaugmented images, from one forward pass each, in fp32.
+def extract(backbone: Backbone, pictures: Pictures, card: dict[str, Any], device: torch.device) -> list[Tensor]:
+    """Returns every layer's features of all pictures, from one forward pass each, in fp32.
 
     Args:
-        images: uint8 [N, H, W, 3].
+        pictures: What is looked at.
         card: The checkpoint's card; says how its images were normalised.
 
     Returns:
         One float32 [N, D_layer] tensor a layer, on the CPU. Layers with the same features share one tensor.
     """
-    size = card["config"]["data"]["image_size"]
-    mean, std = card["normalisation"]["mean"], card["normalisation"]["std"]
     features: dict[int, Tensor] = {}
     sources: list[int] = []
-    for start in range(0, len(images), FORWARD_BATCH_SIZE):
-        chunk = torch.from_numpy(np.array(images[start : start + FORWARD_BATCH_SIZE])).to(device)
-        plain = views.draw(None, len(chunk), (chunk.shape[1], chunk.shape[2]), size, torch.Generator())
-        layers = backbone.layers(views.apply(chunk, plain, mean, std).contiguous(memory_format=torch.channels_last))
+    start = 0
+    for batch in pictures.batches(card, device):
+        layers = backbone.layers(batch.contiguous(memory_format=torch.channels_last))
         sources = [next(j for j, other in enumerate(layers) if other is layer) for layer in layers]
         for index in sorted(set(sources)):
             if index not in features:
-                features[index] = torch.empty(len(images), layers[index].shape[1])
-            features[index][start : start + len(chunk)] = layers[index].float().cpu()
+                features[index] = torch.empty(len(pictures), layers[index].shape[1])
+            features[index][start : start + len(batch)] = layers[index].float().cpu()
+        start += len(batch)
     return [features[index] for index in sources]

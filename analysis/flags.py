@@ -6,64 +6,42 @@ import argparse
 from collections.abc import Sequence
 
 from analysis import table
-from analysis.measure import AnalysisSettings, metric_names
 from analysis.pipeline import MEASUREMENTS
+from analysis.settings import IMAGE_NUMBERS, AnalysisSettings, add_numbers, add_task_flags
+from analysis.tasks import find_tasks
 from ray_ssl.config import DataConfig, Part
-from ray_ssl.errors import UserError, did_you_mean
+from ray_ssl.errors import UserError
 from ray_ssl.flags import Parser
 from ray_ssl.plugins import plugin_module, plugin_names
 from ray_ssl.storage import Storage
 
 
 def add_measure_flags(parser: argparse.ArgumentParser) -> None:
-    """Adds `--metrics`, `--num-train-images` and `--num-test-images`."""
-    parser.add_argument(
-        "--metrics", nargs="+", metavar="NAME", help=f"measure only these: {', '.join(metric_names())} (default: all)"
-    )
-    most = AnalysisSettings()
-    for flag, default, split in (
-        ("--num-train-images", most.num_train_images, "training"),
-        ("--num-test-images", most.num_test_images, "test"),
-    ):
-        text = f"{split} images measured at most, class-balanced (default: {default})"
-        parser.add_argument(flag, type=int, default=default, metavar="N", help=text)
+    """Adds what is measured, and of how many images."""
+    add_task_flags(parser)
+    add_numbers(parser, IMAGE_NUMBERS)
 
 
-def check_measure_flags(flags: argparse.Namespace) -> AnalysisSettings:
-    """Returns the settings.
-
-    Raises:
-        UserError: No such metric, or less than one image.
-    """
-    for metric in flags.metrics or []:
-        if metric not in metric_names():
-            raise UserError(f"unknown metric {metric!r}{did_you_mean(metric, metric_names())}")
-    if min(flags.num_train_images, flags.num_test_images) < 1:
-        raise UserError("--num-train-images and --num-test-images are at least 1")
-    return AnalysisSettings(flags.num_train_images, flags.num_test_images)
-
-
-def refuse_other_numbers(storage: Storage, settings: AnalysisSettings, metrics: Sequence[str] | None) -> None:
-    """Checks that a table will not mix metrics that were measured with different numbers of images.
+def refuse_other_numbers(storage: Storage, settings: AnalysisSettings, tasks: Sequence[str]) -> None:
+    """Checks that a table will not mix tasks that were measured with different numbers of images.
 
     Args:
         storage: Folder of the table's parts.
-        settings: With which `metrics` are measured now.
-        metrics: Names; None: all, so that none of the others stays.
+        settings: With which `tasks` are measured now.
+        tasks: See `analysis.tasks`; any other in the table stays as it is.
 
     Raises:
         UserError: It would.
     """
-    if metrics is None:
-        return
-    others = {name: settings.as_dict() for name in metric_names() if name not in metrics}
+    every = find_tasks(["all"], ["all"])
+    others = {task: settings.of(task) for task in every if task not in tasks}
     folder = storage.path(MEASUREMENTS)
     mixed = table.present(storage.filesystem, folder) - table.present(storage.filesystem, folder, others)
     if mixed:
-        names = ", ".join(sorted({metric for _, _, metric in mixed}))
+        names = ", ".join(sorted({task for _, _, task in mixed}))
         raise UserError(
             f"{names} in this table are measured with other numbers of images: give the same --num-train-images and "
-            "--num-test-images, or leave --metrics out to measure all again"
+            "--num-test-images, or --metrics and --levels that measure these again too"
         )
 
 

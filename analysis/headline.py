@@ -69,7 +69,7 @@ def fully_measured(ledger: Ledger, measurements: Frame) -> list[str]:
 
     What is logged of a trial's last checkpoint cannot be changed in MLflow, so it must not be that of an earlier one.
     """
-    last: Frame = measurements.groupby("trial_key").epoch.max()
+    last: Frame = measurements[measurements.layer >= 0].groupby("trial_key").epoch.max()
     keys = []
     for trial in ledger.known_trials():
         state, epoch = ledger.state(trial.key), last.get(trial.key)

@@ -35,3 +35,23 @@ def data_levels(dataset: Dataset) -> list[LabelLevel]:
         coarse = torch.tensor(train.coarse), torch.tensor(test.coarse)
         levels.append(LabelLevel("superclass", *coarse, len(train.coarse_names)))
     return levels
+
+
+def target_levels(dataset: Dataset) -> list[LabelLevel]:
+    """Returns the targets of graded randomness that the images carry, in their order."""
+    train, test, num_classes = dataset.train, dataset.test, len(dataset.train.fine_names)
+    return [
+        LabelLevel(name, torch.tensor(labels), torch.tensor(test.targets[name]), num_classes)
+        for name, labels in train.targets.items()
+    ]
+
+
+def sample_level(num_samples: int, num_train_views: int, num_test_views: int) -> LabelLevel:
+    """Returns the level whose classes are single images: the views of the first image, those of the second ...
+
+    Source: arXiv 2305.15614, section 2.
+    """
+    samples = torch.arange(num_samples)
+    return LabelLevel(
+        "sample", samples.repeat_interleave(num_train_views), samples.repeat_interleave(num_test_views), num_samples
+    )

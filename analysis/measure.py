@@ -1,101 +1,194 @@
-"""Measures one checkpoint: every layer, every level, every metric that is asked for."""
+"""Measures one checkpoint: every layer, every task that is asked for."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from dataclasses import asdict, dataclass
-from typing import Any
+import json
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Final
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from analysis import table
-from analysis.features import LayerFeatures, extract, load_backbone
-from analysis.labels import LabelLevel, data_levels
+from analysis.features import LayerFeatures, Pictures, extract, load_backbone
+from analysis.labels import LabelLevel, data_levels, sample_level, target_levels
 from analysis.metrics.base import Measurement
+from analysis.settings import AnalysisSettings
+from analysis.tasks import DATA, METRICS, SAMPLE, TARGETS, metric_and_group
 from ray_ssl.backbones.base import Backbone
 from ray_ssl.checkpoints import Checkpoint
+from ray_ssl.config import ViewConfig
 from ray_ssl.data.base import Dataset
-from ray_ssl.plugins import plugin_module, plugin_names
+from ray_ssl.errors import UserError
+from ray_ssl.plugins import plugin_module
+from ray_ssl.rng import numpy_stream
 
-METRICS = "analysis.metrics"
+MAX_COMPARED: Final = 2000
+"""Test images, evenly spaced, on which whole networks are compared with each other."""
+
+Earlier = Mapping[int, Callable[[], Checkpoint]]
+"""Epoch -> how to load the checkpoint of the same trial at that epoch."""
 
 
 @dataclass(frozen=True)
-class AnalysisSettings:
-    """What changes the measured numbers, besides the checkpoint.
+class MeasuredImages:
+    """The images that are measured, the same for all checkpoints.
 
     Attributes:
-        num_train_images: Training images measured at most; a class-balanced subset.
-        num_test_images: Test images measured at most.
+        dataset: For the levels of the data and the targets.
+        samples: uint8 [S, H, W, 3] of level "sample"; empty unless a task needs them.
+        settings: See `AnalysisSettings`.
     """
 
-    num_train_images: int = 50_000
-    num_test_images: int = 10_000
-
-    def as_dict(self) -> dict[str, Any]:
-        """Returns plain JSON values."""
-        return asdict(self)
+    dataset: Dataset
+    samples: NDArray[np.uint8]
+    settings: AnalysisSettings
 
 
-def metric_names() -> tuple[str, ...]:
-    """Returns the names of all metric modules."""
-    return plugin_names(METRICS)
+def measured_images(dataset: Dataset, settings: AnalysisSettings, tasks: Sequence[str]) -> MeasuredImages:
+    """Returns the images that these tasks need.
 
-
-def measured_images(dataset: Dataset, settings: AnalysisSettings) -> Dataset:
-    """Returns the images that are measured, the same for all checkpoints."""
+    Raises:
+        UserError: Fewer training images than samples, or no targets.
+    """
+    check_measurable(dataset, settings, tasks)
+    samples = dataset.train.images[:0]
+    if any(metric_and_group(task)[1] == SAMPLE for task in tasks):
+        order = numpy_stream(settings.sample_seed, "samples").permutation(len(dataset.train))
+        samples = dataset.train.images[np.sort(order[: settings.num_samples])]
     train = dataset.train.balanced_subset(min(len(dataset.train), settings.num_train_images), seed=0)
     test = dataset.test.balanced_subset(min(len(dataset.test), settings.num_test_images), seed=0)
-    return Dataset(dataset.name, train, test)
+    return MeasuredImages(Dataset(dataset.name, train, test), samples, settings)
+
+
+def check_measurable(dataset: Dataset, settings: AnalysisSettings, tasks: Sequence[str]) -> None:
+    """Raises UserError where the images do not have what the tasks need."""
+    groups = {metric_and_group(task)[1] for task in tasks}
+    if SAMPLE in groups and settings.num_samples > len(dataset.train):
+        raise UserError(
+            f"level sample takes {settings.num_samples} training images, {dataset.name} has {len(dataset.train)}: "
+            "give a smaller --num-samples"
+        )
+    if TARGETS in groups and not dataset.train.targets:
+        raise UserError("this sweep has no targets of graded randomness: sweeps/randomness.py makes them")
 
 
 def measure_checkpoint(
-    checkpoint: Checkpoint, images: Dataset, metrics: Sequence[str], device: torch.device
+    checkpoint: Checkpoint,
+    images: MeasuredImages,
+    tasks: Sequence[str],
+    device: torch.device,
+    earlier: Earlier | None = None,
 ) -> dict[str, list[table.LayerMeasurement]]:
-    """Returns all measurements by metric module, from one forward pass.
+    """Returns all measurements by task, from one forward pass a group of levels.
 
     Args:
         checkpoint: What is measured.
         images: See `measured_images`.
-        metrics: Names of the metric modules.
+        tasks: See `analysis.tasks`.
+        earlier: Checkpoints of the same trial that whole networks are compared with.
     """
-    return measure_backbone(load_backbone(checkpoint), checkpoint.card, images, metrics, device)
+    return measure_backbone(load_backbone(checkpoint), checkpoint.card, images, tasks, device, earlier)
 
 
 def measure_backbone(
-    backbone: Backbone, card: dict[str, Any], images: Dataset, metrics: Sequence[str], device: torch.device
+    backbone: Backbone,
+    card: dict[str, Any],
+    images: MeasuredImages,
+    tasks: Sequence[str],
+    device: torch.device,
+    earlier: Earlier | None = None,
 ) -> dict[str, list[table.LayerMeasurement]]:
-    """Returns all measurements of a network in evaluation mode by metric module, as `measure_checkpoint`.
+    """Returns all measurements of a network in evaluation mode by task, as `measure_checkpoint`.
 
     Args:
         backbone: What is measured; it is moved to `device`.
-        card: Image size and normalisation, at the same places as in a checkpoint's card.
+        card: Image size, views and normalisation, at the same places as in a checkpoint's card.
         images: See `measured_images`.
-        metrics: Names of the metric modules.
+        tasks: See `analysis.tasks`.
+        earlier: See `measure_checkpoint`.
     """
     backbone = backbone.to(device)
-    train = extract(backbone, images.train.images, card, device)
-    test = extract(backbone, images.test.images, card, device)
-    levels = data_levels(images)
-    rows: dict[str, list[table.LayerMeasurement]] = {metric: [] for metric in metrics}
-    done: dict[int, dict[str, list[Measurement]]] = {}  # layers that share their features are measured once
-    for layer, name in enumerate(backbone.layer_names):
-        identity = id(train[layer])
-        if identity not in done:
-            done[identity] = _measure_layer(train[layer], test[layer], levels, metrics)
-        for metric, found in done[identity].items():
-            rows[metric] += [table.LayerMeasurement(layer, name, measurement) for measurement in found]
+    rows: dict[str, list[table.LayerMeasurement]] = {task: [] for task in tasks}
+    # The data's own levels and the targets share images, hence features.
+    for groups in ((DATA, TARGETS), (SAMPLE,)):
+        of_groups = [task for task in tasks if metric_and_group(task)[1] in groups]
+        if of_groups:
+            measured = _Population(backbone, card, images, groups[0], device)
+            for task in of_groups:
+                rows[task] = list(measured.measure(task, earlier or {}))
     return rows
 
 
-def _measure_layer(
-    train: Tensor, test: Tensor, levels: list[LabelLevel], metrics: Sequence[str]
-) -> dict[str, list[Measurement]]:
-    features = LayerFeatures(train, test)
-    return {metric: list(_measure(metric, features, levels)) for metric in metrics}
+class _Population:
+    """Features of one kind of images, of every layer; what is measured of them."""
+
+    def __init__(
+        self, backbone: Backbone, card: dict[str, Any], images: MeasuredImages, group: str, device: torch.device
+    ) -> None:
+        self.names, self.card, self.device, self.images = backbone.layer_names, card, device, images
+        self.train_pictures, self.test_pictures = pictures(card, images, group)
+        train = extract(backbone, self.train_pictures, card, device)
+        test = extract(backbone, self.test_pictures, card, device)
+        shared: dict[int, LayerFeatures] = {}  # layers that share their features are measured once
+        self.layers = [shared.setdefault(id(a), LayerFeatures(a, b)) for a, b in zip(train, test, strict=True)]
+
+    def measure(self, task: str, earlier: Earlier) -> Iterator[table.LayerMeasurement]:
+        metric, group = metric_and_group(task)
+        module: Any = plugin_module(METRICS, metric)
+        if hasattr(module, "measure_network"):
+            for layer, found in module.measure_network(self._compared(), self._others(earlier)):
+                yield table.LayerMeasurement(layer, self.names[layer], found)
+            return
+        if getattr(module, "NEEDS_INPUTS", False):
+            self._give_inputs()
+        levels, first = self._levels(group), len(self.names) - 1 if getattr(module, "LAST_LAYER_ONLY", False) else 0
+        done: dict[int, list[Measurement]] = {}
+        for layer in range(first, len(self.names)):
+            features = self.layers[layer]
+            if id(features) not in done:
+                done[id(features)] = list(module.measure(features, levels))
+            yield from (table.LayerMeasurement(layer, self.names[layer], found) for found in done[id(features)])
+
+    def _levels(self, group: str) -> list[LabelLevel]:
+        if group == SAMPLE:
+            settings = self.images.settings
+            return [sample_level(settings.num_samples, settings.num_train_views, settings.num_test_views)]
+        return data_levels(self.images.dataset) if group == DATA else target_levels(self.images.dataset)
+
+    def _give_inputs(self) -> None:
+        inputs = self.train_pictures.normalised(self.card), self.test_pictures.normalised(self.card)
+        for features in self.layers:
+            features.inputs = inputs
+
+    def _compared(self) -> list[LayerFeatures]:
+        rows = _evenly(len(self.test_pictures))
+        return [LayerFeatures(features.train[:0], features.test[rows]) for features in self.layers]
+
+    def _others(self, earlier: Earlier) -> dict[int, list[LayerFeatures]]:
+        few = Pictures(self.images.dataset.test.images[_evenly(len(self.test_pictures))])
+        found = {}
+        for epoch, load in earlier.items():
+            checkpoint = load()
+            layers = extract(load_backbone(checkpoint).to(self.device), few, checkpoint.card, self.device)
+            found[epoch] = [LayerFeatures(layer[:0], layer) for layer in layers]
+        return found
 
 
-def _measure(metric: str, features: LayerFeatures, levels: list[LabelLevel]) -> Iterator[Measurement]:
-    measurements: Iterator[Measurement] = plugin_module(METRICS, metric).measure(features, levels)
-    return measurements
+def _evenly(count: int) -> Tensor:
+    return torch.linspace(0, count - 1, min(count, MAX_COMPARED)).round().long()
+
+
+def pictures(card: dict[str, Any], images: MeasuredImages, group: str) -> tuple[Pictures, Pictures]:
+    """Returns the training and test pictures of a group; augmented as the trial's own views are, where it has any."""
+    if group != SAMPLE:
+        return Pictures(images.dataset.train.images), Pictures(images.dataset.test.images)
+    views, settings = ViewConfig.model_validate_json(json.dumps(card["config"].get("views", {}))), images.settings
+    train, test = (
+        Pictures(images.samples, count, views, settings.sample_seed, f"sample views of {split}")
+        for count, split in ((settings.num_train_views, "train"), (settings.num_test_views, "test"))
+    )
+    return train, test

@@ -8,16 +8,20 @@ from __future__ import annotations
 
 import logging
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import torch
 
 from analysis import table
-from analysis.measure import AnalysisSettings, measure_checkpoint, measured_images, metric_names
+from analysis.measure import MeasuredImages, measure_checkpoint, measured_images
+from analysis.settings import AnalysisSettings
+from analysis.tasks import find_tasks
 from ray_ssl.checkpoints import (
     SET_ASIDE,
+    Checkpoint,
     DamagedCheckpointError,
     checkpoint_folder,
     load_checkpoint,
@@ -38,11 +42,11 @@ log = logging.getLogger("analysis")
 
 @dataclass(frozen=True)
 class Work:
-    """One checkpoint and the metrics it still lacks."""
+    """One checkpoint and the tasks it still lacks."""
 
     key: str
     epoch: int
-    metrics: tuple[str, ...]
+    tasks: tuple[str, ...]
 
 
 @dataclass(frozen=True)
@@ -79,22 +83,22 @@ def sweep_name(sweep: Storage) -> str:
 
 
 def survey(
-    ledger: Ledger, trials: Sequence[Trial], settings: AnalysisSettings, metrics: Sequence[str] | None = None
+    ledger: Ledger, trials: Sequence[Trial], settings: AnalysisSettings, tasks: Sequence[str] | None = None
 ) -> Survey:
     """Returns what is not measured yet, checkpoint by checkpoint.
 
     Args:
-        metrics: Names of metric modules; None: all.
+        tasks: See `analysis.tasks`; None: the default ones.
     """
-    wanted = metrics if metrics is not None else metric_names()
+    wanted = tasks if tasks is not None else find_tasks()
     sweep = ledger.sweep
-    now = {metric: settings.as_dict() for metric in wanted}
+    now = {task: settings.of(task) for task in wanted}
     present = table.present(sweep.filesystem, sweep.path(MEASUREMENTS), now)
     work, gaps = [], {}
     for trial in trials:
         saved = saved_epochs(ledger.trial(trial.key))
         for epoch in sorted({*saved, *checkpoint_epochs(trial.config.training)}):
-            lacking = tuple(m for m in wanted if (trial.key, epoch, m) not in present)
+            lacking = tuple(task for task in wanted if (trial.key, epoch, task) not in present)
             if lacking and epoch in saved:
                 work.append(Work(trial.key, epoch, lacking))
             elif lacking:
@@ -117,10 +121,10 @@ def _lost(ledger: Ledger, gaps: dict[str, list[int]]) -> dict[str, list[int]]:
 
 
 def missing_work(
-    ledger: Ledger, trials: Sequence[Trial], settings: AnalysisSettings, metrics: Sequence[str] | None = None
+    ledger: Ledger, trials: Sequence[Trial], settings: AnalysisSettings, tasks: Sequence[str] | None = None
 ) -> list[Work]:
     """Returns the checkpoints that are there and not measured yet, as `survey`."""
-    return survey(ledger, trials, settings, metrics).work
+    return survey(ledger, trials, settings, tasks).work
 
 
 def analyse(
@@ -137,7 +141,7 @@ def analyse(
     context = ray.data.DataContext.get_current()
     context.enable_progress_bars = False
     logging.getLogger("ray.data").setLevel(logging.ERROR)
-    images = ray.put(measured_images(dataset, settings))
+    images = ray.put(measured_images(dataset, settings, sorted({task for one in work for task in one.tasks})))
     total = int(ray.cluster_resources().get("CPU", 1))
     num_actors = max(1, min(len(work), total // cpus_per_worker))
     # The actors together leave a CPU free for Ray Data's own tasks: a pool that holds all of them hangs.
@@ -145,7 +149,7 @@ def analyse(
     for attempt in range(MAX_ACTOR_DEATHS + 1):
         done = set()
         try:
-            for outcome in _measured(ledger, work, images, settings, cpus_per_worker, num_actors, share):
+            for outcome in _measured(ledger, work, images, cpus_per_worker, num_actors, share):
                 done.add((outcome.key, outcome.epoch))
                 yield outcome
             return
@@ -161,7 +165,6 @@ def _measured(
     ledger: Ledger,
     work: Sequence[Work],
     images: Any,
-    settings: AnalysisSettings,
     threads: int,
     num_actors: int,
     num_cpus: float,
@@ -169,12 +172,12 @@ def _measured(
     """One Ray Data job. Raises RayError where an actor died: restarting is ours, since Ray's prints warnings."""
     import ray.data
 
-    rows = [{"key": w.key, "epoch": w.epoch, "metrics": list(w.metrics)} for w in work]
+    rows = [{"key": w.key, "epoch": w.epoch, "tasks": list(w.tasks)} for w in work]
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # max_restarts has no other way in yet
         measured = ray.data.from_items(rows, override_num_blocks=len(rows)).map(
             _Measurer,  # type: ignore[arg-type]  # Ray Data's type of a class's call is its constructor's
-            fn_constructor_args=(ledger.sweep.uri, images, settings, threads),
+            fn_constructor_args=(ledger.sweep.uri, images, threads),
             compute=ray.data.ActorPoolStrategy(min_size=1, max_size=num_actors, max_tasks_in_flight_per_actor=1),
             num_cpus=num_cpus,
             max_restarts=0,
@@ -186,13 +189,12 @@ def _measured(
 class _Measurer:
     """An actor of the pool."""
 
-    def __init__(self, sweep: str, images: Any, settings: AnalysisSettings, threads: int) -> None:
+    def __init__(self, sweep: str, images: Any, threads: int) -> None:
         import ray
 
         torch.set_num_threads(threads)
         self.ledger = Ledger(Storage(sweep))
-        self.images: Dataset = ray.get(images)
-        self.settings = settings
+        self.images: MeasuredImages = ray.get(images)
         self.device = torch.device("cuda" if ray.get_gpu_ids() else "cpu")
 
     def __call__(self, row: dict[str, Any]) -> dict[str, Any]:
@@ -200,7 +202,7 @@ class _Measurer:
         damaged, error = False, ""
         try:
             try:
-                self._measure(key, epoch, list(row["metrics"]))
+                self._measure(key, epoch, list(row["tasks"]))
             except DamagedCheckpointError as damage:
                 error = f"damaged checkpoint ({damage})"
                 damaged = self._set_aside(key, epoch)
@@ -217,27 +219,43 @@ class _Measurer:
             set_aside(self.ledger.trial(key), checkpoint_folder(epoch))
         return ended
 
-    def _measure(self, key: str, epoch: int, metrics: list[str]) -> None:
-        checkpoint = load_checkpoint(self.ledger.trial(key), checkpoint_folder(epoch))
-        found = measure_checkpoint(checkpoint, self.images, metrics, self.device)
+    def _measure(self, key: str, epoch: int, tasks: list[str]) -> None:
+        trial = self.ledger.trial(key)
+        checkpoint = load_checkpoint(trial, checkpoint_folder(epoch))
+        earlier: dict[int, Callable[[], Checkpoint]] = {
+            other: partial(load_checkpoint, trial, checkpoint_folder(other))
+            for other in saved_epochs(trial)
+            if other < epoch
+        }
+        found = measure_checkpoint(checkpoint, self.images, tasks, self.device, earlier)
         sweep = self.ledger.sweep
-        about = describe(checkpoint.card, sweep_name(sweep), key, self.images.name)
-        for metric, rows in found.items():
+        about = describe(checkpoint.card, sweep_name(sweep), key, self.images.dataset.name)
+        for task, rows in found.items():
             folder = sweep.path(MEASUREMENTS)
-            table.write_part(sweep.filesystem, folder, about, metric, rows, self.settings.as_dict())
+            table.write_part(sweep.filesystem, folder, about, task, rows, self.images.settings.of(task))
 
 
 def describe(card: dict[str, Any], sweep: str, key: str, dataset: str) -> table.Checkpoint:
     """Returns the columns that all rows of a checkpoint share."""
-    config = PretrainConfig.from_dict(card["config"])
+    return columns(PretrainConfig.from_dict(card["config"]), sweep, key, dataset, card["epoch"])
+
+
+def columns(config: PretrainConfig, sweep: str, key: str, dataset: str, epoch: int) -> table.Checkpoint:
+    """Returns the columns that all rows of a trial's epoch share."""
     shape = config.backbone.model_dump()
     return table.Checkpoint(
         sweep=sweep,
         trial_key=key,
-        method=config.method.name,
+        method=method_name(config),
         depth=shape.get("depth", 0),
         width=shape.get("width", 0),
         seed=config.seed,
         dataset=dataset,
-        epoch=card["epoch"],
+        epoch=epoch,
     )
+
+
+def method_name(config: PretrainConfig) -> str:
+    """Returns what the table calls a trial's method: supervised training differs by views and by labels too."""
+    augment = getattr(config.method, "augment", True)
+    return config.method.name + ("" if augment else " (no augmentation)")

@@ -19,8 +19,11 @@ from analysis.command import (
     finish,
     print_unsent,
 )
-from analysis.flags import add_measure_flags, check_measure_flags, refuse_other_numbers
+from analysis.flags import add_measure_flags, refuse_other_numbers
+from analysis.measure import check_measurable
 from analysis.pipeline import MEASUREMENTS, missing_work, sweep_name
+from analysis.settings import read_settings
+from analysis.tasks import find_tasks
 from ray_ssl import interrupts
 from ray_ssl.cluster import MachineOptions, ray_session
 from ray_ssl.config import replace, trial_key
@@ -61,7 +64,7 @@ def run(flags: argparse.Namespace) -> int:
     Raises:
         UserError: No sweep there, unknown metric, data that is not the sweep's.
     """
-    settings = check_measure_flags(flags)
+    settings, tasks = read_settings(flags), find_tasks(flags.metrics, flags.levels)
     if flags.cpus_per_worker < 1:
         raise UserError("--cpus-per-worker is at least 1")
     machine = MachineOptions(address=flags.address, cpus_per_worker=flags.cpus_per_worker)
@@ -72,14 +75,15 @@ def run(flags: argparse.Namespace) -> int:
     if not trials:
         raise UserError(f"{flags.sweep!r} is no sweep folder: no trial in it has a readable config.json")
     tracking = _tracking(ledger, flags.tracking_uri)
-    refuse_other_numbers(ledger.sweep, settings, flags.metrics)
-    work = missing_work(ledger, trials, settings, flags.metrics)
+    refuse_other_numbers(ledger.sweep, settings, tasks)
+    work = missing_work(ledger, trials, settings, tasks)
     tracker = tracking.connect(owner=False)
     Follower(tracker, ledger).catch_up()
     errors: list[str] = []
     with interrupts.orderly(), tempfile.TemporaryDirectory(prefix="ray_ssl_") as scratch:
         if work:
             dataset = _dataset(trials, flags.dataset)
+            check_measurable(dataset, settings, tasks)
             data_bytes = dataset.train.images.nbytes + dataset.test.images.nbytes
             with ray_session(machine, data_bytes, nested_train=False):
                 errors = analyse_with_progress(ledger, work, dataset, settings, flags.cpus_per_worker)

@@ -1,7 +1,7 @@
 """The one table of measurements: its schema, and Parquet parts on a local disk or an object store.
 
-A part holds what one metric module measured of one checkpoint:
-`{trial_key}-{epoch:06d}-{module}.parquet`. A part is there or it is not; nothing is ever appended to one. It carries
+A part holds what one task (see `analysis.tasks`) measured of one checkpoint:
+`{trial_key}-{epoch:06d}-{task}.parquet`. A part is there or it is not; nothing is ever appended to one. It carries
 a checksum of all its bytes: an altered one is noticed before it is parsed, and counts as missing like a torn one.
 """
 
@@ -55,8 +55,8 @@ SCHEMA: Final = pa.schema(
     seed: Seed of the weights, the views and the order of the images.
     dataset: Data set that was trained on and measured.
     epoch: Finished passes over the training images; 0 is the network at initialisation.
-    layer: Index of the layer from the input, 0 is the first that is measured.
-    layer_name: Its name; the last layer of every network is "representation".
+    layer: Index of the layer from the input, 0 is the first that is measured; -1 for the curves of pretraining.
+    layer_name: Its name; the last layer of every network is "representation"; "training" for those curves.
     level: Label level: "sample", "class", "superclass" ...; "none" where no label is looked at.
     split: "train" or "test": which images the value is measured on.
     metric: Name of a `MetricSpec`, which states range and direction.
@@ -66,7 +66,7 @@ SCHEMA: Final = pa.schema(
 KEY: Final = ("sweep", "trial_key", "dataset", "epoch", "layer", "level", "split", "metric")
 """Columns that identify a measurement; of rows that agree in all of them one is kept."""
 
-_PART_NAME = re.compile(r"(?P<trial_key>[0-9A-Za-z_]+)-(?P<epoch>\d{6,})-(?P<module>\w+)\.parquet")
+_PART_NAME = re.compile(r"(?P<trial_key>[0-9A-Za-z_]+)-(?P<epoch>\d{6,})-(?P<task>\w+(@\w+)?)\.parquet")
 _NUM_READERS = 16  # an object store answers one request in 20 to 100 ms, so many are in flight
 
 log = logging.getLogger(__name__)
@@ -92,34 +92,49 @@ class LayerMeasurement(NamedTuple):
     layer_name: str
     measurement: Measurement
 
+    def as_row(self) -> dict[str, Any]:
+        """Returns the columns of `SCHEMA` that it fills."""
+        return {"layer": self.layer, "layer_name": self.layer_name, **self.measurement._asdict()}
+
 
 def write_part(
     fs: pafs.FileSystem,
     folder: str,
     checkpoint: Checkpoint,
-    module: str,
+    task: str,
     rows: Iterable[LayerMeasurement],
     settings: Mapping[str, Any],
 ) -> str:
-    """Writes all that one metric module measured of one checkpoint, by a single write call.
+    """Writes all that one metric task measured of one checkpoint, by a single write call.
 
-    A part of the same name is replaced. No rows make a part too: the module has been run.
+    A part of the same name is replaced. No rows make a part too: the task has been run.
 
     Args:
         fs: Local, S3 or GCS file system.
         folder: Folder of the parts on `fs`; made where it is missing.
         checkpoint: What was measured.
-        module: Name of the metric module.
+        task: See `analysis.tasks`.
         rows: Its measurements.
         settings: Analysis settings that change its numbers, as JSON values.
 
     Returns:
         The path of the part.
     """
-    name = part_name(checkpoint.trial_key, checkpoint.epoch, module)
+    values = [checkpoint._asdict() | row.as_row() for row in rows]
+    return write_rows(fs, folder, checkpoint, task, values, settings)
+
+
+def write_rows(
+    fs: pafs.FileSystem,
+    folder: str,
+    checkpoint: Checkpoint,
+    task: str,
+    values: list[dict[str, Any]],
+    settings: Mapping[str, Any],
+) -> str:
+    """Writes a part as `write_part`, from rows with all columns; they may be of other epochs than the checkpoint."""
+    name = part_name(checkpoint.trial_key, checkpoint.epoch, task)
     assert _PART_NAME.fullmatch(name), f"not a part name: {name}"
-    values = [{**checkpoint._asdict(), "layer": r.layer, "layer_name": r.layer_name, **r.measurement._asdict()}
-              for r in rows]  # fmt: skip
     metadata = {"format": FORMAT, "settings": json.dumps(settings, sort_keys=True, allow_nan=False)}
     content = to_parquet(pa.Table.from_pylist(values, SCHEMA.with_metadata(metadata)))
     fs.create_dir(folder, recursive=True)
@@ -129,9 +144,9 @@ def write_part(
     return path
 
 
-def part_name(trial_key: str, epoch: int, module: str) -> str:
+def part_name(trial_key: str, epoch: int, task: str) -> str:
     """Returns the file name of a part."""
-    return f"{trial_key}-{epoch:06d}-{module}.parquet"
+    return f"{trial_key}-{epoch:06d}-{task}.parquet"
 
 
 def read_table(fs: pafs.FileSystem, folder: str) -> pd.DataFrame:
@@ -140,14 +155,14 @@ def read_table(fs: pafs.FileSystem, folder: str) -> pd.DataFrame:
     A torn or altered part is reported once and left out. Of duplicate rows (equal in `KEY`) the last is kept.
 
     Raises:
-        UserError: A parquet file that is no part, of another format version, or parts of one metric module that
+        UserError: A parquet file that is no part, of another format version, or parts of one task that
             were measured with different settings.
     """
     parts = _read_parts(fs, folder)
     first: dict[str, str] = {}
     for path, part in parts.items():
-        module, settings = _part_id(path)[2], _settings(part)
-        other = first.setdefault(module, path)
+        task, settings = _part_id(path)[2], _settings(part)
+        other = first.setdefault(task, path)
         if settings != _settings(parts[other]):
             raise UserError(
                 f"{path} was measured with {settings}, {other} with {_settings(parts[other])}: "
@@ -161,18 +176,18 @@ def read_table(fs: pafs.FileSystem, folder: str) -> pd.DataFrame:
 def present(
     fs: pafs.FileSystem, folder: str, settings: Mapping[str, Mapping[str, Any]] | None = None
 ) -> set[tuple[str, int, str]]:
-    """Returns (trial_key, epoch, metric module) of every whole part in `folder`.
+    """Returns (trial_key, epoch, task) of every whole part in `folder`.
 
     Args:
         fs: Local, S3 or GCS file system.
         folder: Folder of the parts; it may be missing.
-        settings: By metric module, the settings it would be run with now. Parts measured with others are not
-            counted, so that they are measured again. Modules that are not named, or None, count as they are.
+        settings: By task, the settings it would be run with now. Parts measured with others are not
+            counted, so that they are measured again. Tasks that are not named, or None, count as they are.
 
     Raises:
         UserError: A parquet file that is no part, or of another format version.
     """
-    wanted = {module: json.loads(json.dumps(s)) for module, s in (settings or {}).items()}
+    wanted = {task: json.loads(json.dumps(s)) for task, s in (settings or {}).items()}
     found = {_part_id(path): part for path, part in _read_parts(fs, folder).items()}
     return {i for i, part in found.items() if wanted.get(i[2], _settings(part)) == _settings(part)}
 
@@ -232,7 +247,7 @@ def _report_torn(path: str) -> None:
 def _part_id(path: str) -> tuple[str, int, str]:
     match = _PART_NAME.fullmatch(path.rsplit("/", 1)[-1])
     assert match, path
-    return match["trial_key"], int(match["epoch"]), match["module"]
+    return match["trial_key"], int(match["epoch"]), match["task"]
 
 
 def _settings(part: pa.Table) -> dict[str, Any]:

@@ -7,9 +7,10 @@ import json
 import os
 import shlex
 import sys
+from argparse import Namespace
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from functools import partial
+from functools import cached_property, partial
 from typing import TYPE_CHECKING, Any
 
 from ray_ssl.entry import run_command
@@ -17,6 +18,7 @@ from ray_ssl.errors import UserError
 
 # Everything else is imported where it is used: it takes seconds, and Ctrl-C is ours from the first moment.
 if TYPE_CHECKING:
+    from analysis.settings import AnalysisSettings
     from ray_ssl.cluster import MachineOptions
     from ray_ssl.config import PretrainConfig
     from ray_ssl.flags import Parser
@@ -94,6 +96,20 @@ class Request:
     dry_run: bool
     demo: bool
     command: str
+    settings: AnalysisSettings
+    metrics: list[str] | None
+    levels: list[str] | None
+
+    @cached_property
+    def tasks(self) -> tuple[str, ...]:
+        """What is measured of every checkpoint; finding out imports the metrics.
+
+        Raises:
+            UserError: A metric that has none of the levels.
+        """
+        from analysis.tasks import find_tasks
+
+        return find_tasks(self.metrics, self.levels)
 
 
 def main(sweep: Sweep, arguments: Sequence[str] | None = None) -> int:
@@ -120,6 +136,7 @@ def parse(sweep: Sweep, arguments: Sequence[str] | None = None) -> Request:
         UserError: Options that contradict each other or are out of range.
         SystemExit: A flag that does not exist or cannot be read (code 2), or --help (code 0).
     """
+    from analysis.settings import read_settings
     from ray_ssl.config import PretrainConfig
     from ray_ssl.flags import Parser
     from sweeps.flags import add_config_flags
@@ -150,6 +167,7 @@ def parse(sweep: Sweep, arguments: Sequence[str] | None = None) -> Request:
     )
     grid.check()
     _check_run_flags(given)
+    settings = read_settings(Namespace(**given))
     base, shared = grid.config({}), grid.shared()
     tracking_uri = _check_places(given["storage"], given["name"], given["tracking_uri"])
     from ray_ssl.cluster import MachineOptions
@@ -168,7 +186,8 @@ def parse(sweep: Sweep, arguments: Sequence[str] | None = None) -> Request:
         search=given["search"], num_trials=given["num_trials"] or 0, vary=ranges(given["vary"] or [], grid),
         scheduler=given["scheduler"], objective=given["objective"],
         retry_failed=given["retry_failed"], dry_run=given["dry_run"],
-        command=shlex.join([*_program(), *typed]),
+        command=shlex.join([*_program(), *typed]), settings=settings,
+        metrics=given["metrics"], levels=given["levels"],
     )  # fmt: skip
 
 

@@ -12,7 +12,7 @@ from typing import Final
 
 import torch
 
-from analysis.measure import AnalysisSettings
+from analysis.settings import AnalysisSettings
 from ray_ssl.cluster import MachineOptions, cluster_to_join
 from ray_ssl.config import DataConfig
 from ray_ssl.data import Dataset, load_dataset

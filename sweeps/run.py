@@ -9,7 +9,7 @@ from typing import Any
 
 from analysis import publication
 from analysis.command import Tracking, analyse_with_progress, finish, print_unsent, quiet
-from analysis.measure import AnalysisSettings
+from analysis.measure import check_measurable
 from analysis.pipeline import Survey, survey
 from ray_ssl import interrupts
 from ray_ssl.cluster import Capacity, capacity, cluster_nodes, cluster_to_join, local_node, ray_session
@@ -52,6 +52,7 @@ def run(request: Request) -> int:
         from sweeps.room import load_what_fits
 
         dataset = load_what_fits(request, ledger, num_side_by_side)
+        check_measurable(dataset, request.settings, request.tasks)
         if request.dry_run:
             from sweeps.estimate import dry_run
 
@@ -72,7 +73,7 @@ def _answer_if_nothing_to_do(request: Request, storage: Storage, ledger: Ledger,
     source = make_source(request, ledger, data.fingerprint)
     if source.num_trials:
         return None
-    found = survey(ledger, ledger.known_trials(), AnalysisSettings())
+    found = survey(ledger, ledger.known_trials(), request.settings, request.tasks)
     if found.work or found.lost.keys() & {trial.key for trial in source.trials}:
         return None
     tracking = Tracking.named(storage, ledger, request.tracking_uri, request.experiment)
@@ -90,7 +91,7 @@ def _answer_if_nothing_to_do(request: Request, storage: Storage, ledger: Ledger,
 def _run_leased(request: Request, storage: Storage, ledger: Ledger, dataset: Dataset) -> int:
     data = DataCard.of(dataset)
     data.keep(ledger.sweep, request.base.data)
-    found = survey(ledger, ledger.known_trials(), AnalysisSettings())
+    found = survey(ledger, ledger.known_trials(), request.settings, request.tasks)
     num_stopped = reopen(request, ledger, make_source(request, ledger, data.fingerprint).trials, found.lost)
     source = make_source(request, ledger, data.fingerprint)
     tracking = Tracking.named(storage, ledger, request.tracking_uri, request.experiment)
@@ -161,7 +162,7 @@ def _train_and_analyse(
     """Runs what is missing, in one Ray session; returns what could not be analysed."""
     from sweeps.footprint import footprint
 
-    settings = AnalysisSettings()
+    settings = request.settings
     if isinstance(source, OptunaSource):
         source.look_ahead()  # what it suggests may all be trained already
     if not source.num_trials and not found.work:
@@ -183,7 +184,7 @@ def _train_and_analyse(
 
             with Board(source.num_trials, ledger, waiting, room.num_concurrent, cost) as follower.board:
                 run_trials(source, num_workers, ledger, dataset, request.machine, room, follower, scheduler)
-            found = survey(ledger, ledger.known_trials(), settings)
+            found = survey(ledger, ledger.known_trials(), settings, request.tasks)
         errors = analyse_with_progress(ledger, found.work, dataset, settings, request.machine.cpus_per_worker)
     return errors + _describe_lost(source, found)
 

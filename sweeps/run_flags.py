@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import argparse
 
+from analysis.settings import add_task_flags
+
 
 def add_run_flags(parser: argparse.ArgumentParser, sweep: str) -> None:
     """Adds them in three groups; `sweep` is its name."""
     _add_result_flags(parser, sweep)
     _add_how_flags(parser)
+    add_task_flags(parser.add_argument_group("analysis", "What is measured of every checkpoint."))
     _add_machine_flags(parser)
 
 

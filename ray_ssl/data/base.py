@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import hashlib
-from dataclasses import dataclass, replace
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 
 import numpy as np
@@ -23,6 +24,7 @@ class ImageSet:
         fine_names: Class names.
         coarse: int64 [N] superclass labels, or None where the set has no superclasses.
         coarse_names: Superclass names, empty where there are none.
+        targets: Name -> int64 [N] other labels, 0 .. len(fine_names) - 1: those of graded randomness.
     """
 
     images: NDArray[np.uint8]
@@ -30,10 +32,12 @@ class ImageSet:
     fine_names: tuple[str, ...]
     coarse: NDArray[np.int64] | None = None
     coarse_names: tuple[str, ...] = ()
+    targets: Mapping[str, NDArray[np.int64]] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         assert self.images.dtype == np.uint8 and self.images.ndim == 4 and self.images.shape[-1] == 3
-        for labels, names in ((self.fine, self.fine_names), (self.coarse, self.coarse_names)):
+        others = [(labels, self.fine_names) for labels in self.targets.values()]
+        for labels, names in ((self.fine, self.fine_names), (self.coarse, self.coarse_names), *others):
             if labels is not None:
                 assert labels.dtype == np.int64 and labels.shape == (len(self.images),)
                 assert len(labels) == 0 or (labels.min() >= 0 and labels.max() < len(names))
@@ -44,7 +48,8 @@ class ImageSet:
     def take(self, rows: NDArray[np.int64]) -> ImageSet:
         """Returns the images at `rows`, in that order."""
         coarse = None if self.coarse is None else self.coarse[rows]
-        return replace(self, images=self.images[rows], fine=self.fine[rows], coarse=coarse)
+        targets = {name: labels[rows] for name, labels in self.targets.items()}
+        return replace(self, images=self.images[rows], fine=self.fine[rows], coarse=coarse, targets=targets)
 
     def balanced_subset(self, num_images: int, seed: int) -> ImageSet:
         """Returns `num_images` images, as equal in number per class as the classes allow, in stored order.

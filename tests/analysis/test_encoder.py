@@ -13,8 +13,9 @@ from pyarrow import fs
 
 from analysis import __main__ as command
 from analysis import table
-from analysis.measure import AnalysisSettings, measure_checkpoint, measured_images
+from analysis.measure import measure_checkpoint, measured_images
 from analysis.pipeline import MEASUREMENTS, describe
+from analysis.settings import AnalysisSettings
 from ray_ssl import export
 from ray_ssl.backbones.base import build_backbone
 from ray_ssl.backbones.res_lh import Config
@@ -95,9 +96,9 @@ def test_a_file_of_a_checkpoints_weights_gives_the_checkpoints_numbers(
     ledger.write_config(trial)
     pretrain(config, dataset, ledger.trial(trial.key), lambda metrics: None)
     checkpoint = load_checkpoint(ledger.trial(trial.key), checkpoint_folder(1))
-    images = measured_images(dataset, AnalysisSettings())
+    images = measured_images(dataset, AnalysisSettings(), METRICS)
     expected = measure_checkpoint(checkpoint, images, METRICS, torch.device("cpu"))
-    about, settings = describe(checkpoint.card, "sweep", trial.key, dataset.name), AnalysisSettings().as_dict()
+    about, settings = describe(checkpoint.card, "sweep", trial.key, dataset.name), AnalysisSettings().of("ncc")
     for metric, rows in expected.items():
         table.write_part(fs.LocalFileSystem(), str(tmp_path / "sweep" / MEASUREMENTS), about, metric, rows, settings)
 
@@ -211,7 +212,7 @@ def test_a_malicious_file_is_one_line_and_is_not_run(tmp_path: Path, capsys: pyt
         ("FILE", "--dataset shapes --backbone res_lh --weights none", "--weights belongs to torchvision:NAME"),
         ("FILE", "--dataset shape --backbone res_lh", "unknown dataset 'shape'; did you mean 'shapes'?"),
         ("FILE", "--dataset shapes --metrics nnc", "unknown metric 'nnc'; did you mean 'ncc'?"),
-        ("FILE", "--dataset shapes --num-test-images 0", "--num-test-images are at least 1"),
+        ("FILE", "--dataset shapes --num-test-images 0", "--num-test-images is at least 1"),
         ("FILE", "--dataset shapes --epoch -1", "--epoch is 0 to 2^31 - 1, --seed 0 to 2^63 - 1"),
         ("FILE", "--dataset shapes --std 1 0 1", "--std is above 0"),
         ("missing.pt", "--dataset shapes --backbone res_lh", "'missing.pt' is no file"),

@@ -9,12 +9,14 @@ import torch
 
 from analysis import table
 from analysis.command import _explain
-from analysis.features import extract, load_backbone
-from analysis.measure import AnalysisSettings, measure_checkpoint, measured_images
+from analysis.features import Pictures, extract, load_backbone
+from analysis.measure import measure_checkpoint, measured_images, pictures
 from analysis.pipeline import MEASUREMENTS, Outcome, _Measurer, missing_work, survey
+from analysis.settings import AnalysisSettings
 from ray_ssl.checkpoints import checkpoint_folder, load_checkpoint
 from ray_ssl.config import PretrainConfig
 from ray_ssl.data import Dataset, load_dataset
+from ray_ssl.errors import UserError
 from ray_ssl.ledger import DONE, STOPPED, Ledger, Trial, TrialState, make_trials
 from ray_ssl.pretrain import pretrain
 from ray_ssl.storage import Storage
@@ -44,7 +46,7 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> tuple[Ledger, Trial, Da
 def test_one_pass_gives_the_features_of_every_layer(trained: tuple[Ledger, Trial, Dataset]) -> None:
     ledger, trial, dataset = trained
     checkpoint = load_checkpoint(ledger.trial(trial.key), checkpoint_folder(2))
-    features = extract(load_backbone(checkpoint), dataset.test.images, checkpoint.card, torch.device("cpu"))
+    features = extract(load_backbone(checkpoint), Pictures(dataset.test.images), checkpoint.card, torch.device("cpu"))
     assert [f.shape for f in features] == [(60, 6)] * 4
     assert features[-1] is features[-2]  # the representation is the pooled last block
     trainer = Trainer(trial.config, dataset, torch.device("cpu"))
@@ -55,8 +57,8 @@ def test_one_pass_gives_the_features_of_every_layer(trained: tuple[Ledger, Trial
 def test_measuring_names_every_layer_level_and_metric(trained: tuple[Ledger, Trial, Dataset]) -> None:
     ledger, trial, dataset = trained
     checkpoint = load_checkpoint(ledger.trial(trial.key), checkpoint_folder(1))
-    images = measured_images(dataset, AnalysisSettings(100, 40))
-    assert (len(images.train), len(images.test)) == (100, 40)
+    images = measured_images(dataset, AnalysisSettings(100, 40), ["ncc", "rank"])
+    assert (len(images.dataset.train), len(images.dataset.test)) == (100, 40)
     rows = measure_checkpoint(checkpoint, images, ["ncc", "rank"], torch.device("cpu"))
     assert [r.layer_name for r in rows["rank"]] == ["stem", "block1", "block2", "representation"]
     assert {(r.layer_name, r.measurement.level) for r in rows["ncc"]} == {
@@ -64,10 +66,41 @@ def test_measuring_names_every_layer_level_and_metric(trained: tuple[Ledger, Tri
     }
 
 
+def test_level_sample_tells_views_of_single_images_apart(trained: tuple[Ledger, Trial, Dataset]) -> None:
+    ledger, trial, dataset = trained
+    settings = AnalysisSettings(num_samples=5, num_train_views=6, num_test_views=3)
+    images = measured_images(dataset, settings, ["ncc@sample"])
+    checkpoint = load_checkpoint(ledger.trial(trial.key), checkpoint_folder(1))
+    found = measure_checkpoint(checkpoint, images, ["ncc@sample", "ncc"], torch.device("cpu"))
+    assert {r.measurement.level for r in found["ncc@sample"]} == {"sample"}
+    assert {r.measurement.level for r in found["ncc"]} == {"class", "superclass"}
+    train, test = pictures(checkpoint.card, images, "sample")
+    backbone, device = load_backbone(checkpoint), torch.device("cpu")
+    features = extract(backbone, train, checkpoint.card, device)[-1].reshape(5, 6, -1).double()
+    fresh = extract(backbone, test, checkpoint.card, device)[-1].reshape(5, 3, -1).double()
+    assert not features[:, 0].allclose(fresh[:, 0])
+    nearest = torch.cdist(fresh.flatten(0, 1), features.mean(1)).argmin(1).reshape(5, 3)
+    naive = (nearest == torch.arange(5)[:, None]).double().mean().item()
+    last = [r.measurement for r in found["ncc@sample"] if r.layer_name == "representation"]
+    assert {m.value for m in last if (m.split, m.metric) == ("test", "ncc_accuracy")} == {naive}
+    assert extract(backbone, train, checkpoint.card, device)[-1].equal(features.flatten(0, 1).float())
+
+
+def test_views_of_samples_do_not_depend_on_the_checkpoint(trained: tuple[Ledger, Trial, Dataset]) -> None:
+    ledger, trial, dataset = trained
+    settings = AnalysisSettings(num_samples=4, num_train_views=2, num_test_views=1)
+    images = measured_images(dataset, settings, ["ncc@sample"])
+    cards = [load_checkpoint(ledger.trial(trial.key), checkpoint_folder(epoch)).card for epoch in (0, 2)]
+    first, later = (pictures(card, images, "sample")[0].normalised(card) for card in cards)
+    assert first.equal(later) and not first[0].equal(first[1])
+    with pytest.raises(UserError, match="level sample takes 500 training images"):
+        measured_images(dataset, AnalysisSettings(), ["ncc@sample"])
+
+
 def test_work_is_what_is_missing(trained: tuple[Ledger, Trial, Dataset]) -> None:
     ledger, trial, _ = trained
     work = missing_work(ledger, [trial], AnalysisSettings(), ["ncc", "rank"])
-    assert [(w.epoch, w.metrics) for w in work] == [(epoch, ("ncc", "rank")) for epoch in (0, 1, 2)]
+    assert [(w.epoch, w.tasks) for w in work] == [(epoch, ("ncc", "rank")) for epoch in (0, 1, 2)]
 
 
 def lost(trained: tuple[Ledger, Trial, Dataset]) -> dict[str, list[int]]:
@@ -92,7 +125,7 @@ def test_a_finished_trial_loses_what_was_never_measured_or_set_aside(
     assert lost(trained) == {trial.key: [1, 2]}
     about = table.Checkpoint("sweep", trial.key, "vicreg", 2, 6, 0, "shapes", 1)
     parts = ledger.sweep.path(MEASUREMENTS)
-    table.write_part(ledger.sweep.filesystem, parts, about, "ncc", [], AnalysisSettings().as_dict())
+    table.write_part(ledger.sweep.filesystem, parts, about, "ncc", [], AnalysisSettings().of("ncc"))
     assert lost(trained) == {trial.key: [2]}  # measured, then deleted to save space
     table.write_part(ledger.sweep.filesystem, parts, about._replace(epoch=2), "rank", [], {})
     assert lost(trained) == {}  # deleted too; a metric that is new is no reason to train again

@@ -127,7 +127,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--threads", type=int, default=2)
-    parser.add_argument("--num-images", type=int, default=10_240)
+    parser.add_argument("--num-images", type=int, default=40_960)
     parser.add_argument("--networks", type=int, nargs="+", default=range(len(NETWORKS)), help="of 0 1 2 3")
     parser.add_argument("--seconds", type=float, default=8.0, help="of each limit and each lightly round")
     flags = parser.parse_args()

@@ -14,9 +14,10 @@ import torch
 from safetensors.torch import load_file
 
 from analysis import table
-from analysis.features import extract, load_backbone
-from analysis.measure import AnalysisSettings, measure_checkpoint
+from analysis.features import Pictures, extract, load_backbone
+from analysis.measure import measure_checkpoint, measured_images
 from analysis.pipeline import MEASUREMENTS, describe
+from analysis.settings import AnalysisSettings
 from ray_ssl import export
 from ray_ssl.checkpoints import checkpoint_folder, load_checkpoint
 from ray_ssl.config import PretrainConfig
@@ -87,7 +88,7 @@ def test_three_lines_give_the_features_of_the_checkpoint(
     card = json.loads((tmp_path / "out" / "card.json").read_text())
     pixels = torch.from_numpy(DATASET.test.images).permute(0, 3, 1, 2) / 255
     mean, std = (torch.tensor(card["normalisation"][name]).view(3, 1, 1) for name in ("mean", "std"))
-    expected = extract(load_backbone(checkpoint), DATASET.test.images, checkpoint.card, torch.device("cpu"))
+    expected = extract(load_backbone(checkpoint), Pictures(DATASET.test.images), checkpoint.card, torch.device("cpu"))
     for found, one in zip(backbone.layers((pixels - mean) / std), expected, strict=True):
         torch.testing.assert_close(found.detach(), one)
 
@@ -120,14 +121,15 @@ def test_the_card_has_what_was_measured_of_the_last_layer_then(
     trained: tuple[Ledger, Trial], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     ledger, trial = trained
-    sweep, settings = ledger.sweep, AnalysisSettings().as_dict()
+    sweep, settings = ledger.sweep, AnalysisSettings().of("ncc")
     exported(folder_of(trained), tmp_path / "before", capsys)
     assert json.loads((tmp_path / "before" / "card.json").read_text())["metrics"] == {}
+    images = measured_images(DATASET, AnalysisSettings(), ["ncc", "cdnv"])
     measured = {}
     for epoch in (1, 2):
         checkpoint = load_checkpoint(ledger.trial(trial.key), checkpoint_folder(epoch))
         about = describe(checkpoint.card, "sweep", trial.key, "tiny")
-        measured[epoch] = measure_checkpoint(checkpoint, DATASET, ["ncc", "cdnv"], torch.device("cpu"))
+        measured[epoch] = measure_checkpoint(checkpoint, images, ["ncc", "cdnv"], torch.device("cpu"))
         for metric, rows in measured[epoch].items():
             table.write_part(sweep.filesystem, sweep.path(MEASUREMENTS), about, metric, rows, settings)
     torn = f"{MEASUREMENTS}/{table.part_name(trial.key, 2, 'rank')}"

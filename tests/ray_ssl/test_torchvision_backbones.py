@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from torchvision.models import VisionTransformer, resnet18, resnet50, wide_resnet50_2
 from torchvision.models.resnet import ResNet
 
-from analysis.features import extract, load_backbone
+from analysis.features import Pictures, extract, load_backbone
 from ray_ssl.backbones import resnet18 as resnet18_module
 from ray_ssl.backbones import resnet50 as resnet50_module
 from ray_ssl.backbones.base import Backbone, ResNetBackbone, build_backbone
@@ -231,7 +231,7 @@ def test_two_steps_of_training_and_back_from_the_checkpoint(config: BackboneConf
     start = build_trial_method(trial, dataset).state_dict()
     assert all(not torch.equal(start[k], v) for k, v in checkpoint.model.items() if k.endswith("weight"))
     backbone: Backbone = load_backbone(checkpoint)
-    features = extract(backbone, dataset.test.images, checkpoint.card, torch.device("cpu"))
+    features = extract(backbone, Pictures(dataset.test.images), checkpoint.card, torch.device("cpu"))
     assert tuple(checkpoint.card["layer_names"]) == backbone.layer_names
     assert features[-1].shape == (4, backbone.num_features)
 

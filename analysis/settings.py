@@ -1,0 +1,91 @@
+"""What changes the measured numbers, besides the checkpoint and the metric; its flags."""
+
+from __future__ import annotations
+
+import argparse
+from dataclasses import dataclass
+from typing import Any, Final
+
+from analysis.tasks import DATA, GROUPS, SAMPLE, TARGETS, check_names, metric_and_group, metric_names
+from ray_ssl.errors import UserError
+
+
+@dataclass(frozen=True)
+class AnalysisSettings:
+    """What changes the measured numbers, besides the checkpoint.
+
+    Attributes:
+        num_train_images: Training images measured at most; a class-balanced subset.
+        num_test_images: Test images measured at most.
+        num_samples: Random training images, each a class of its own at level "sample" (arXiv 2305.15614: 500).
+        num_train_views: Augmented views of each that the classifiers learn from (there: 100).
+        num_test_views: Fresh ones that are tested (there: 20).
+        sample_seed: Which images and which views; the same for all checkpoints.
+        targets: Hash of the targets of graded randomness; empty where there are none.
+    """
+
+    num_train_images: int = 50_000
+    num_test_images: int = 10_000
+    num_samples: int = 500
+    num_train_views: int = 100
+    num_test_views: int = 20
+    sample_seed: int = 0
+    targets: str = ""
+
+    def of(self, task: str) -> dict[str, Any]:
+        """Returns what changes the numbers of one task, as plain JSON values."""
+        _, group = metric_and_group(task)
+        names = {
+            DATA: ("num_train_images", "num_test_images"),
+            SAMPLE: ("num_samples", "num_train_views", "num_test_views", "sample_seed"),
+            TARGETS: ("num_train_images", "num_test_images", "targets"),
+        }
+        return {name: getattr(self, name) for name in names[group]}
+
+
+IMAGE_NUMBERS: Final = {
+    "num_train_images": "training images measured at most, class-balanced",
+    "num_test_images": "test images measured at most, class-balanced",
+}
+SAMPLE_NUMBERS: Final = {
+    "num_samples": "level sample: training images that are a class each",
+    "num_train_views": "level sample: augmented views of each to learn from",
+    "num_test_views": "level sample: augmented views of each to test on",
+    "sample_seed": "level sample: seed of the images and views, the same for all checkpoints",
+}
+_LEAST: Final = {"sample_seed": 0, "num_samples": 2}
+
+
+def add_task_flags(parser: argparse._ActionsContainer) -> None:
+    """Adds `--metrics`, `--levels` and the sizes of level sample."""
+    parser.add_argument(
+        "--metrics", nargs="+", metavar="NAME",
+        help=f"measure these: {', '.join(metric_names())}; or all (default: all but the expensive ones)",
+    )  # fmt: skip
+    levels = "; ".join(f"{name} ({what})" for name, what in GROUPS.items())
+    parser.add_argument(
+        "--levels", nargs="+", metavar="NAME", help=f"label levels to measure at: {levels}; or all (default: data)"
+    )
+    add_numbers(parser, SAMPLE_NUMBERS)
+
+
+def add_numbers(parser: argparse._ActionsContainer, numbers: dict[str, str]) -> None:
+    """Adds a flag for each of these settings."""
+    for name, text in numbers.items():
+        default = getattr(AnalysisSettings(), name)
+        flag = f"--{name.replace('_', '-')}"
+        parser.add_argument(flag, type=int, default=default, metavar="N", help=f"{text} (default: {default})")
+
+
+def read_settings(flags: argparse.Namespace) -> AnalysisSettings:
+    """Returns the settings; those without a flag have their default.
+
+    Raises:
+        UserError: No such metric or level, or a number out of range.
+    """
+    check_names(flags.metrics, flags.levels)
+    given = {name: getattr(flags, name) for name in (*IMAGE_NUMBERS, *SAMPLE_NUMBERS) if name in flags}
+    for name, value in given.items():
+        if value < _LEAST.get(name, 1):
+            raise UserError(f"--{name.replace('_', '-')} is at least {_LEAST.get(name, 1)}, given {value}")
+    return AnalysisSettings(**given)
