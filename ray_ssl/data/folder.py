@@ -38,13 +38,14 @@ def load(config: DataConfig) -> Dataset:
         problem = "is a file" if root.exists() else "does not exist"
         raise UserError(f"{config.dataset}: {root} {problem}, give a folder of class folders")
     name = root.resolve().name
-    tests = [root / t for t in TEST_FOLDERS if (root / t).is_dir()]
-    if not (root / "train").is_dir():
+    splits = _split_folders(root)
+    tests = [splits[name] for name in TEST_FOLDERS if name in splits]
+    if "train" not in splits:
         if tests:
             raise UserError(f"{root} has {tests[0].name}/ but no train/: name the training folder train")
         return build_dataset(name, _split(_classes(root), _classes(root)), None, config)
-    _check_beside(root)
-    train = _classes(root / "train")
+    _check_beside(root, splits)
+    train = _classes(splits["train"])
     test = _split(_classes(tests[0]), train) if tests else None
     return build_dataset(name, _split(train, train), test, config)
 
@@ -71,12 +72,24 @@ def _classes(root: Path) -> list[ClassFolder]:
     return sorted(classes, key=lambda c: (c.fine, c.coarse))
 
 
-def _check_beside(root: Path) -> None:
+def _split_folders(root: Path) -> dict[str, Path]:
+    """The folders of the splits by name in small letters."""
+    found: dict[str, Path] = {}
+    for folder in _entries(root)[0]:
+        name = folder.name.lower()
+        if name in ("train", *TEST_FOLDERS):
+            if name in found:
+                raise UserError(f"{root} has {found[name].name}/ and {folder.name}/: which is the {name} split?")
+            found[name] = folder
+    return found
+
+
+def _check_beside(root: Path, splits: dict[str, Path]) -> None:
     """Refuses images beside train/ and the test folders."""
     folders, files = _entries(root)
-    others = (_an_image(folder) for folder in folders if folder.name not in ("train", *TEST_FOLDERS))
+    others = (_an_image(folder) for folder in folders if folder not in splits.values())
     for image in (*files[:1], *filter(None, others)):
-        raise UserError(f"{image} stands beside {root}/train/: move it into a class folder there, or remove it")
+        raise UserError(f"{image} stands beside {splits['train']}/: move it into a class folder there, or remove it")
 
 
 def _innermost(folder: Path) -> tuple[Path, ...]:

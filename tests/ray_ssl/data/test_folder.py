@@ -60,10 +60,20 @@ def test_hidden_and_other_files_are_passed_over(tmp_path: Path) -> None:
     assert len(load(folder).train) + len(load(folder).test) == 10
 
 
-@pytest.mark.parametrize("split", ["test", "validation", "valid", "val"])
-def test_a_test_folder_has_any_of_its_usual_names(tmp_path: Path, split: str) -> None:
+@pytest.mark.parametrize(
+    ("train", "test"),
+    [
+        ("train", "test"),
+        ("train", "validation"),
+        ("train", "valid"),
+        ("train", "val"),
+        ("Train", "Test"),
+        ("TRAIN", "Val"),
+    ],
+)
+def test_a_test_folder_has_any_of_its_usual_names(tmp_path: Path, train: str, test: str) -> None:
     images = random_images(3)
-    folder = write_folder(tmp_path, {"train/a": images, "train/b": images, f"{split}/a": images[:1]})
+    folder = write_folder(tmp_path, {f"{train}/a": images, f"{train}/b": images, f"{test}/a": images[:1]})
     assert (len(load(folder).train), len(load(folder).test)) == (6, 1)
 
 
@@ -111,6 +121,7 @@ BAD: dict[str, tuple[Callable[[Path], Path], str]] = {
     "dangling link": (lambda r: _linked(r, "a/x.png", "/nowhere/x.png"), r"a/x\.png is a broken link, to /nowhere/x"),
     "link to itself": (lambda r: _linked(r, "a/l", "l"), "a/l is a broken link, to l: mend or remove it"),
     "no train": (lambda r: write_folder(r, {"test/a": IMAGES}), r"has test/ but no train/"),
+    "two trainings": (lambda r: write_folder(r, {"train/a": IMAGES, "Train/a": IMAGES}), r"which is the train split\?"),
     "unknown test class": (
         lambda r: write_folder(r, {"train/a": IMAGES, "train/b": IMAGES, "test/c": IMAGES}),
         "test class without training",
