@@ -48,12 +48,15 @@ def read_weights(path: Path) -> Weights:
 def fit_weights(backbone: Backbone, weights: Weights, prefix: str, what: str) -> None:
     """Loads weights into a backbone, each by its name; those of a classifier are left out.
 
-    Names may also begin with the number of the child module, as those of `nn.Sequential(*network.children())` do.
+    Names may also begin with a number in place of the child module's name, as those of
+    `nn.Sequential(*network.children())` do. Children without weights, which networks from elsewhere have in other
+    places, do not count: the n-th number in the file is the n-th child with weights. Modules may be called by the
+    backbone's `synonyms`.
 
     Args:
         backbone: Gets the weights.
         weights: As `read_weights` returns them.
-        prefix: Only names that begin with it count, without it.
+        prefix: Only names that begin with it count, without it; its last dot may be left out.
         what: Begins the messages, e.g. "FILE does not fit BACKBONE".
 
     Raises:
@@ -63,8 +66,7 @@ def fit_weights(backbone: Backbone, weights: Weights, prefix: str, what: str) ->
     chosen = _chosen(backbone, weights, prefix)
     if not chosen:
         raise UserError(f"{what}: no name begins with {prefix!r}; there are {_some(weights)}")
-    if backbone.head:
-        chosen = {name: tensor for name, tensor in chosen.items() if not name.startswith(f"{backbone.head}.")}
+    chosen = {name: tensor for name, tensor in chosen.items() if name.partition(".")[0] not in backbone.heads}
     missing = _missing(backbone, chosen)
     unexpected = [name for name in chosen if name not in expected]
     if missing or unexpected:
@@ -106,16 +108,21 @@ def _flat(content: Mapping[Any, Any], prefix: str = "") -> Iterator[tuple[str, T
             yield from _flat(value, f"{prefix}{name}.")
 
 
-def _named(backbone: Backbone, name: str) -> str:
-    """The name with the number of a child module replaced by its name."""
-    number, dot, rest = name.partition(".")
-    children = [child for child, _ in backbone.named_children()]
-    return f"{children[int(number)]}{dot}{rest}" if number.isdecimal() and int(number) < len(children) else name
-
-
 def _chosen(backbone: Backbone, weights: Weights, prefix: str) -> Weights:
     """The weights below a prefix by the backbone's names."""
-    return {_named(backbone, k.removeprefix(prefix)): v for k, v in weights.items() if k.startswith(prefix)}
+    if prefix and any(name.startswith(f"{prefix}.") for name in weights):
+        prefix += "."
+    below = {name.removeprefix(prefix): tensor for name, tensor in weights.items() if name.startswith(prefix)}
+    numbers = sorted({first for name in below if (first := name.partition(".")[0]).isdecimal()}, key=int)
+    children = [name for name, child in backbone.named_children() if child.state_dict()]
+    names = {**backbone.synonyms, **dict(zip(numbers, children, strict=False))}
+    return {_renamed(name, names): tensor for name, tensor in below.items()}
+
+
+def _renamed(name: str, names: Mapping[str, str]) -> str:
+    """The dotted name with its first part, and those that are no numbers, replaced where `names` has them."""
+    first, *rest = name.split(".")
+    return ".".join([names.get(first, first), *(part if part.isdecimal() else names.get(part, part) for part in rest)])
 
 
 def _missing(backbone: Backbone, chosen: Weights) -> list[str]:

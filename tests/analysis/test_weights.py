@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 import torch
+from lightly.models import ResNetGenerator
 from safetensors.torch import save_file
 from torch import Tensor, nn
 from torchvision.models import resnet18
@@ -18,6 +19,7 @@ from ray_ssl.backbones import resnet18 as resnet18_module
 from ray_ssl.backbones.base import Backbone, build_backbone
 from ray_ssl.backbones.res_lh import Config
 from ray_ssl.errors import UserError
+from ray_ssl.plugins import plugin_module
 from tests.analysis.payload import Payload
 
 
@@ -164,6 +166,79 @@ def test_numbered_modules_fit_too() -> None:
     assert torch.equal(ours["layer4.1.bn2.running_var"], network.layer4[1].bn2.running_var)  # type: ignore[union-attr, arg-type]
     message = misfit(build_backbone(resnet18_module.Config(stem="standard"), 32), theirs)
     assert message.endswith("did you mean --key-prefix backbone.?")
+
+
+def seen(network: nn.Module, images: Tensor, names: list[str]) -> list[Tensor]:
+    """The spatial means of what a network's modules put out."""
+    found: list[Tensor] = []
+    for name in names:
+        network.get_submodule(name).register_forward_hook(lambda _m, _in, out: found.append(out.mean((2, 3))))
+    network.eval()(images)
+    return found
+
+
+def randomised(network: nn.Module) -> nn.Module:
+    """The network with statistics of BatchNorm as after training."""
+    for name, tensor in network.state_dict().items():
+        if "running" in name:
+            tensor.uniform_(0.5, 1.5)
+    return network
+
+
+BLOCKS = {
+    "resnet18": [f"layer{i}.{j}" for i in range(1, 5) for j in range(2)],
+    "resnet50": [f"layer{i}.{j}" for i, n in enumerate((3, 4, 6, 3), 1) for j in range(n)],
+}
+
+
+@pytest.mark.parametrize("name", BLOCKS)
+@pytest.mark.parametrize("numbered", [True, False])
+def test_lightlys_networks_for_cifar_have_the_same_features_in_every_layer(name: str, numbered: bool) -> None:
+    """Their blocks call the shortcut otherwise, and they have no max-pool, so their children count otherwise."""
+    network = randomised(ResNetGenerator(name.replace("resnet", "resnet-")))
+    theirs = network.state_dict()
+    if numbered:  # as in lightly's CIFAR-10 benchmark, in a file of Lightning's
+        children = nn.Sequential(*list(network.children())[:-1], nn.AdaptiveAvgPool2d(1))
+        theirs = {f"backbone.{k}": v for k, v in children.state_dict().items()}
+        assert "backbone.3.0.shortcut.0.weight" in theirs
+    ours = build_backbone(plugin_module("ray_ssl.backbones", name).Config(), 32).eval()
+    fit_weights(ours, theirs, "backbone." if numbered else "", "FILE does not fit NET")
+    images = torch.rand(2, 3, 32, 32)
+    with torch.no_grad():
+        expected = seen(network, images, BLOCKS[name])
+        found = ours.layers(images)
+    assert len(found) == len(expected) + 2
+    torch.testing.assert_close(found[1:], [*expected, expected[-1]], rtol=1e-5, atol=1e-5)
+
+
+def test_lightlys_networks_of_another_depth_are_refused() -> None:
+    target = build_backbone(resnet18_module.Config(), 32)
+    assert "layer1.1.conv1.weight" in misfit(target, ResNetGenerator("resnet-9").state_dict())
+    assert "are unexpected (layer1.2.conv1.weight" in misfit(target, ResNetGenerator("resnet-34").state_dict())
+
+
+@pytest.mark.parametrize("prefix", ["backbone.", "backbone"])
+def test_solo_learns_checkpoint_for_cifar_has_the_same_features_in_every_layer(prefix: str, tmp_path: Path) -> None:
+    """A file of Lightning's; the first convolution of solo-learn (solo/methods/base.py) has a padding of 2."""
+    network = resnet18()
+    network.conv1 = nn.Conv2d(3, 64, kernel_size=3, stride=1, padding=2, bias=False)
+    network.maxpool, network.fc = nn.Identity(), nn.Identity()  # type: ignore[assignment]
+    randomised(network)
+    parts = nn.ModuleDict({"backbone": network, "classifier": nn.Linear(512, 100), "projector": nn.Linear(512, 8)})
+    momentum = {f"momentum_backbone.{name}": tensor + 1 for name, tensor in network.state_dict().items()}
+    content = {
+        "epoch": 999, "global_step": 195000, "pytorch-lightning_version": "1.6.4",
+        "state_dict": {**parts.state_dict(), **momentum}, "loops": {"fit_loop": {"state_dict": {}}}, "callbacks": {},
+        "optimizer_states": [{"state": {0: {"momentum_buffer": torch.ones(3)}}}], "lr_schedulers": [{"last_epoch": 9}],
+        "hyper_parameters": {"backbone": {"name": "resnet18"}, "num_classes": 100},
+    }  # fmt: skip
+    ours = build_backbone(resnet18_module.Config(stem="cifar_padded"), 32).eval()
+    fit_weights(ours, read_weights(saved(content, tmp_path / "byol-cifar100.ckpt")), prefix, "FILE does not fit NET")
+    images = torch.rand(2, 3, 32, 32)
+    with torch.no_grad():
+        expected = seen(network, images, BLOCKS["resnet18"])
+        found = ours.layers(images)
+    torch.testing.assert_close(found[1:], [*expected, expected[-1]], rtol=1e-5, atol=1e-5)
 
 
 def test_files_without_counters_of_batches_fit() -> None:

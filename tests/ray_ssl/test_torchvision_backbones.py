@@ -56,7 +56,7 @@ RESNETS = [
 ]
 
 
-@pytest.mark.parametrize("stem", ["cifar", "standard"])
+@pytest.mark.parametrize("stem", ["cifar", "cifar_padded", "standard"])
 @pytest.mark.parametrize(("theirs", "config", "widths"), RESNETS)
 def test_every_residual_block_is_a_layer(theirs: type, config: type, widths: list[int], stem: str) -> None:
     backbone = build_backbone(config(stem=stem), 32).eval()

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Mapping
+from types import MappingProxyType
 
 import torch
 from torch import Tensor, nn
@@ -17,8 +19,11 @@ class Backbone(nn.Module, ABC):
     num_features: int
     """Length of the representation."""
 
-    head: str = ""
-    """Name of the classifier's module in files of the network this one is made from; its weights are left out."""
+    heads: tuple[str, ...] = ()
+    """Names of the classifier's module in files of the network this one is made from; its weights are left out."""
+
+    synonyms: Mapping[str, str] = MappingProxyType({})
+    """Names of modules, wherever they stand, by what files of the same network from elsewhere call them."""
 
     @property
     @abstractmethod

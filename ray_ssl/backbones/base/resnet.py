@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import TYPE_CHECKING, Literal
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Final, Literal
 
 from torch import Tensor, nn
 
@@ -13,15 +14,18 @@ from ray_ssl.config import BackboneConfig
 if TYPE_CHECKING:  # importing torchvision takes as long as importing torch
     from torchvision.models.resnet import ResNet
 
-Stem = Literal["cifar", "standard"]
+Stem = Literal["cifar", "cifar_padded", "standard"]
+PADDING: Final = {"cifar": 1, "cifar_padded": 2}
+"""Of the 3x3 convolution, in pixels."""
 
 
 class ResNetConfig(BackboneConfig):
     """Options of every ResNet."""
 
     stem: Stem = "cifar"
-    """first layer; cifar: 3x3 convolution of stride 1 without max-pool, as on CIFAR in arXiv 2002.05709; standard: \
-7x7 of stride 2 with max-pool, for images of 64 pixels and more"""
+    """first layer; cifar: 3x3 convolution of stride 1 without max-pool, as on CIFAR in arXiv 2002.05709; \
+cifar_padded: the same with a padding of 2, solo-learn's on CIFAR; standard: 7x7 of stride 2 with max-pool, for images \
+of 64 pixels and more"""
 
 
 class ResNetBackbone(Backbone):
@@ -32,18 +36,19 @@ class ResNetBackbone(Backbone):
 
     Args:
         network: Any ResNet of torchvision, ResNeXt and wide ones included; its modules are taken over.
-        stem: "cifar" puts a freshly initialised convolution in the place of the network's first.
+        stem: Any but "standard" puts a freshly initialised convolution in the place of the network's first.
     """
 
-    head = "fc"
+    heads = ("fc", "linear")
+    synonyms = MappingProxyType({"shortcut": "downsample"})  # in lightly's networks, which are the same
 
     def __init__(self, network: ResNet, stem: Stem) -> None:
         super().__init__()
         self.num_features = network.fc.in_features
-        self.conv1: nn.Module = _cifar_convolution() if stem == "cifar" else network.conv1
+        self.conv1: nn.Module = network.conv1 if stem == "standard" else _cifar_convolution(PADDING[stem])
         self.bn1 = network.bn1
         self.relu = network.relu
-        self.maxpool: nn.Module = nn.Identity() if stem == "cifar" else network.maxpool
+        self.maxpool: nn.Module = network.maxpool if stem == "standard" else nn.Identity()
         self.layer1 = network.layer1
         self.layer2 = network.layer2
         self.layer3 = network.layer3
@@ -76,8 +81,8 @@ class ResNetBackbone(Backbone):
                 yield f"{name}.{number}", block
 
 
-def _cifar_convolution() -> nn.Conv2d:
+def _cifar_convolution(padding: int) -> nn.Conv2d:
     """3x3, stride 1, initialised as torchvision initialises the convolution that it replaces."""
-    convolution = nn.Conv2d(3, 64, 3, padding=1, bias=False)
+    convolution = nn.Conv2d(3, 64, 3, padding=padding, bias=False)
     nn.init.kaiming_normal_(convolution.weight, mode="fan_out", nonlinearity="relu")
     return convolution

@@ -30,7 +30,7 @@ class TransformerBackbone(Backbone):
         layer_features: "class_token" or "patch_mean".
     """
 
-    head = "heads"
+    heads = ("heads",)
 
     def __init__(self, network: VisionTransformer, layer_features: LayerFeatures) -> None:
         super().__init__()
