@@ -1,7 +1,8 @@
-"""The backbone of a checkpoint as one file, and a card that describes it.
+"""The backbone of a checkpoint for use without this project: its weights, and a card that describes it.
 
     OUT/model.safetensors    the backbone's weights alone; ResNets and ViT carry torchvision's names
     OUT/card.json            see `encoder_card`
+    OUT/res_lh_network.py    of RES-L-H, which torchvision lacks: its source, which needs torch alone
 
 CHECKPOINT is a folder TRIAL_KEY/checkpoints/epoch-N of a sweep: a path, s3://... or gs://...
 """
@@ -18,12 +19,11 @@ import pyarrow.parquet as pq
 from safetensors.torch import save
 
 from ray_ssl import interrupts
-from ray_ssl.backbones.base import Backbone, build_backbone
+from ray_ssl.backbones.base import Backbone, PlainTorch, build_backbone
 from ray_ssl.checkpoints import CARD, MANIFEST, MODEL, Checkpoint, DamagedCheckpointError, load_checkpoint
 from ray_ssl.checksum import is_whole
-from ray_ssl.config import BackboneConfig, DataConfig, PretrainConfig, trial_key
+from ray_ssl.config import DataConfig, PretrainConfig, trial_key
 from ray_ssl.errors import UserError
-from ray_ssl.plugins import plugin_class
 from ray_ssl.storage import Storage
 
 PREFIX: Final = "backbone."
@@ -34,13 +34,14 @@ MEASUREMENTS: Final = "measurements"
 
 
 def export(checkpoint_uri: str, out: Path) -> str:
-    """Writes the two files of an encoder.
+    """Writes the files of an encoder.
 
     Returns:
-        Python that loads it: three lines, and comments.
+        Python that loads it, without this project: three lines, and comments.
 
     Raises:
-        UserError: No such checkpoint, a torn or altered one, or `out` is not an empty folder.
+        UserError: No such checkpoint, a torn or altered one, a backbone that plain torch cannot build, or `out` is
+            not an empty folder.
         OSError: `out` cannot be written, or the checkpoint's storage not be read.
     """
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
@@ -51,36 +52,44 @@ def export(checkpoint_uri: str, out: Path) -> str:
     weights = {k.removeprefix(PREFIX): v for k, v in checkpoint.model.items() if k.startswith(PREFIX)}
     backbone.load_state_dict(weights)
     card = encoder_card(checkpoint, backbone, Storage.at(checkpoint_uri).ancestor(3))
-    _write_both(Storage.at(out), save(weights, metadata={"format": "pt"}), card)
+    plain = backbone.plain_torch()
+    files = {
+        MODEL: save(weights, metadata={"format": "pt"}),
+        CARD: json.dumps(card, indent=1, allow_nan=False).encode(),
+    }
+    if plain.source:
+        files[plain.source.name] = plain.source.read_bytes()
+    _write_all(Storage.at(out), files)
     size = sum(p.numel() for p in backbone.parameters()) / 1e6
     return (
-        f"# wrote {out / MODEL} ({size:.2f} M parameters) and {out / CARD}\n"
+        f"# wrote {out / MODEL} ({size:.2f} M parameters), {', '.join(list(files)[1:])}\n"
         f"# images: [B, 3, {config.data.image_size}, {config.data.image_size}], RGB / 255, less the mean and over "
-        f"the std of {CARD}\n" + loading_lines(config.backbone, config.data.image_size, out.absolute() / MODEL)
+        f"the std of {CARD}\n" + "\n".join(loading_lines(plain, out.absolute()))
     )
 
 
-def _write_both(out: Storage, model: bytes, card: dict[str, Any]) -> None:
-    """Writes both files or, where that fails or is interrupted, none: the same command then starts afresh."""
+def _write_all(out: Storage, files: dict[str, bytes]) -> None:
+    """Writes all files or, where that fails or is interrupted, none: the same command then starts afresh."""
     with interrupts.orderly():
         try:
-            out.write(MODEL, model)
-            out.write(CARD, json.dumps(card, indent=1, allow_nan=False).encode())
+            for name, content in files.items():
+                out.write(name, content)
         except BaseException:
-            out.delete(MODEL)
-            out.delete(CARD)
+            for name in files:
+                out.delete(name)
             raise
 
 
-def loading_lines(config: BackboneConfig, image_size: int, model: Path) -> str:
-    """Returns three lines of Python after which `backbone` is the exported encoder."""
-    cls = plugin_class("ray_ssl.backbones", config.name, Backbone).__name__
-    options = ", ".join(f"{k}={v!r}" for k, v in config.model_dump().items() if k != "name")
-    return (
-        f"import safetensors.torch as tensors, ray_ssl.backbones.{config.name} as {config.name}\n"
-        f"backbone = {config.name}.{cls}({config.name}.Config({options}), image_size={image_size}).eval()\n"
-        f"backbone.load_state_dict(tensors.load_file({str(model)!r}))"
-    )
+def loading_lines(plain: PlainTorch, folder: Path) -> list[str]:
+    """Returns three lines of Python, free of this project, after which `backbone` is the encoder in a folder."""
+    imports = "import torch, torchvision, safetensors.torch"
+    if plain.source:
+        imports = (
+            f"import sys, safetensors.torch; sys.path.insert(0, {str(folder)!r}); "
+            f"from {plain.source.stem} import {plain.names}"
+        )
+    load = f"backbone.load_state_dict(safetensors.torch.load_file({str(folder / MODEL)!r})); backbone.eval()"
+    return [imports, plain.build, load]
 
 
 def read_checkpoint(uri: str) -> Checkpoint:
@@ -104,17 +113,22 @@ def read_checkpoint(uri: str) -> Checkpoint:
 def encoder_card(checkpoint: Checkpoint, backbone: Backbone, sweep: Storage) -> dict[str, Any]:
     """Returns what a reader of the weights must know, as JSON values.
 
+    "weight_names" is what gives the weights their names, a class or function of torchvision or the class in the file
+    beside them; "loading" are lines of Python that load them inside their folder, and give the representation.
     "metrics" holds what the sweep's analysis measured of the last layer at this epoch, by "metric/level/split"
     (accuracies are fractions, None is undefined); it is empty where nothing was measured.
     """
     card = checkpoint.card
     config = PretrainConfig.from_dict(card["config"])
+    plain = backbone.plain_torch()
     key = trial_key(config, card["data_fingerprint"])
     return {
         "format": FORMAT,
         "backbone": config.backbone.model_dump(mode="json"),
         "image_size": config.data.image_size,
         "num_features": backbone.num_features,
+        "weight_names": plain.names,
+        "loading": loading_lines(plain, Path()),
         "layer_names": card["layer_names"],
         "normalisation": card["normalisation"],
         "data": {"name": _data_name(config.data), "fingerprint": card["data_fingerprint"]},

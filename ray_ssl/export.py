@@ -23,7 +23,8 @@ def _answer(arguments: list[str]) -> int:
     parser = Parser(
         prog="python -m ray_ssl.export",
         description="Writes the backbone of a checkpoint as OUT/model.safetensors, with OUT/card.json, and prints "
-        "three lines of Python that load it.",
+        "three lines of Python that load it with torch, torchvision and safetensors alone. Of res_lh, which "
+        "torchvision lacks, they read the network's source, which goes beside the weights.",
     )
     parser.add_argument(
         "checkpoint", metavar="CHECKPOINT",

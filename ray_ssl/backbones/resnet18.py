@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Literal
 
-from ray_ssl.backbones.base import ResNetBackbone, ResNetConfig
+from ray_ssl.backbones.base import PlainTorch, ResNetBackbone, ResNetConfig
 
 
 class Config(ResNetConfig):
@@ -20,3 +20,6 @@ class ResNet18(ResNetBackbone):
         from torchvision.models import resnet18
 
         super().__init__(resnet18(num_classes=1), config.stem)
+
+    def plain_torch(self) -> PlainTorch:
+        return self.plain_resnet("resnet18")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Literal
 
-from ray_ssl.backbones.base import ResNetBackbone, ResNetConfig
+from ray_ssl.backbones.base import PlainTorch, ResNetBackbone, ResNetConfig
 from ray_ssl.config import Count
 
 
@@ -22,4 +22,8 @@ class ResNet50(ResNetBackbone):
     def __init__(self, config: Config, image_size: int) -> None:
         from torchvision.models import resnet50
 
-        super().__init__(resnet50(num_classes=1, width_per_group=64 * config.width_factor), config.stem)
+        self.width_per_group = 64 * config.width_factor
+        super().__init__(resnet50(num_classes=1, width_per_group=self.width_per_group), config.stem)
+
+    def plain_torch(self) -> PlainTorch:
+        return self.plain_resnet("resnet50", f"width_per_group={self.width_per_group}")

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Literal, Self
+from typing import Any, Literal, Self
 
 from pydantic import model_validator
 
-from ray_ssl.backbones.base import TransformerBackbone
+from ray_ssl.backbones.base import PlainTorch, TransformerBackbone
 from ray_ssl.backbones.base.transformer import LayerFeatures, check_patches
 from ray_ssl.config import BackboneConfig, Count, Positive
 
@@ -52,13 +52,18 @@ class ViT(TransformerBackbone):
         from torchvision.models import VisionTransformer
 
         check_patches(config.patch_size, image_size, image_size)
-        network = VisionTransformer(
-            image_size=image_size,
-            patch_size=config.patch_size,
-            num_layers=config.depth,
-            num_heads=config.num_heads,
-            hidden_dim=config.width,
-            mlp_dim=config.mlp_width,
-            num_classes=1,
-        )
-        super().__init__(network, config.layer_features)
+        arguments: dict[str, Any] = {
+            "image_size": image_size,
+            "patch_size": config.patch_size,
+            "num_layers": config.depth,
+            "num_heads": config.num_heads,
+            "hidden_dim": config.width,
+            "mlp_dim": config.mlp_width,
+            "num_classes": 1,
+        }
+        super().__init__(VisionTransformer(**arguments), config.layer_features)
+        self._arguments = ", ".join(f"{name}={value}" for name, value in arguments.items())
+
+    def plain_torch(self) -> PlainTorch:
+        name = "torchvision.models.VisionTransformer"
+        return PlainTorch(name, f"backbone = {name}({self._arguments}); backbone.heads = torch.nn.Identity()")

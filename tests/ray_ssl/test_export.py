@@ -75,12 +75,13 @@ def refused(capsys: pytest.CaptureFixture[str], *arguments: str) -> str:
 
 
 def test_three_lines_give_the_features_of_the_checkpoint(
-    trained: tuple[Ledger, Trial], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    trained: tuple[Ledger, Trial], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     printed = exported(folder_of(trained), tmp_path / "out", capsys)
     lines = [line for line in printed.splitlines() if not line.startswith("#")]
     assert len(lines) == 3
     namespace: dict[str, Any] = {}
+    monkeypatch.setattr(sys, "path", sys.path.copy())
     exec("\n".join(lines), namespace)
     backbone = namespace["backbone"]
     assert not backbone.training
@@ -89,8 +90,7 @@ def test_three_lines_give_the_features_of_the_checkpoint(
     pixels = torch.from_numpy(DATASET.test.images).permute(0, 3, 1, 2) / 255
     mean, std = (torch.tensor(card["normalisation"][name]).view(3, 1, 1) for name in ("mean", "std"))
     expected = extract(load_backbone(checkpoint), Pictures(DATASET.test.images), checkpoint.card, torch.device("cpu"))
-    for found, one in zip(backbone.layers((pixels - mean) / std), expected, strict=True):
-        torch.testing.assert_close(found.detach(), one)
+    torch.testing.assert_close(backbone((pixels - mean) / std).detach(), expected[-1])
 
 
 def test_the_weights_are_the_backbone_alone(

@@ -4,13 +4,30 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
+from pathlib import Path
 from types import MappingProxyType
+from typing import NamedTuple
 
-import torch
 from torch import Tensor, nn
 
 from ray_ssl.config import BackboneConfig
+from ray_ssl.errors import UserError
 from ray_ssl.plugins import plugin_class
+
+
+class PlainTorch(NamedTuple):
+    """How Python that lacks this project builds a backbone's network.
+
+    Attributes:
+        names: What gives the weights their names: a class or function of torchvision, or the class in `source`.
+        build: Statements after which `backbone` is the network, which takes exactly the backbone's weights. They may
+            use torch, torchvision and the class in `source`.
+        source: Python file that defines the class and imports nothing but torch; None where torchvision has it.
+    """
+
+    names: str
+    build: str
+    source: Path | None = None
 
 
 class Backbone(nn.Module, ABC):
@@ -34,6 +51,14 @@ class Backbone(nn.Module, ABC):
     def layers(self, images: Tensor) -> list[Tensor]:
         """Returns every layer's features [B, D_layer], in the order of `layer_names`, from one pass."""
 
+    def plain_torch(self) -> PlainTorch:
+        """Returns how the network is built without this project; what does not say so cannot be exported.
+
+        Raises:
+            UserError: It does not.
+        """
+        raise UserError(f"{type(self).__name__} cannot be exported: it has no method plain_torch")
+
     def forward(self, images: Tensor) -> Tensor:
         """Returns the representations h [B, num_features]."""
         return self.layers(images)[-1]
@@ -42,8 +67,3 @@ class Backbone(nn.Module, ABC):
 def build_backbone(config: BackboneConfig, image_size: int) -> Backbone:
     """Returns a freshly initialised backbone; weights come from torch's global generator."""
     return plugin_class("ray_ssl.backbones", config.name, Backbone)(config, image_size)  # type: ignore[call-arg]
-
-
-def pool(maps: Tensor, how: str) -> Tensor:
-    """Feature maps [B, C, H, W] to features: [B, C] ("mean") or [B, C H W] ("flatten")."""
-    return maps.mean((2, 3)) if how == "mean" else torch.flatten(maps, 1)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Final, Literal
 
 from torch import Tensor, nn
 
-from ray_ssl.backbones.base.contract import Backbone, pool
+from ray_ssl.backbones.base.contract import Backbone, PlainTorch
 from ray_ssl.config import BackboneConfig
 
 if TYPE_CHECKING:  # importing torchvision takes as long as importing torch
@@ -45,6 +45,7 @@ class ResNetBackbone(Backbone):
     def __init__(self, network: ResNet, stem: Stem) -> None:
         super().__init__()
         self.num_features = network.fc.in_features
+        self.stem = stem
         self.conv1: nn.Module = network.conv1 if stem == "standard" else _cifar_convolution(PADDING[stem])
         self.bn1 = network.bn1
         self.relu = network.relu
@@ -60,17 +61,25 @@ class ResNetBackbone(Backbone):
 
     def layers(self, images: Tensor) -> list[Tensor]:
         x = self._stem(images)
-        features = [pool(x, "mean")]
+        features = [x.mean((2, 3))]
         for _, block in self._blocks():
             x = block(x)
-            features.append(pool(x, "mean"))
+            features.append(x.mean((2, 3)))
         return [*features, features[-1]]
 
     def forward(self, images: Tensor) -> Tensor:
         x = self._stem(images)
         for _, block in self._blocks():
             x = block(x)
-        return pool(x, "mean")
+        return x.mean((2, 3))
+
+    def plain_resnet(self, name: str, arguments: str = "") -> PlainTorch:
+        """Returns how torchvision's function `name` builds this network."""
+        build = f"backbone = torchvision.models.{name}({arguments}); backbone.fc = torch.nn.Identity()"
+        if self.stem != "standard":
+            convolution = f"torch.nn.Conv2d(3, 64, 3, padding={PADDING[self.stem]}, bias=False)"
+            build += f"; backbone.maxpool = torch.nn.Identity(); backbone.conv1 = {convolution}"
+        return PlainTorch(f"torchvision.models.{name}", build)
 
     def _stem(self, images: Tensor) -> Tensor:
         return self.maxpool(self.relu(self.bn1(self.conv1(images))))
