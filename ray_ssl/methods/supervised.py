@@ -13,7 +13,11 @@ from ray_ssl.methods.base import Method, Terms, ViewPlan
 
 
 class Config(MethodConfig):
-    """Cross entropy of a linear head on the representation."""
+    """Cross entropy of a linear head on the representation.
+
+    The optimiser is this project's default, the SGD of the authors' code of arXiv 2305.15614 (0.06 per 128 images,
+    momentum 0.9, weight decay 5e-4, cosine): that of VICReg, which it is the reference for.
+    """
 
     name: Literal["supervised"] = "supervised"  # pyright: ignore[reportIncompatibleVariableOverride]
     augment: bool = True

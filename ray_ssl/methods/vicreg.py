@@ -15,7 +15,12 @@ VARIANCE_EPSILON: Final = 1e-4
 
 
 class Config(ProjectorConfig):
-    """VICReg (arXiv 2105.04906): keep the variance, pull views together, decorrelate dimensions."""
+    """VICReg (arXiv 2105.04906): keep the variance, pull views together, decorrelate dimensions.
+
+    The optimiser is this project's default, the SGD of the authors' code of arXiv 2305.15614 (0.06 per 128 images,
+    momentum 0.9, weight decay 5e-4, cosine), which is about networks trained with VICReg; its projector too.
+    solo-learn's CIFAR configuration (scripts/pretrain/cifar/vicreg.yaml) has LARS with 0.3 per 256 images instead.
+    """
 
     name: Literal["vicreg"] = "vicreg"  # pyright: ignore[reportIncompatibleVariableOverride]
     invariance_weight: NonNegative = 25.0
