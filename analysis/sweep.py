@@ -29,7 +29,7 @@ from ray_ssl.cluster import MachineOptions, ray_session
 from ray_ssl.config import replace, trial_key
 from ray_ssl.data import Dataset, load_dataset
 from ray_ssl.errors import EXIT_DONE, EXIT_SOME_FAILED, UserError, print_error
-from ray_ssl.flags import Parser
+from ray_ssl.flags import Parser, add_address_flag
 from ray_ssl.follower import Follower
 from ray_ssl.ledger import Ledger, Trial
 from ray_ssl.storage import Storage
@@ -46,12 +46,7 @@ def parse(arguments: Sequence[str]) -> argparse.Namespace:
         help="where the images are now, if they moved, e.g. parquet:PATH (default: as trained)",
     )
     parser.add_argument("--tracking-uri", metavar="URI", help="MLflow server (default: the sweep's)")
-    parser.add_argument(
-        "--address",
-        default="auto",
-        metavar="ADDRESS",
-        help="Ray cluster; auto: a running one, else this machine; local: this machine (default: auto)",
-    )
+    add_address_flag(parser)
     parser.add_argument(
         "--cpus-per-worker", type=int, default=1, metavar="N", help="CPUs and threads of each actor (default: 1)"
     )

@@ -36,6 +36,16 @@ class Parser(argparse.ArgumentParser):
             raise argparse.ArgumentError(action, f"invalid choice: {value!r}{hint}")
 
 
+def add_address_flag(parser: argparse._ActionsContainer) -> None:
+    """Adds `--address` of commands that run on Ray; see `ray_ssl.cluster.MachineOptions`."""
+    parser.add_argument(
+        "--address",
+        default="auto",
+        metavar="ADDRESS",
+        help="Ray cluster; auto: a running one, else this machine; local: this machine (default: auto)",
+    )
+
+
 class _HelpFormatter(argparse.HelpFormatter):
     def __init__(self, prog: str) -> None:
         super().__init__(prog, max_help_position=34, width=min(118, _terminal_width()))

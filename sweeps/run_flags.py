@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 
 from analysis.settings import add_task_flags
+from ray_ssl.flags import add_address_flag
 
 
 def add_run_flags(parser: argparse.ArgumentParser, sweep: str) -> None:
@@ -80,12 +81,7 @@ def _add_how_flags(parser: argparse.ArgumentParser) -> None:
 
 def _add_machine_flags(parser: argparse.ArgumentParser) -> None:
     machine = parser.add_argument_group("machine", "Changes no numbers.")
-    machine.add_argument(
-        "--address",
-        default="auto",
-        metavar="ADDRESS",
-        help="Ray cluster; auto: a running one, else this machine; local: this machine (default: auto)",
-    )
+    add_address_flag(machine)
     machine.add_argument(
         "--num-cpus",
         type=int,
