@@ -40,7 +40,8 @@ def add_config_flags(
         else:
             group = parser.add_argument_group(name, part.__doc__)
             for leaf, inner in part.model_fields.items():
-                _add_flag(group, f"{name}.{leaf}", inner, getattr(getattr(base, name), leaf), swept, flags)
+                path, default = f"{name}.{leaf}", getattr(getattr(base, name), leaf)
+                _add_flag(group, path, inner, default, swept, flags, shown=_with_recommended(path, default))
     _mention(parser, demo or {})
     return flags
 
@@ -72,21 +73,48 @@ def _add_plugin_flags(
     for leaf, owners in options.items():
         defaults = {plugin: _show(field.default) for plugin, field in owners}
         same = len(set(defaults.values())) == 1
-        shown = next(iter(defaults.values())) if same else ", ".join(f"{p} {d}" for p, d in defaults.items())
-        whose = "" if len(owners) == len(plugin_names(package)) else f"{', '.join(defaults)}: "
-        _add_flag(group, f"{name}.{leaf}", owners[0][1], None, swept, flags, whose, shown)
+        shown = next(iter(defaults.values())) if same else _by_value(defaults)
+        meanings = {plugin: field.description or "" for plugin, field in owners}
+        text = _by_meaning(meanings, of_all=len(owners) == len(plugin_names(package)))
+        _add_flag(group, f"{name}.{leaf}", owners[0][1], None, swept, flags, text, shown)
+
+
+def _by_value(values: dict[str, str]) -> str:
+    """Values by plug-in as text, those with the same value together: "512 (moco_v2, swav), 1024 (byol)"."""
+    owners: dict[str, list[str]] = {}
+    for plugin, value in values.items():
+        owners.setdefault(value, []).append(plugin)
+    return ", ".join(f"{value} ({', '.join(plugins)})" for value, plugins in owners.items())
+
+
+def _by_meaning(meanings: dict[str, str], of_all: bool) -> str:
+    """What an option means in each plug-in that has it; `of_all`: there are no others."""
+    owners: dict[str, list[str]] = {}
+    for plugin, meaning in meanings.items():
+        owners.setdefault(meaning, []).append(plugin)
+    if of_all and len(owners) == 1:
+        return next(iter(owners))
+    return ". ".join(f"{', '.join(plugins)}: {meaning}" for meaning, plugins in owners.items())
+
+
+def _with_recommended(path: str, default: Any) -> str:
+    """The default of an option outside the methods, and the values that methods recommend instead."""
+    package = PLUGINS[MethodConfig]
+    own = {name: plugin_module(package, name).Config.RECOMMENDED for name in plugin_names(package)}
+    others = {name: _show(values[path]) for name, values in own.items() if values.get(path, default) != default}
+    return _show(default) + (f"; the method's own: {_by_value(others)}" if others else "")
 
 
 def _add_flag(
     group: Any, path: str, field: FieldInfo, default: Any, swept: set[str], flags: dict[str, str],
-    prefix: str = "", shown: str | None = None,
+    meaning: str | None = None, shown: str | None = None,
 ) -> None:  # fmt: skip
     if path in swept:
         return
     flag = "--" + path.rpartition(".")[2].replace("_", "-")
     assert flag not in flags.values(), f"two options would share the flag {flag}"
     flags[path] = flag
-    text = f"{prefix}{field.description or ''}"
+    text = (field.description or "") if meaning is None else meaning
     if "default:" not in text:
         text += f" (default: {_show(default) if shown is None else shown})"
     options: dict[str, Any] = {"dest": path, "default": argparse.SUPPRESS, "help": text.replace("%", "%%")}

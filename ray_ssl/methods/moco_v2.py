@@ -44,7 +44,7 @@ class Config(ProjectorConfig):
     queue_size: Count = 4096
     """embeddings of earlier images that are kept; a multiple of the global batch size, at most all training images"""
     teacher_momentum: TeacherMomentum = 0.99
-    """share of its weights that the teacher keeps in a step"""
+    """share of its own weights that the teacher keeps at a step; the same in all of training"""
     symmetric: bool = True
     """either view is compared with the teacher's other one; --no-symmetric, as in the papers: view 0 alone, cheaper"""
 
