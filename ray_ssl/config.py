@@ -40,6 +40,10 @@ class Part(BaseModel):
         frozen=True, extra="forbid", strict=True, allow_inf_nan=False, use_attribute_docstrings=True
     )
 
+    def without_effect(self) -> dict[str, str]:
+        """Returns the options that change nothing beside the values of the others, each with what it would need."""
+        return {}
+
 
 class DataConfig(Part):
     """Which images are trained on and measured."""
@@ -124,6 +128,15 @@ class ViewConfig(Part):
             raise ValueError("crop_scale starts above 0, given 0")
         return self
 
+    def without_effect(self) -> dict[str, str]:
+        needs = {
+            "blur_sigma": "blur_probability",
+            "solarise_threshold": "solarise_probability",
+            **dict.fromkeys(("brightness", "contrast", "saturation", "hue"), "jitter_probability"),
+        }
+        unmet = {option: name for option, name in needs.items() if getattr(self, name) == 0}
+        return {option: f"--{name.replace('_', '-')} above 0" for option, name in unmet.items()}
+
 
 class BackboneConfig(Part):
     """Base of every backbone's options; `name` is the module in `ray_ssl.backbones`."""
@@ -202,6 +215,9 @@ class OptimiserConfig(Part):
     trust_coefficient: Positive = 0.001
     """lars: step of a layer relative to its weights, eta; biases and norms take plain sgd steps"""
 
+    def without_effect(self) -> dict[str, str]:
+        return {} if self.optimiser == "lars" else {"trust_coefficient": "--optimiser lars"}
+
 
 class TrainingConfig(Part):
     """How long, in what portions, at what precision."""
@@ -266,6 +282,15 @@ class PretrainConfig(Part):
                 f"num_workers {self.num_workers}"
             )
         return self
+
+    def without_effect(self) -> dict[str, str]:
+        """As for every part, by dotted path.
+
+        Stored configurations hold every option, so whether one was asked for is known to the command line alone,
+        which refuses it.
+        """
+        parts = {name: value for name in type(self).model_fields if isinstance(value := getattr(self, name), Part)}
+        return {f"{name}.{o}": need for name, part in parts.items() for o, need in part.without_effect().items()}
 
     def to_dict(self) -> dict[str, Any]:
         """Returns plain JSON values, every option included."""

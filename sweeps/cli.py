@@ -168,6 +168,8 @@ def parse(sweep: Sweep, arguments: Sequence[str] | None = None) -> Request:
     grid.check()
     _check_run_flags(given)
     settings = read_settings(Namespace(**given))
+    vary = ranges(given["vary"] or [], grid)
+    grid.refuse_without_effect({path: high for path, (_, high) in vary.items()})
     base, shared = grid.config({}), grid.shared()
     tracking_uri = _check_places(given["storage"], given["name"], given["tracking_uri"])
     from ray_ssl.cluster import MachineOptions
@@ -183,7 +185,7 @@ def parse(sweep: Sweep, arguments: Sequence[str] | None = None) -> Request:
         ),
         storage=given["storage"], name=given["name"] or f"{sweep.name}-{source}-{digest}",
         tracking_uri=tracking_uri, experiment=given["experiment"] or sweep.name,
-        search=given["search"], num_trials=given["num_trials"] or 0, vary=ranges(given["vary"] or [], grid),
+        search=given["search"], num_trials=given["num_trials"] or 0, vary=vary,
         scheduler=given["scheduler"], objective=given["objective"],
         retry_failed=given["retry_failed"], dry_run=given["dry_run"],
         command=shlex.join([*_program(), *typed]), settings=settings,

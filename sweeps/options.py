@@ -70,6 +70,22 @@ class Grid:
             for value in values:
                 self.config({path: value, **(point or {})})
 
+    def refuse_without_effect(self, varied: Values) -> None:
+        """Refuses options that were asked for but change nothing in any trial; presets may set such.
+
+        Args:
+            varied: Options besides the axes in which trials differ, each with the highest of its values.
+
+        Raises:
+            UserError: It names the flag and what it would need.
+        """
+        points = [(path, value) for path, values in self.axes.items() for value in values] + list(varied.items())
+        configs = [self.config({path: value}) for path, value in points] or [self.config({})]
+        for path in (*self.given, *varied):
+            needs = [config.without_effect().get(path) for config in configs if _has(config, path)]
+            if needs and all(needs):
+                raise UserError(f"{self.flags[path]} has no effect without {needs[0]}")
+
     def shared(self) -> Values:
         """Returns the options that all trials share, whatever values the axes get; they identify the study."""
         shared = _flat(self.config({}).to_dict())
@@ -119,6 +135,12 @@ def _flat(values: dict[str, Any]) -> Values:
         else:
             flat[name] = value
     return flat
+
+
+def _has(config: PretrainConfig, path: str) -> bool:
+    """Whether a configuration has the option; those of other methods and backbones it has not."""
+    part, _, leaf = path.partition(".")
+    return part not in PLUGIN_PARTS or leaf in type(getattr(config, part)).model_fields
 
 
 def _options(part: str, name: str) -> set[str]:

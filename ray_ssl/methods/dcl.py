@@ -30,6 +30,9 @@ class Config(ProjectorConfig):
     weight_sigma: Positive = 0.5
     """with --weighted: what similarities are divided by in the weights, sigma; lower tells pairs apart more"""
 
+    def without_effect(self) -> dict[str, str]:
+        return super().without_effect() | ({} if self.weighted else {"weight_sigma": "--weighted"})
+
 
 class DCL(TwoViewMethod):
     """DCL or DCLW with the project's projector."""

@@ -70,6 +70,11 @@ class Config(MultiCropConfig, ProjectorConfig):
             )
         return self
 
+    def without_effect(self) -> dict[str, str]:
+        constant = self.initial_teacher_temperature == self.teacher_temperature
+        need = "--initial-teacher-temperature other than --teacher-temperature"
+        return super().without_effect() | ({"teacher_warmup": need} if constant else {})
+
     def check_fits(self, global_batch_size: int, num_images: int) -> None:
         if self.num_prototypes > num_images:
             raise UserError(

@@ -67,6 +67,9 @@ class Config(MultiCropConfig, ProjectorConfig):
     freeze_fraction: Probability = 0.01
     """share of training in which the prototypes stay as they were initialised"""
 
+    def without_effect(self) -> dict[str, str]:
+        return super().without_effect() | ({} if self.queue_size else {"queue_start": "--queue-size above 0"})
+
     def check_fits(self, global_batch_size: int, num_images: int) -> None:
         if self.queue_size:
             check_queue(self.queue_size, global_batch_size, num_images)

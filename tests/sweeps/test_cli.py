@@ -2,6 +2,7 @@
 
 import contextlib
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -178,6 +179,62 @@ def test_an_option_of_one_of_the_compared_methods_can_be_varied() -> None:
     assert parse(METHOD, line.split()).vary == {"method.temperature": (0.1, 1.0)}
     with pytest.raises(UserError, match="--temperature"):
         parse(METHOD, line.replace("0.1:1", "0:1").split())
+
+
+@pytest.mark.parametrize(
+    ("idle", "needed", "flag"),
+    [
+        ("--method swav --queue-start 0.1", "--queue-size 256", "--queue-start"),
+        ("--method dcl --weight-sigma 0.3", "--weighted", "--weight-sigma"),
+        ("--method swav --crop-split 0.3", "--num-small-crops 2", "--crop-split"),
+        ("--method dino --small-crop-size 16", "--num-small-crops 2", "--small-crop-size"),
+        ("--method dino --teacher-warmup 0.3", "--teacher-temperature 0.07", "--teacher-warmup"),
+        ("--method vicreg --trust-coefficient 0.02", "--optimiser lars --learning-rate 0.3", "--trust-coefficient"),
+        ("--blur-sigma 0.5 1", "--blur-probability 0.5", "--blur-sigma"),
+        ("--jitter-probability 0 --hue 0.2", "--vary jitter-probability=0:1 --search optuna --num-trials 2", "--hue"),
+        ("--search optuna --num-trials 2 --method dcl --vary weight-sigma=0.1:1", "--weighted", "--weight-sigma"),
+    ],
+)
+def test_an_option_that_changes_nothing_is_refused(
+    idle: str, needed: str, flag: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    message = refused(capsys, *idle.split())
+    assert f"{flag} has no effect without --" in message
+    assert needed.split()[0].replace("--vary", "--jitter-probability") in message
+    assert parse(SWEEP, [*idle.split(), *needed.split()])
+
+
+def test_an_option_that_changes_one_of_the_trials_is_taken() -> None:
+    assert parse(METHOD, ["--methods", "byol", "vicreg", "--trust-coefficient", "0.01"])
+    with pytest.raises(UserError, match="--trust-coefficient has no effect without --optimiser lars"):
+        parse(METHOD, ["--methods", "swav", "vicreg", "--trust-coefficient", "0.01"])
+    assert parse(METHOD, ["--methods", "swav", "vicreg", "--crop-split", "0.4", "--num-small-crops", "1"])
+
+
+def test_presets_and_stored_configurations_may_hold_what_changes_nothing() -> None:
+    config = parse(METHOD, ["--methods", "dino", "swav", "dcl"]).base  # the demonstration sets crop_split for all
+    assert "method.crop_split" in config.without_effect()
+    assert PretrainConfig.from_json(config.to_json()) == config
+
+
+def test_help_tells_each_methods_own_defaults_and_meanings() -> None:
+    parser = Parser(prog="x")
+    add_config_flags(parser, PretrainConfig(), set())
+    helps = {action.dest: " ".join((action.help or "").split()) for action in parser._actions}
+    for path, default in (("optimiser.optimiser", "sgd"), ("optimiser.learning_rate", "0.06")):
+        text = helps[path].partition("(default: ")[2]
+        own, _, recommended = text.partition("; the method's own: ")
+        assert own == default
+        for method in plugin_names("ray_ssl.methods"):
+            value = getattr(PretrainConfig.from_dict({"method": method}).optimiser, path.rpartition(".")[2])
+            shown = {m: v for v, names in re.findall(r"(\S+) \(([^)]*)\)", recommended) for m in names.split(", ")}
+            assert shown.get(method, own) == (value if isinstance(value, str) else f"{value:.4g}")
+    assert helps["optimiser.momentum"].endswith("(default: 0.9)")  # no method has its own
+    momentum = helps["method.teacher_momentum"]
+    assert "byol, dino, moco_v3: share of its own weights that the teacher keeps at a step; rises to 1" in momentum
+    assert "moco_v2: share of its own weights that the teacher keeps at a step; the same in all" in momentum
+    assert "swav: embeddings of earlier images kept; 0: no queue" in helps["method.queue_size"]
+    assert helps["backbone.depth"].startswith("res_lh: number of residual blocks, L. vit: number of encoder blocks (")
 
 
 @given(

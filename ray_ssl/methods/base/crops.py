@@ -30,6 +30,11 @@ class MultiCropConfig(MethodConfig):
     crop_split: Probability = 0.25
     """area, as a share of the image, up to which crops become small views; full ones start there"""
 
+    def without_effect(self) -> dict[str, str]:
+        if self.num_small_crops:
+            return super().without_effect()
+        return super().without_effect() | dict.fromkeys(("small_crop_size", "crop_split"), "--num-small-crops above 0")
+
     def check_views(self, views: ViewConfig, image_size: int) -> None:
         multi_crop_views(self, views, image_size)
 
