@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from ray_ssl.plugins import plugin_module
+from ray_ssl.plugins import plugin_module, plugin_names
 
 
 def small_options(name: str, batch_size: int) -> dict[str, Any]:
@@ -21,3 +21,18 @@ def small_options(name: str, batch_size: int) -> dict[str, Any]:
     }
     known = plugin_module("ray_ssl.methods", name).Config.model_fields
     return {"name": name} | {option: size for option, size in sizes.items() if option in known}
+
+
+def small_variants(batch_size: int) -> dict[str, dict[str, Any]]:
+    """Returns small options of every method, and of those that are computed otherwise in some setting, by a title."""
+    changes: dict[str, dict[str, Any]] = {
+        "supervised, no augmentation": {"augment": False},
+        "moco_v2, one-sided": {"symmetric": False},
+        "dcl, weighted": {"weighted": True},
+        "swav, two views and no queue": {"num_small_crops": 0, "queue_size": 0},
+        "dino, two views": {"num_small_crops": 0},
+        "spectral, not clipped": {"clip_norm": False},
+        "w_mse, sub-batches": {"whitening_size": batch_size // 2, "embedding_dim": 4, "num_whitenings": 2},
+    }
+    others = {title: small_options(title.partition(",")[0], batch_size) | change for title, change in changes.items()}
+    return {name: small_options(name, batch_size) for name in plugin_names("ray_ssl.methods")} | others

@@ -17,13 +17,13 @@ from ray_ssl.errors import UserError
 from ray_ssl.health import embedding_health, is_collapsed, knn_accuracy
 from ray_ssl.methods.base import build_method
 from ray_ssl.optim import build_optimiser, learning_rate
-from ray_ssl.plugins import plugin_names
 from ray_ssl.pretrain import TrainedTrial, checkpoint_epochs, pretrain
 from ray_ssl.storage import Storage
 from ray_ssl.trainer import NonFiniteLossError
-from tests.ray_ssl.small_methods import small_options
+from tests.ray_ssl.small_methods import small_variants
 
 BATCH_SIZE = 32
+METHODS = small_variants(BATCH_SIZE)
 
 
 def images(num: int, seed: int) -> ImageSet:
@@ -43,7 +43,7 @@ def config(method: str = "vicreg", **changes: object) -> PretrainConfig:
     base = PretrainConfig.from_dict(
         {
             "backbone": {"name": "res_lh", "depth": 1, "width": 8},
-            "method": small_options(method, BATCH_SIZE),
+            "method": METHODS[method],
             "training": {"epochs": 4, "global_batch_size": BATCH_SIZE, "num_checkpoints": 3},
         }
     )
@@ -76,7 +76,7 @@ def weights(folder: Path, epoch: int) -> dict[str, torch.Tensor]:
     return load_checkpoint(Storage.at(folder), checkpoint_folder(epoch)).model
 
 
-@pytest.mark.parametrize("method", plugin_names("ray_ssl.methods"))
+@pytest.mark.parametrize("method", METHODS)
 def test_killed_and_resumed_equals_uninterrupted(method: str, dataset: Dataset, tmp_path: Path) -> None:
     whole = train(config(method), dataset, tmp_path / "whole")
     for kill_after in (1, 2):  # the second kill comes one epoch after the replay of the first

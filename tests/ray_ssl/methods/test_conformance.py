@@ -14,7 +14,7 @@ from ray_ssl.config import MethodConfig, PretrainConfig, ViewConfig
 from ray_ssl.distributed import synchronise_batch_norm, wrap_ddp
 from ray_ssl.methods.base import Method, ViewPlan, build_method
 from ray_ssl.plugins import plugin_module, plugin_names
-from tests.ray_ssl.small_methods import small_options
+from tests.ray_ssl.small_methods import small_variants
 from tests.ray_ssl.two_workers import run_on_two_workers, shard
 
 NAMES = plugin_names("ray_ssl.methods")
@@ -23,14 +23,9 @@ BATCH_SIZE = 12
 CPU = torch.device("cpu")
 
 
-def _config(name: str, **changes: Any) -> MethodConfig:
-    return plugin_module("ray_ssl.methods", name).Config(**small_options(name, BATCH_SIZE), **changes)
-
-
-CONFIGS = {name: _config(name) for name in NAMES} | {
-    "supervised, no augmentation": _config("supervised", augment=False),
-    "moco_v2, one-sided": _config("moco_v2", symmetric=False),
-    "dcl, weighted": _config("dcl", weighted=True),
+CONFIGS: dict[str, MethodConfig] = {
+    title: plugin_module("ray_ssl.methods", options["name"]).Config(**options)
+    for title, options in small_variants(BATCH_SIZE).items()
 }
 each_config = pytest.mark.parametrize("config", CONFIGS.values(), ids=CONFIGS.keys())
 
@@ -155,7 +150,7 @@ def test_losses_are_computed_in_fp32_under_autocast(config: MethodConfig) -> Non
 
 @pytest.mark.parametrize("name", [name for name in NAMES if not name.startswith("supervised")])
 def test_self_supervised_methods_do_not_look_at_labels(name: str) -> None:
-    method = _build(_config(name))
+    method = _build(CONFIGS[name])
     views, labels = _batch(method)
     losses = [method(views, shown)[0]["loss"] for shown in (labels, labels.flip(0) * 0)]
     assert torch.equal(losses[0], losses[1])
