@@ -15,6 +15,8 @@ from pathlib import Path
 from typing import Any
 from unittest import mock
 
+import torch._dynamo  # noqa: F401  (optimisers import it when they are first used: better once than in every child)
+
 from ray_ssl.data.base import Dataset
 from ray_ssl.trainer import Trainer
 from tests.ray_ssl.test_pretrain import BATCH_SIZE, config, images, train
@@ -25,11 +27,8 @@ STEP = "step"
 
 
 def _train(method: str, folder: str, num_steps: int) -> None:
-    dataset, steps, load_views = (
-        Dataset("tiny", images(2 * BATCH_SIZE, 0), images(20, 1)),
-        itertools.count(),
-        Trainer.load_views,
-    )
+    dataset = Dataset("tiny", images(2 * BATCH_SIZE, 0), images(20, 1))
+    steps, load_views = itertools.count(), Trainer.load_views
 
     def counted(trainer: Trainer, *args: Any) -> Any:
         if next(steps) == num_steps > 0:
@@ -44,9 +43,9 @@ def _train(method: str, folder: str, num_steps: int) -> None:
 def _answer(method: str, folder: str, num_steps: int) -> None:
     child = os.fork()
     if not child:
+        print(os.getpid(), flush=True)
         _train(method, folder, num_steps)
         os._exit(0)
-    print(child, flush=True)
     print(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]), flush=True)
 
 
