@@ -82,13 +82,13 @@ def _write_all(out: Storage, files: dict[str, bytes]) -> None:
 
 def loading_lines(plain: PlainTorch, folder: Path) -> list[str]:
     """Returns three lines of Python, free of this project, after which `backbone` is the encoder in a folder."""
-    imports = "import torch, torchvision, safetensors.torch"
+    imports = "import torch, torchvision; from safetensors.torch import load_file"
     if plain.source:
         imports = (
-            f"import sys, safetensors.torch; sys.path.insert(0, {str(folder)!r}); "
+            f"import sys; from safetensors.torch import load_file; sys.path.insert(0, {str(folder)!r}); "
             f"from {plain.source.stem} import {plain.names}"
         )
-    load = f"backbone.load_state_dict(safetensors.torch.load_file({str(folder / MODEL)!r})); backbone.eval()"
+    load = f"backbone.load_state_dict(load_file({str(folder / MODEL)!r})); backbone.eval()"
     return [imports, plain.build, load]
 
 
