@@ -75,7 +75,7 @@ def cluster(features: Tensor, num_clusters: int) -> Tensor:
     from threadpoolctl import threadpool_limits
 
     seed = stream_seed(0, "k-means seeds") % 2**32
-    model = KMeans(num_clusters, n_init=NUM_RESTARTS, random_state=seed)
+    model = KMeans(num_clusters, random_state=seed).set_params(n_init=NUM_RESTARTS)
     # Threads add their sums in the order in which they finish.
     with threadpool_limits(1), warnings.catch_warnings():
         warnings.simplefilter("ignore", ConvergenceWarning)  # that there are fewer clusters

@@ -51,7 +51,7 @@ def test_rotation_scale_and_shift_change_nothing(shape: tuple[int, int]) -> None
 
 def test_another_invertible_map_changes_it() -> None:
     first = draw(100, 8)
-    assert linear_cka(first, first * torch.logspace(0, 2, 8)) < 0.5
+    assert linear_cka(first, first * torch.logspace(0, 2, 8)) < 0.6
 
 
 def test_equal_parts_of_the_variance_in_common() -> None:

@@ -33,7 +33,8 @@ def test_accuracy_is_that_of_the_naive_loop() -> None:
 def test_accuracy_is_that_of_scikit_learn() -> None:
     features, levels = blobs(2000, 500, distance=2.0)
     for level in levels:
-        model = KNeighborsClassifier(20, metric="cosine", weights=lambda d: torch.tensor((1 - d) / 0.1).exp().numpy())
+        model = KNeighborsClassifier(20, metric="cosine")
+        model.set_params(weights=lambda distances: torch.tensor((1 - distances) / 0.1).exp().numpy())
         expected = model.fit(features.train.numpy(), level.train.numpy()).score(features.test, level.test)
         found = measured(knn, features, [level])[level.name, "test", "knn_accuracy"]
         assert found == pytest.approx(expected, abs=1e-6)
