@@ -8,6 +8,7 @@ from torch.nn.functional import normalize
 
 KNN_NEIGHBOURS = 20
 KNN_TEMPERATURE = 0.1
+QUERY_CHUNK = 1024  # 50,000 similarities of each are 200 MB
 MAX_RANK_ROWS = 512
 MIN_RELATIVE_STD = 0.1
 MIN_EFFECTIVE_RANK = 1.5
@@ -24,11 +25,28 @@ def knn_accuracy(bank: Tensor, bank_labels: Tensor, queries: Tensor, query_label
         bank: [N, D] features of training images; bank_labels: int64 [N].
         queries: [M, D] features of test images; query_labels: int64 [M].
     """
-    similarity = normalize(queries.float()) @ normalize(bank.float()).T  # [M, N]
-    weights, rows = similarity.topk(min(KNN_NEIGHBOURS, len(bank)))
+    return vote_accuracy(*nearest_neighbours(bank, queries), bank_labels, query_labels)
+
+
+@torch.no_grad()
+def nearest_neighbours(bank: Tensor, queries: Tensor) -> tuple[Tensor, Tensor]:
+    """Returns cosine similarity float32 [M, k] and bank row int64 [M, k] of the k = 20 nearest of each query.
+
+    Args:
+        bank: [N, D]; with fewer than 20 rows, all of them are neighbours.
+        queries: [M, D].
+    """
+    bank = normalize(bank.float())
+    chunks = normalize(queries.float()).split(QUERY_CHUNK)
+    similarity, rows = zip(*((chunk @ bank.T).topk(min(KNN_NEIGHBOURS, len(bank))) for chunk in chunks), strict=True)
+    return torch.cat(similarity), torch.cat(rows)
+
+
+def vote_accuracy(similarity: Tensor, rows: Tensor, bank_labels: Tensor, query_labels: Tensor) -> float:
+    """Returns the accuracy (0..1) of the vote of `nearest_neighbours`, each weighted with exp(similarity / 0.1)."""
     num_classes = int(max(bank_labels.max(), query_labels.max())) + 1
-    votes = torch.zeros(len(queries), num_classes, device=queries.device)
-    votes.scatter_add_(1, bank_labels[rows], (weights / KNN_TEMPERATURE).exp())
+    votes = torch.zeros(len(rows), num_classes, device=rows.device)
+    votes.scatter_add_(1, bank_labels[rows], (similarity / KNN_TEMPERATURE).exp())
     return (votes.argmax(1) == query_labels).float().mean().item()
 
 

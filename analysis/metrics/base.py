@@ -7,8 +7,9 @@ from typing import Literal, NamedTuple
 
 import torch
 from torch import Tensor
-from torch.nn.functional import one_hot
+from torch.nn.functional import normalize, one_hot
 
+from analysis.features import LayerFeatures
 from analysis.labels import LabelLevel
 
 Split = Literal["train", "test"]
@@ -48,6 +49,11 @@ def split_labels(train: Tensor, test: Tensor, level: LabelLevel) -> Iterator[tup
     """Yields each split's name, rows [N, ...] and labels int64 [N], on one device."""
     yield "train", train, level.train.to(train.device)
     yield "test", test, level.test.to(test.device)
+
+
+def unit_features(features: LayerFeatures) -> tuple[Tensor, Tensor]:
+    """Returns the training and test features scaled to length 1, once per layer; a zero feature stays zero."""
+    return features.shared("unit", lambda f: (normalize(f.train), normalize(f.test)))
 
 
 ROW_CHUNK = 4096

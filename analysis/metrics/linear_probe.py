@@ -4,11 +4,15 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Iterator
+from typing import NamedTuple
+
+from torch import Tensor
 
 from analysis.features import LayerFeatures
 from analysis.labels import LabelLevel
-from analysis.logistic import fit, predict
+from analysis.logistic import Scaling, fit, predict
 from analysis.metrics.base import Measurement, MetricSpec, split_labels
+from analysis.newton import Fit
 
 SPECS = (MetricSpec("linear_accuracy", 0, 1, "up"),)
 
@@ -18,6 +22,22 @@ to 50,000 images; larger costs accuracy on many images, smaller on few (and take
 
 TOLERANCE = 3e-4
 """Share of the objective that its optimum is estimated to lie lower (see `logistic.fit`)."""
+
+
+class LinearProbe(NamedTuple):
+    """The linear classifier of one level.
+
+    Attributes:
+        fit: Its weights, for features standardised by `scaling`.
+        scaling: Of the training features.
+        train: int64 [N] labels that it predicts for the training images.
+        test: int64 [M] labels that it predicts for the test images.
+    """
+
+    fit: Fit
+    scaling: Scaling
+    train: Tensor
+    test: Tensor
 
 
 def measure(features: LayerFeatures, levels: list[LabelLevel]) -> Iterator[Measurement]:
@@ -32,16 +52,38 @@ def measure(features: LayerFeatures, levels: list[LabelLevel]) -> Iterator[Measu
 
     Source: linear probe of arXiv 2305.15614, there trained by gradient descent; here solved.
     """
-    scaling, fits = fit(features.train, [(level.train, level.num_classes) for level in levels], PENALTY, TOLERANCE)
-    for level, one in zip(levels, fits, strict=True):
-        if not one.converged:
-            warnings.warn(
-                f"linear probe of level {level.name!r} did not converge: gradient norm {one.gradient_norm:.1e}, "
-                f"loss {one.loss:.4f} about {one.excess:.1e} above its optimum, wanted {TOLERANCE:.0e}",
-                RuntimeWarning,
-                stacklevel=2,
-            )
-    predictions = predict(features.train, scaling, fits), predict(features.test, scaling, fits)
-    for level, train, test in zip(levels, *predictions, strict=True):
-        for split, predicted, labels in split_labels(train, test, level):
+    for level, probe in zip(levels, linear_probes(features, levels), strict=True):
+        for split, predicted, labels in split_labels(probe.train, probe.test, level):
             yield Measurement(level.name, split, SPECS[0].name, (predicted == labels).double().mean().item())
+
+
+def linear_probes(features: LayerFeatures, levels: list[LabelLevel]) -> list[LinearProbe]:
+    """Returns the linear classifier of each level (see `measure`), fitted once per layer and set of labels.
+
+    Warns:
+        RuntimeWarning: A fit ended short of TOLERANCE.
+    """
+    known: dict[bytes, LinearProbe] = features.shared("linear probes", lambda _: {})
+    missing = [level for level in levels if _key(level) not in known]
+    if missing:
+        scaling, fits = fit(features.train, [(v.train, v.num_classes) for v in missing], PENALTY, TOLERANCE)
+        predictions = predict(features.train, scaling, fits), predict(features.test, scaling, fits)
+        for level, one, train, test in zip(missing, fits, *predictions, strict=True):
+            _warn_unless_converged(level, one)
+            known[_key(level)] = LinearProbe(one, scaling, train, test)
+    return [known[_key(level)] for level in levels]
+
+
+def _key(level: LabelLevel) -> bytes:
+    """Tells sets of training labels apart by what they hold: a level's name does not say which images it is of."""
+    return f"{level.num_classes} ".encode() + level.train.cpu().numpy().tobytes()
+
+
+def _warn_unless_converged(level: LabelLevel, one: Fit) -> None:
+    if not one.converged:
+        warnings.warn(
+            f"linear probe of level {level.name!r} did not converge: gradient norm {one.gradient_norm:.1e}, "
+            f"loss {one.loss:.4f} about {one.excess:.1e} above its optimum, wanted {TOLERANCE:.0e}",
+            RuntimeWarning,
+            stacklevel=4,  # where the metric is measured
+        )

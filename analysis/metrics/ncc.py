@@ -6,11 +6,10 @@ from collections.abc import Iterator
 
 import torch
 from torch import Tensor
-from torch.nn.functional import normalize
 
 from analysis.features import LayerFeatures
 from analysis.labels import LabelLevel
-from analysis.metrics.base import ROW_CHUNK, Measurement, MetricSpec, class_moments, split_labels
+from analysis.metrics.base import ROW_CHUNK, Measurement, MetricSpec, class_moments, split_labels, unit_features
 
 SPECS = (MetricSpec("ncc_accuracy", 0, 1, "up"), MetricSpec("ncc_accuracy_normalised", 0, 1, "up"))
 
@@ -24,8 +23,8 @@ def measure(features: LayerFeatures, levels: list[LabelLevel]) -> Iterator[Measu
 
     Source: arXiv 2305.15614, section 2 (NCC); the normalised variant is ours.
     """
-    unit = features.shared("unit", lambda f: (normalize(f.train), normalize(f.test)))
-    for spec, (train, test) in zip(SPECS, ((features.train, features.test), unit), strict=True):
+    both = (features.train, features.test), unit_features(features)
+    for spec, (train, test) in zip(SPECS, both, strict=True):
         for level in levels:
             centres = class_moments(train, level.train, level.num_classes).means
             for split, rows, labels in split_labels(train, test, level):

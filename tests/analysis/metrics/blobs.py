@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import torch
 from torch import Tensor
 
@@ -34,6 +36,14 @@ def blobs(
     level = LabelLevel("class", train_labels, test_labels, num_classes)
     half = LabelLevel("half", train_labels // 2, test_labels // 2, (num_classes + 1) // 2)
     return features, [level, half]
+
+
+def blobs_for(metric) -> tuple[LayerFeatures, list[LabelLevel]]:
+    """Blobs with levels of a group that the metric is measured on; classes are samples where that is the only one."""
+    features, levels = blobs()
+    if getattr(metric, "GROUPS", ("data",)) == ("sample",):
+        levels = [replace(levels[0], name="sample")]
+    return features, levels
 
 
 def measured(metric, features: LayerFeatures, levels: list[LabelLevel]) -> Measured:

@@ -11,13 +11,31 @@ from torch import Tensor
 
 from analysis.features import LayerFeatures
 from analysis.labels import LabelLevel
-from analysis.metrics import cdnv, linear_probe, ncc, rank
-from tests.analysis.metrics.blobs import blobs, draw, measured
+from analysis.metrics import (
+    alignment_uniformity,
+    alpha_req,
+    cdnv,
+    kmeans,
+    knn,
+    lidar,
+    linear_probe,
+    ncc,
+    neural_collapse,
+    rank,
+)
+from tests.analysis.metrics.blobs import blobs, blobs_for, draw, measured
 
 Case = tuple[LayerFeatures, list[LabelLevel]]
-METRICS = {s.name: module for module in (cdnv, linear_probe, ncc, rank) for s in module.SPECS}
+MODULES = [alignment_uniformity, alpha_req, cdnv, kmeans, knn, lidar, linear_probe, ncc, neural_collapse, rank]
+METRICS = {s.name: module for module in MODULES for s in module.SPECS}
 ALL = set(METRICS)
-TOLERANCE = {"linear_accuracy": 0.01}  # the optimum is reached to a tolerance
+PROBE = {"linear_accuracy", "nc3", "nc4"}
+KMEANS = {"kmeans_nmi", "kmeans_ari"}
+UNIT = {"alignment", "uniformity", "knn_accuracy", "ncc_accuracy_normalised"}
+COPIES = {"alignment", "uniformity", "knn_accuracy"}  # where an image and its copy are a pair or neighbours
+# The probe's optimum is reached to a tolerance, and k-means, which starts at other images when their order is
+# changed and ends elsewhere where clusters are not clear, may move an image that lies between two.
+TOLERANCE = dict.fromkeys(PROBE, 0.01) | dict.fromkeys(KMEANS, 0.05)
 
 
 def on_features(change: Callable[[Tensor], Tensor]) -> Callable[[LayerFeatures, list[LabelLevel]], Case]:
@@ -52,13 +70,13 @@ SQUARED = {"class_variance", "class_mean_distance"}
 # name: (change, metrics that stay as they are, factor of others)
 TABLE: dict[str, tuple[Callable[[LayerFeatures, list[LabelLevel]], Case], set[str], dict[str, float]]] = {
     "labels permuted": (permute_labels, ALL, {}),
-    "images shuffled": (shuffle_images, ALL, {}),
+    "images shuffled": (shuffle_images, ALL - KMEANS, {}),
     "classes without images": (add_absent_class, ALL, {}),
-    "data twice": (duplicate, ALL - {"effective_rank"}, {}),  # epsilon aside, tested below
-    "rotation": (on_features(lambda x: x @ ROTATION), ALL - {"linear_accuracy"}, {}),  # standardised by dimension
-    "translation": (on_features(lambda x: x + 10), ALL - {"ncc_accuracy_normalised", "effective_rank"}, {}),
-    "scale": (on_features(lambda x: 8 * x), ALL - SQUARED, dict.fromkeys(SQUARED, 64.0)),
-    "scale by dimension": (on_features(lambda x: x * torch.logspace(-3, 3, 8)), {"linear_accuracy"}, {}),
+    "data twice": (duplicate, ALL - KMEANS - COPIES - {"effective_rank"}, {}),  # epsilon aside, tested below
+    "rotation": (on_features(lambda x: x @ ROTATION), ALL - PROBE, {}),  # standardised by dimension
+    "translation": (on_features(lambda x: x + 10), ALL - UNIT - {"effective_rank"}, {}),
+    "scale": (on_features(lambda x: 8 * x), ALL - SQUARED - {"lidar"}, dict.fromkeys(SQUARED, 64.0)),  # lidar: delta
+    "scale by dimension": (on_features(lambda x: x * torch.logspace(-3, 3, 8)), PROBE - {"nc4"}, {}),
 }
 
 
@@ -66,8 +84,8 @@ TABLE: dict[str, tuple[Callable[[LayerFeatures, list[LabelLevel]], Case], set[st
 def test_invariances(case: str) -> None:
     change, unchanged, factors = TABLE[case]
     for name in unchanged | set(factors):
-        expected = measured(METRICS[name], *blobs())
-        for key, value in measured(METRICS[name], *change(*blobs())).items():
+        expected = measured(METRICS[name], *blobs_for(METRICS[name]))
+        for key, value in measured(METRICS[name], *change(*blobs_for(METRICS[name]))).items():
             if key[2] == name:
                 wanted = expected[key] * factors.get(name, 1.0)
                 assert value == pytest.approx(wanted, rel=1e-4, abs=TOLERANCE.get(name, 1e-9)), key
@@ -75,14 +93,22 @@ def test_invariances(case: str) -> None:
 
 def test_the_table_can_fail() -> None:
     """The changes the table leaves out do change these metrics."""
-    for case, name in (("translation", "effective_rank"), ("scale by dimension", "cdnv"), ("scale", "class_variance")):
+    for case, name in (
+        ("translation", "effective_rank"),
+        ("translation", "uniformity"),
+        ("data twice", "alignment"),
+        ("scale by dimension", "cdnv"),
+        ("scale by dimension", "nc1"),
+        ("scale by dimension", "alpha_req"),
+        ("scale", "class_variance"),
+    ):
         before, after = measured(METRICS[name], *blobs()), measured(METRICS[name], *TABLE[case][0](*blobs()))
         assert any(after[key] != pytest.approx(before[key], rel=1e-2) for key in before if key[2] == name)
 
 
-@pytest.mark.parametrize("metric", [cdnv, linear_probe, ncc, rank], ids=lambda m: m.__name__)
+@pytest.mark.parametrize("metric", MODULES, ids=lambda m: m.__name__)
 def test_each_level_alone_equals_all_levels_together(metric) -> None:
-    features, levels = blobs()
+    features, levels = blobs_for(metric)
     alone = {}
     for level in levels:
         alone |= measured(metric, blobs()[0], [level])
