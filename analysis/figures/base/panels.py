@@ -57,7 +57,7 @@ def lines(
     key: Iterable[Line] = (),
     *,
     x: str,
-    percent: bool = False,
+    percent: bool | frozenset[Any] = False,
     log_y: bool = False,
     reference: tuple[float, str] | None = None,
 ) -> Figure:
@@ -70,14 +70,17 @@ def lines(
         words: The figure's text.
         key: Its entries.
         x: Column on the horizontal axis: "epoch" (linear to 1, logarithmic above) or "layer" (each column its own).
-        percent: Values are fractions, written as percent.
+        percent: Values are fractions, written as percent; or the groups of which they are.
         log_y: Logarithmic vertical axis.
         reference: Height and name of a dotted horizontal line.
     """
     rows = grid(found)
     height = _height(len(rows), len(rows[0].panels))
     extra = [reference[0]] if reference else []
-    scales = {group: _scale(one, extra, height, percent, log_y) for group, one in found.groupby("group")}
+    scales = {
+        group: _scale(one, extra, height, percent if isinstance(percent, bool) else group in percent, log_y)
+        for group, one in found.groupby("group")
+    }
     chart = _Chart(found, looks, x, log_y, reference, rows, scales)
     layout = [_layout(row, scales, height) for row in rows]
     figure, axes = sheet(layout, words, key)
