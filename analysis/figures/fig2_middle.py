@@ -23,11 +23,13 @@ from analysis.figures.base.numbers import (
 )
 from analysis.figures.base.panels import EPOCH_AXIS, lines
 from analysis.figures.base.sheet import Words
-from analysis.needs import Measured
+from analysis.figures.base.targets import self_supervised
+from analysis.needs import Measured, Trials
 
 TITLE = "NCC over linear accuracy by epoch"
 
 NEEDS = (
+    Trials("self-supervised"),
     Measured(LINEAR, split="test", num_epochs=2, start=True),
     Measured(NCC, split="test", num_epochs=2, start=True),
 )
@@ -35,7 +37,7 @@ NEEDS = (
 
 def numbers(table: Frame) -> Frame:
     """Returns the ratio, over that of the same trial at epoch 0, by network, level and epoch."""
-    table = prepare(table, LINEAR, NCC)
+    table = self_supervised(prepare(table, LINEAR, NCC))
     table = table[table["layer_name"] == REPRESENTATION]
     ratios = ratio(values(table, NCC), values(table, LINEAR), ["level", "split"])
     return over_seeds(relative_to_start(ratios), ["level", "epoch"])

@@ -51,6 +51,9 @@ def draw(table: Frame) -> Figure | None:
     if found["epoch"].nunique() < 2:
         return None
     placed = overlaid(networks(table), found.assign(quantity=found["metric"]), LOOKS, "ratio, semantic over random")
+    # The parts share a scale, so that one sees which of them moves.
+    parts = {"class_variance": "parts", "class_mean_distance": "parts"}
+    placed = placed._replace(found=placed.found.assign(group=placed.found["group"].replace(parts)))
     split = " and ".join(sorted(found["split"].unique()))
     note = (
         f"{network_subject(table, found)}; {split} images; targets: predictions of a teacher at the end of its "
