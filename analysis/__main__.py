@@ -1,4 +1,7 @@
-"""`python -m analysis SWEEP_FOLDER`, `python -m analysis encoder SOURCE`: see `analysis.sweep`, `analysis.encoder`."""
+"""`python -m analysis SWEEP_FOLDER`, `... encoder SOURCE`, `... claims SWEEP_FOLDER`.
+
+See `analysis.sweep`, `analysis.encoder`, `analysis.claims`.
+"""
 
 from __future__ import annotations
 
@@ -22,6 +25,10 @@ def _answer(arguments: list[str]) -> int:
         from analysis.flags import encoder_flags
 
         return encoder.run(encoder_flags(arguments[1:]))
+    if arguments[:1] == ["claims"]:
+        from analysis.claims.base import command
+
+        return command.run(command.parse(arguments[1:]))
     from analysis import sweep
 
     return sweep.run(sweep.parse(arguments))

@@ -25,6 +25,7 @@ from analysis.settings import AnalysisSettings
 from ray_ssl import interrupts
 from ray_ssl.checkpoints import SET_ASIDE
 from ray_ssl.data.base import Dataset
+from ray_ssl.errors import UserError
 from ray_ssl.ledger import Ledger, Trial, TrialState
 from ray_ssl.mlflow_client import default_store, shown, ui_command
 from ray_ssl.progress import duration
@@ -184,6 +185,19 @@ def finish(ledger: Ledger, tracker: Tracker, scratch: Path, only: Trial | None =
     tracker.parent_artifact(scratch / FIGURES, FIGURES)
     tracker.parent_artifact(scratch / "measurements.parquet")
     return len(measurements)
+
+
+def read_measurements(sweep: Storage) -> Any:
+    """Returns the table of a sweep, or of a folder of encoders.
+
+    Raises:
+        UserError: There are no measurements, or the folder holds something else.
+    """
+    measurements: Any = table.read_table(sweep.filesystem, sweep.path(MEASUREMENTS))
+    if measurements.empty:
+        raise UserError(f"{sweep.uri!r} has no measurements: give the folder of a sweep, or measure it first: "
+                        f"python -m analysis {sweep.uri}")  # fmt: skip
+    return measurements
 
 
 def print_unsent(num_calls: int, tracking: Tracking) -> None:

@@ -76,7 +76,7 @@ SHAPES = {
     "empty": lambda: synthetic((1,), (16,), (0,)).iloc[:0],
     "no linear accuracy": lambda: synthetic((2, 5), (16,), (0,)).query("metric != 'linear_accuracy'"),
 }
-BY_EPOCH = {"accuracy_by_epoch", "ncc_linear_ratio", "cdnv_by_epoch", "effective_rank_by_epoch"}
+BY_EPOCH = {"accuracy_by_epoch", "fig2_middle", "cdnv_by_epoch", "effective_rank_by_epoch"}
 
 
 @cache

@@ -25,7 +25,11 @@ from tests.analysis.figure_tables import (
     with_foreign,
 )
 
-ACCURACIES = {"accuracy_by_epoch": 2, "accuracy_by_layer": 1}
+ACCURACIES = {
+    "accuracy_by_epoch": {"class": 2, "superclass": 2},
+    "fig5_left": {"class": 1},
+    "fig5_middle": {"superclass": 1},
+}
 """Figures of accuracy by line, and how many panels a level has there."""
 
 
@@ -35,8 +39,8 @@ def test_chance_is_one_over_the_number_of_classes_of_the_panel_s_level(name):
     module = plugin_module("analysis.figures", name)
     numbers = module.numbers(table)
     assert {level: set(rows) for level, rows in numbers.groupby("level")["chance"]} == {
-        "class": {1 / 20}, "superclass": {1 / 5}
-    }  # fmt: skip
+        level: {1 / CLASSES[level]} for level in ACCURACIES[name]
+    }
     found = {}
     for ax in module.draw(table).axes:
         level = numbers.set_index("mean")["level"].to_dict()[heights(points(ax)[0])[0]]
@@ -45,7 +49,7 @@ def test_chance_is_one_over_the_number_of_classes_of_the_panel_s_level(name):
         names = [t.get_text() for t in ax.texts]
         assert names in ([f"chance {100 / CLASSES[level]:.0f}%"], [])
         found[level] = found.get(level, 0) + 1
-    assert found == dict.fromkeys(("class", "superclass"), ACCURACIES[name])
+    assert found == ACCURACIES[name]
 
 
 def test_chance_stands_in_every_figure_of_accuracy_and_is_left_out_where_it_is_unknown():
@@ -61,7 +65,7 @@ def test_chance_stands_in_every_figure_of_accuracy_and_is_left_out_where_it_is_u
 
 def test_a_name_in_a_panel_covers_no_line():
     for shape in ("grid", "one network, one seed", "many epochs"):
-        for name in ("accuracy_by_epoch", "accuracy_by_layer", "cdnv_by_epoch"):
+        for name in ("accuracy_by_epoch", "fig5_left", "cdnv_by_epoch"):
             figure = drawn(name, shape)
             renderer = FigureCanvasAgg(figure).get_renderer()
             for ax in figure.axes:
@@ -102,7 +106,7 @@ def heights(line: Line2D) -> list[float]:
 
 @pytest.mark.parametrize("shape", ["grid", "12 networks", "three methods", "eight methods", "three levels"])
 def test_a_network_looks_the_same_in_every_figure_and_no_two_share_a_look_in_a_panel(shape):
-    figures = ["accuracy_by_epoch", "ncc_linear_ratio", "effective_rank_by_epoch"]
+    figures = ["accuracy_by_epoch", "cdnv_by_epoch", "effective_rank_by_epoch"]
     found = []
     for name in figures:
         figure = drawn(name, shape)
@@ -202,9 +206,9 @@ def test_epochs_stand_logarithmically_and_initialisation_is_shown():
 
 def test_class_and_superclass_have_their_own_scale():
     table = synthetic((2, 5), (16,), (0,))
-    figure = plugin_module("analysis.figures", "accuracy_by_layer").draw(table)
-    upper, lower = {ax.get_ylim() for ax in figure.axes[:2]}, {ax.get_ylim() for ax in figure.axes[2:]}
-    assert len(upper) == len(lower) == 1 and upper != lower
+    figure = plugin_module("analysis.figures", "accuracy_by_epoch").draw(table)
+    left, right = {ax.get_ylim() for ax in figure.axes[::2]}, {ax.get_ylim() for ax in figure.axes[1::2]}
+    assert len(left) == len(right) == 1 and left != right
 
 
 @pytest.mark.parametrize("log", [False, True])

@@ -76,8 +76,7 @@ def test_a_sweep_leaves_checkpoints_table_figures_and_runs(finished: tuple[Path,
     block = table[table.layer_name == "block1"].value.to_numpy()
     assert (block == table[table.layer_name == "representation"].value.to_numpy()).all()
     figures = {p.name for p in (sweep_folder(folder) / "figures").iterdir()}
-    for name in ("accuracy_by_epoch", "accuracy_by_layer", "superclass_class_ratio", "ncc_linear_ratio",
-                 "depth_width_heatmap"):  # fmt: skip
+    for name in ("accuracy_by_epoch", "fig5_left", "fig5_middle", "fig5_right", "fig2_middle", "depth_width_heatmap"):
         assert {f"{name}.png", f"{name}.svg", f"{name}.csv"} <= figures
     assert_every_point_once(folder, 4, 2)
     client, parents, children = runs_of(folder)

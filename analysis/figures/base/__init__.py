@@ -5,12 +5,16 @@ from __future__ import annotations
 import hashlib
 import re
 from pathlib import Path
+from typing import Final
 
 import matplotlib
 import pandas as pd
 from matplotlib.figure import Figure
 
+from analysis.needs import first_lacking
 from ray_ssl.plugins import plugin_module, plugin_names
+
+FIGURES: Final = "analysis.figures"
 
 
 def draw_all(table: pd.DataFrame, folder: Path) -> list[Path]:
@@ -24,18 +28,36 @@ def draw_all(table: pd.DataFrame, folder: Path) -> list[Path]:
     Returns:
         The paths written, in the order of the names.
     """
+    return [path for name in plugin_names(FIGURES) for path in draw_one(name, table, folder)]
+
+
+def draw_one(name: str, table: pd.DataFrame, folder: Path) -> list[Path]:
+    """Writes one figure as `draw_all` does; returns the paths, none where the table lacks its measurements."""
     folder.mkdir(parents=True, exist_ok=True)
+    module = plugin_module(FIGURES, name)
     datasets = sorted(table["dataset"].unique())
     written: list[Path] = []
-    for name in plugin_names("analysis.figures"):
-        module = plugin_module("analysis.figures", name)
-        for dataset in datasets:
-            rows = table[table["dataset"] == dataset]
-            figure = module.draw(rows)
-            if figure is not None:
-                stem = folder / (name if len(datasets) == 1 else f"{name}-{_file_word(dataset)}")
-                written += [*_save(figure, stem), _save_numbers(module.numbers(rows), stem)]
+    for dataset in datasets:
+        rows = table[table["dataset"] == dataset]
+        figure = module.draw(rows)
+        if figure is not None:
+            stem = folder / (name if len(datasets) == 1 else f"{name}-{_file_word(dataset)}")
+            written += [*_save(figure, stem), _save_numbers(module.numbers(rows), stem)]
     return written
+
+
+def why_not_drawn(name: str, table: pd.DataFrame, sweep: str) -> str:
+    """Returns what a figure that is not drawn lacks, in one line.
+
+    Args:
+        name: Of the figure.
+        table: What it is not drawn of.
+        sweep: The sweep's folder, as it is to stand in a command.
+    """
+    module = plugin_module(FIGURES, name)
+    lacking = first_lacking(getattr(module, "NEEDS", ()), table, sweep)
+    # Every figure says in its docstring where it returns None.
+    return lacking or f"is not drawn {' '.join((module.draw.__doc__ or '').split()).partition('None ')[2].rstrip('.')}"
 
 
 def _save(figure: Figure, stem: Path) -> list[Path]:

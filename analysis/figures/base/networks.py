@@ -53,6 +53,12 @@ class Networks(NamedTuple):
         """Returns the numbers of the networks that are drawn."""
         return found[found["network"].isin(list(self.lines))]
 
+    def key_of(self, found: Frame) -> list[Line]:
+        """Returns the entries of the key that these numbers need; none for one network."""
+        there = found["network"].unique()
+        used = {texts[name] for texts in (self.first, self.rest) for name in there}
+        return [entry for entry in self.key if entry.label in used] if len(there) > 1 else []
+
     def in_columns(self, found: Frame, column: str, row: str) -> Frame:
         """Returns the numbers with the columns of text `row` and `column` of the panel they stand in.
 
@@ -63,7 +69,7 @@ class Networks(NamedTuple):
         """
         if not any(self.columns.values()):
             return found.assign(column=found[column], row=found[row])
-        names = found[row] if found[column].nunique() == 1 else found[column] + "\n" + found[row]
+        names = found[row] if found[column].nunique() == 1 else (found[column] + "\n" + found[row]).str.strip()
         return found.assign(column=in_order(found["network"].map(self.columns), self.columns.values()), row=names)
 
 

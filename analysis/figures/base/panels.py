@@ -19,6 +19,8 @@ from analysis.figures.base.ticks import layer_ticks, padded, reaching, tick_labe
 
 EPOCH_AXIS: Final = "epoch (0: initialisation; logarithmic from 1)"
 LAYER_AXIS: Final = "layer (0: stem, last: representation)"
+_TICKS_APART = 0.02  # inches: nearer ones are a black bar
+_MOST_MARKERS = 30  # on a line; more would hide it
 _MAX_KEY = 9  # epochs named in the key; the others are shades between
 
 
@@ -57,7 +59,7 @@ def lines(
     key: Iterable[Line] = (),
     *,
     x: str,
-    percent: bool = False,
+    percent: bool | frozenset[Any] = False,
     log_y: bool = False,
     reference: tuple[float, str] | None = None,
 ) -> Figure:
@@ -70,14 +72,17 @@ def lines(
         words: The figure's text.
         key: Its entries.
         x: Column on the horizontal axis: "epoch" (linear to 1, logarithmic above) or "layer" (each column its own).
-        percent: Values are fractions, written as percent.
+        percent: Values are fractions, written as percent; or the groups of which they are.
         log_y: Logarithmic vertical axis.
         reference: Height and name of a dotted horizontal line.
     """
     rows = grid(found)
     height = _height(len(rows), len(rows[0].panels))
     extra = [reference[0]] if reference else []
-    scales = {group: _scale(one, extra, height, percent, log_y) for group, one in found.groupby("group")}
+    scales = {
+        group: _scale(one, extra, height, percent if isinstance(percent, bool) else group in percent, log_y)
+        for group, one in found.groupby("group")
+    }
     chart = _Chart(found, looks, x, log_y, reference, rows, scales)
     layout = [_layout(row, scales, height) for row in rows]
     figure, axes = sheet(layout, words, key)
@@ -166,7 +171,8 @@ def _scale(found: Frame, extra: list[float], height: float, percent: bool, log_y
 def _line(ax: Axes, rows: Frame, x: str, look: Line, low: float) -> None:
     at, mean, spread = (rows[name].to_numpy(float) for name in (x, "mean", "spread"))
     size = 3.4 if len(at) <= 12 and panel_inches(ax)[0] > 1.3 else 2.2
-    ax.plot(at, mean, color=look.colour, ls=look.dash, lw=1.2, zorder=3, **marker(look, size))
+    every = max(len(at) // _MOST_MARKERS, 1)
+    ax.plot(at, mean, color=look.colour, ls=look.dash, lw=1.2, zorder=3, markevery=every, **marker(look, size))
     if look.band and np.isfinite(spread).any():
         spread = np.nan_to_num(spread)
         below = np.maximum(mean - spread, low)  # a log axis ends above zero
@@ -183,7 +189,9 @@ def _x_axis(ax: Axes, at: np.ndarray, x: str, labels: bool) -> None:
     inches = (position - position[0]) / (position[-1] - position[0] + 2 * air) * panel_inches(ax)[0]
     ticks = (x_ticks if x == "epoch" else layer_ticks)(at.tolist(), inches)
     ax.xaxis.set_major_locator(FixedLocator(ticks))
-    ax.xaxis.set_minor_locator(FixedLocator([a for a in at.tolist() if a not in ticks]))
+    apart = np.diff(inches).min() if len(at) > 1 else 1.0
+    small = [a for a in at.tolist() if a not in ticks] if apart > _TICKS_APART else []
+    ax.xaxis.set_minor_locator(FixedLocator(small))
     ax.xaxis.set_minor_formatter(NullFormatter())
     ax.xaxis.set_major_formatter(FixedFormatter([str(t) if labels else "" for t in ticks]))
 

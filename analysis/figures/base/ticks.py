@@ -67,19 +67,25 @@ def tick_labels(values: list[float], factor: float = 1.0) -> list[str]:
 
 
 def x_ticks(at: list[int], position: np.ndarray) -> list[int]:
-    """Returns what is labelled: the ends, powers of ten, then others, where their numbers have room.
+    """Returns what is labelled: the ends, powers of ten, round numbers, then others, where their numbers have room.
 
     Args:
         at: Values, sorted.
         position: Where they are, in inches.
     """
     half = np.array([text_width(str(a)) / 2 + 0.045 for a in at])
-    first = sorted(range(len(at)), key=lambda i: (i not in (0, len(at) - 1), str(at[i]).strip("0") != "1", i))
+    first = sorted(range(len(at)), key=lambda i: (i not in (0, len(at) - 1), *_roundness(at[i]), i))
     kept: list[int] = []
     for i in first:
         if all(abs(position[i] - position[k]) >= half[i] + half[k] for k in kept):
             kept.append(i)
     return [at[i] for i in sorted(kept)]
+
+
+def _roundness(value: int) -> tuple[bool, bool]:
+    """Orders 1, 10, 100 before 2, 30, 500 before the rest."""
+    digits = str(value).rstrip("0")
+    return digits != "1", len(digits) > 1
 
 
 def layer_ticks(at: list[int], position: np.ndarray) -> list[int]:

@@ -1,0 +1,103 @@
+"""Every claim against a table of measurements."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from typing import Any, Final
+
+import pandas as pd
+
+from analysis.claims.base.contract import FAILS, HOLDS, UNKNOWN, Claim
+from analysis.claims.base.interval import Estimate, estimate
+from analysis.figures.base.numbers import prepare
+from analysis.needs import Trials, first_lacking, is_self_supervised
+from ray_ssl.plugins import plugin_module, plugin_names
+
+Frame = Any
+"""A pandas frame; pyright cannot follow what selecting rows of one returns."""
+
+CLAIMS: Final = "analysis.claims"
+COLUMNS: Final = (
+    "claim", "figure", "dataset", "method", "statement", "statistic", "bound", "estimate", "low", "high",
+    "num_trials", "basis", "verdict", "note",
+)  # fmt: skip
+
+
+def every_claim() -> list[Claim]:
+    """Returns all claims, in the order of the figures."""
+    found = [claim for name in plugin_names(CLAIMS) for claim in plugin_module(CLAIMS, name).CLAIMS]
+    order = ("left", "middle", "right")
+    return sorted(found, key=lambda claim: (claim.figure.split()[0], order.index(claim.figure.split()[1])))
+
+
+def check(table: pd.DataFrame, sweep: str = "SWEEP_FOLDER") -> pd.DataFrame:
+    """Returns a verdict on every claim, for each data set and each self-supervised method by itself.
+
+    A claim holds where the whole 95 % confidence interval of its number keeps the bound, does not hold where the whole
+    interval breaks it, and otherwise there is not enough data. The interval is over seeds or networks (see
+    `interval.estimate`). Of one trial there is no interval: the verdict is that of its number, and `basis` says so.
+
+    Args:
+        table: As `analysis.table.read_table` returns it.
+        sweep: The sweep's folder, as it is to stand in commands.
+
+    Returns:
+        Columns claim, figure, dataset, method ("" where methods are compared), statement, statistic, bound ("> 0"),
+        estimate, low, high (95 % confidence interval, NaN where there is none), num_trials, basis (what the interval
+        is over), verdict ("holds", "does not hold", "not enough data") and note (what is lacking, and the command that
+        measures it).
+    """
+    rows = []
+    for dataset in sorted(table["dataset"].unique()):
+        one: Frame = table[table["dataset"] == dataset]
+        prepared = prepare(one, *one["metric"].unique())
+        for claim in every_claim():
+            rows += [{"dataset": dataset, **row} for row in _rows(claim, one, prepared, sweep)]
+    return pd.DataFrame(rows, columns=list(COLUMNS))
+
+
+def _rows(claim: Claim, table: Frame, prepared: Frame, sweep: str) -> Iterator[dict[str, Any]]:
+    """The verdicts on a claim: one, or one for each method that learns without labels."""
+    if claim.compares:
+        yield _row(claim, table, prepared, "", sweep)
+        return
+    methods = [method for method in sorted(table["method"].unique()) if is_self_supervised(method)]
+    for method in methods:
+        yield _row(claim, table[table["method"] == method], prepared[prepared["method"] == method], method, sweep)
+    if not methods:
+        lacking = Trials("self-supervised").lacking(table, sweep) or ""
+        yield _about(claim, "") | {"num_trials": 0, "basis": "", "verdict": UNKNOWN, "note": lacking}
+
+
+def _row(claim: Claim, table: Frame, prepared: Frame, method: str, sweep: str) -> dict[str, Any]:
+    lacking = first_lacking(claim.needs, table, sweep)
+    values = None if lacking else claim.measure(prepared)
+    if values is None or values.empty:
+        note = lacking or f"no trial has what it is computed from: {claim.statistic}"
+        return _about(claim, method) | {"num_trials": 0, "basis": "", "verdict": UNKNOWN, "note": note}
+    found = estimate(values)
+    verdict, note = judge(claim, found)
+    numbers = {"estimate": found.mean, "low": found.low, "high": found.high}
+    return _about(claim, method) | numbers | {
+        "num_trials": found.num_trials, "basis": found.basis, "verdict": verdict, "note": note
+    }  # fmt: skip
+
+
+def judge(claim: Claim, found: Estimate) -> tuple[str, str]:
+    """Returns the verdict and a note, "" where there is nothing to say."""
+    if math.isnan(found.low):
+        return HOLDS if claim.keeps(found.mean) else FAILS, "one trial, no interval: more seeds would tell"
+    kept = {claim.keeps(found.low), claim.keeps(found.high)}
+    if len(kept) == 2:
+        return UNKNOWN, f"the interval holds the bound: more seeds or networks than {found.basis}"
+    return (HOLDS if True in kept else FAILS), ""
+
+
+def _about(claim: Claim, method: str) -> dict[str, Any]:
+    sign = ">" if claim.direction == "above" else "<"
+    return {
+        "claim": claim.name, "figure": claim.figure, "method": method, "statement": claim.statement,
+        "statistic": claim.statistic, "bound": f"{sign} {claim.bound:g}", "estimate": math.nan, "low": math.nan,
+        "high": math.nan,
+    }  # fmt: skip

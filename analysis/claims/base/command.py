@@ -1,0 +1,79 @@
+"""`python -m analysis claims SWEEP_FOLDER`: which published trends of arXiv 2305.15614 hold in this sweep.
+
+Nothing is measured: a claim whose measurements are missing says which command gives them. Verdicts are made of the
+data alone; the exit code is 0 whatever they are. The same is written to claims.csv and claims.json.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import math
+from collections.abc import Sequence
+from typing import Any, Final
+
+from analysis.claims.base.check import check
+from analysis.claims.base.contract import UNKNOWN
+from analysis.command import read_measurements
+from analysis.publication import FIGURES
+from ray_ssl.errors import EXIT_DONE
+from ray_ssl.flags import Parser
+from ray_ssl.storage import Storage
+
+Frame = Any
+"""A pandas frame; pyright cannot follow what selecting rows of one returns."""
+
+_HEADS: Final = ("claim", "figure", "estimate", "95% interval", "bound", "trials", "over", "verdict")
+
+
+def parse(arguments: Sequence[str]) -> argparse.Namespace:
+    """Parses `python -m analysis claims SWEEP_FOLDER`."""
+    parser = Parser(prog="python -m analysis claims", description=__doc__)
+    parser.add_argument("sweep", metavar="SWEEP_FOLDER", help="folder of a sweep: a path, s3://... or gs://...")
+    return parser.parse_strictly(arguments)
+
+
+def run(flags: argparse.Namespace) -> int:
+    """Checks every claim, prints the verdicts and writes them beside the figures; returns the exit code.
+
+    Raises:
+        UserError: No measurements there.
+    """
+    sweep = Storage.at(flags.sweep)
+    found: Frame = check(read_measurements(sweep), flags.sweep)
+    for (dataset, method), rows in found.groupby(["dataset", "method"], sort=False):
+        print(f"{method or 'methods compared'} on {dataset}\n{as_text(rows)}\n")
+    counts = found["verdict"].value_counts()
+    print(", ".join(f"{counts[verdict]} {verdict}" for verdict in counts.index))
+    sweep.write(f"{FIGURES}/claims.csv", found.to_csv(index=False, lineterminator="\n").encode())
+    sweep.write(f"{FIGURES}/claims.json", as_json(found).encode())
+    print(f"claims    {sweep.uri}/{FIGURES}/claims.csv, claims.json")
+    return EXIT_DONE
+
+
+def as_text(found: Frame) -> str:
+    """Returns an aligned table of verdicts, and below it what is lacking."""
+    lines = [_HEADS, *(_cells(row) for _, row in found.iterrows())]
+    widths = [max(len(line[i]) for line in lines) for i in range(len(_HEADS))]
+    text = ["  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip() for line in lines]
+    notes = [f"  {row['claim']}: {row['note']}" for _, row in found.iterrows() if row["verdict"] == UNKNOWN]
+    return "\n".join([*text, *([f"{UNKNOWN}:"] if notes else []), *notes])
+
+
+def as_json(found: Frame) -> str:
+    """Returns the verdicts as a JSON list; what is not known is null."""
+    rows = [{name: None if isinstance(value, float) and math.isnan(value) else value for name, value in row.items()}
+            for row in found.to_dict("records")]  # fmt: skip
+    return json.dumps(rows, indent=1, allow_nan=False) + "\n"
+
+
+def _cells(row: Frame) -> tuple[str, ...]:
+    known = not math.isnan(row["estimate"])
+    interval = "" if math.isnan(row["low"]) else f"{_short(row['low'])} to {_short(row['high'])}"
+    estimate = _short(row["estimate"]) if known else ""
+    return (row["claim"], row["figure"], estimate, interval, row["bound"], str(row["num_trials"]), row["basis"],
+            row["verdict"])  # fmt: skip
+
+
+def _short(value: float) -> str:
+    return f"{value:.3g}" if abs(value) < 1000 else f"{value:.0f}"

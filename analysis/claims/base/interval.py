@@ -1,0 +1,63 @@
+"""Mean and 95 % confidence interval of a statistic over seeds or networks."""
+
+from __future__ import annotations
+
+import math
+from typing import Any, NamedTuple
+
+import numpy as np
+from scipy.stats import t as student
+
+Frame = Any
+"""A pandas frame; pyright cannot follow what selecting rows of one returns."""
+
+
+class Estimate(NamedTuple):
+    """A mean and its interval.
+
+    Attributes:
+        mean: Over the units.
+        low, high: Ends of the 95 % t interval; NaN of one unit.
+        num_trials: Trials behind it.
+        basis: What the units are: "3 seeds", "6 networks, one seed", "one trial".
+    """
+
+    mean: float
+    low: float
+    high: float
+    num_trials: int
+    basis: str
+
+
+def estimate(values: Frame) -> Estimate:
+    """Returns the mean and its t interval, over seeds or over networks, whichever there are more of.
+
+    Over seeds, the unit is the mean of a seed over the networks that all seeds have; over networks, the mean of a
+    network over its seeds. Trials are never units by themselves: those of one network are no evidence on another.
+
+    Args:
+        values: A row for each trial, columns network, seed and value (finite); one at least.
+    """
+    wide = values.pivot_table(index="seed", columns="network", values="value")
+    complete = wide.dropna(axis=1)
+    num_seeds, num_networks = len(wide), len(wide.columns)
+    if num_seeds >= num_networks and len(complete.columns) > 0 and num_seeds > 1:
+        units, used = complete.mean(axis=1), complete
+        also = f" of {len(complete.columns)} networks" if len(complete.columns) > 1 else ""
+        basis = f"{num_seeds} seeds{also}"
+    else:
+        units, used = wide.mean(axis=0), wide
+        most = int(wide.notna().sum().max())
+        basis = f"{num_networks} networks, {'one seed' if most == 1 else f'{most} seeds'}"
+        basis = "one trial" if num_networks == 1 else basis
+    low, high = t_interval(units.to_numpy(float))
+    return Estimate(float(units.mean()), low, high, int(used.notna().to_numpy().sum()), basis)
+
+
+def t_interval(units: np.ndarray, level: float = 0.95) -> tuple[float, float]:
+    """Returns the ends of the t interval of the mean of independent values; NaN of one value."""
+    if len(units) < 2:
+        return math.nan, math.nan
+    mean, error = units.mean(), units.std(ddof=1) / math.sqrt(len(units))
+    away = float(student.ppf((1 + level) / 2, len(units) - 1)) * error
+    return float(mean - away), float(mean + away)

@@ -1,0 +1,82 @@
+"""`python -m analysis.figures FIGURE SWEEP_FOLDER`: draws figures of a sweep from its table of measurements alone.
+
+FIGURE is fig1 to fig5 (all panels of that figure of arXiv 2305.15614), one panel such as fig2_left, any other figure
+such as accuracy_by_epoch, or all. Each is written as PNG, SVG and CSV (the plotted numbers).
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
+
+from ray_ssl.entry import run_command
+
+PROGRAM = "python -m analysis.figures"
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Runs the command; returns its exit code (see `ray_ssl.errors`)."""
+    return run_command(_answer, ("python", "-m", "analysis.figures"), arguments)
+
+
+def named(figure: str) -> list[str]:
+    """Returns the modules of a figure: all, the panels of one of the paper's, or the one of that name.
+
+    Raises:
+        UserError: There is none.
+    """
+    from ray_ssl.errors import UserError, did_you_mean
+    from ray_ssl.plugins import plugin_names
+
+    names = plugin_names("analysis.figures")
+    found = [name for name in names if figure in ("all", name) or name.startswith(f"{figure}_")]
+    whole = {name.partition("_")[0] for name in names if name.startswith("fig")}
+    if not found or not (figure in ("all", *names) or figure in whole):
+        raise UserError(f"unknown figure {figure!r}{did_you_mean(figure, ['all', *whole, *names])}")
+    return found
+
+
+def _parse(arguments: Sequence[str]) -> argparse.Namespace:
+    from ray_ssl.flags import Parser
+
+    parser = Parser(prog=PROGRAM, description=__doc__)
+    parser.add_argument("figure", metavar="FIGURE", help="fig1 ... fig5, the name of one figure, or all")
+    parser.add_argument("sweep", metavar="SWEEP_FOLDER", help="folder of a sweep: a path, s3://... or gs://...")
+    parser.add_argument("--out", metavar="FOLDER", help="where the files are put (default: SWEEP_FOLDER/figures)")
+    return parser.parse_strictly(arguments)
+
+
+def _answer(arguments: list[str]) -> int:
+    flags = _parse(arguments)
+    names = named(flags.figure)
+    from analysis.command import quiet, read_measurements
+    from analysis.figures.base import draw_one, why_not_drawn
+    from analysis.publication import FIGURES
+    from ray_ssl.errors import EXIT_DONE, UserError
+    from ray_ssl.storage import Storage
+
+    quiet()
+    sweep = Storage.at(flags.sweep)
+    table = read_measurements(sweep)
+    out = Storage.at(flags.out) if flags.out else sweep.child(FIGURES)
+    written = 0
+    with tempfile.TemporaryDirectory(prefix="ray_ssl_") as scratch:
+        for name in names:
+            paths = draw_one(name, table, Path(scratch))
+            for path in paths:
+                out.write(path.name, path.read_bytes())
+                print(f"{out.uri}/{path.name}", flush=True)
+            written += len(paths)
+            if not paths:
+                print(f"{name.replace('_', ' ') if name.startswith('fig') else name} "
+                      f"{why_not_drawn(name, table, flags.sweep)}", flush=True)  # fmt: skip
+    if not written:
+        raise UserError(f"nothing of {flags.figure} can be drawn from {flags.sweep!r}: the lines above say why")
+    return EXIT_DONE
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,124 @@
+"""What a figure or a claim looks for in the table, and how to get it where it is not there."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any, Final, NamedTuple, Protocol
+
+import numpy as np
+
+from analysis.tasks import DATA, METRICS, SAMPLE, TARGETS, is_on_request, metric_names
+from ray_ssl.plugins import plugin_module
+
+Frame = Any
+"""A pandas frame; pyright cannot follow what selecting rows of one returns."""
+
+NO_AUGMENTATION: Final = "supervised (no augmentation)"
+
+_TRAINING = "training"
+
+
+class Need(Protocol):
+    """Something to look for."""
+
+    def lacking(self, table: Frame, sweep: str) -> str | None:
+        """Returns one line, what is lacking and the command that gives it; None where it is there.
+
+        Args:
+            table: See `analysis.table`.
+            sweep: The sweep's folder, as it is to stand in the command.
+        """
+        ...
+
+
+class Measured(NamedTuple):
+    """Finite values of a metric.
+
+    Attributes:
+        metric: Its name in the table.
+        level: Label level; "" is any.
+        split: "train" or "test"; "" is either.
+        num_epochs: At so many epochs at least.
+        start: At epoch 0, too.
+        num_layers: Of so many layers at least.
+    """
+
+    metric: str
+    level: str = ""
+    split: str = ""
+    num_epochs: int = 1
+    start: bool = False
+    num_layers: int = 1
+
+    def lacking(self, table: Frame, sweep: str) -> str | None:
+        """See `Need`."""
+        rows = table[(table["metric"] == self.metric) & np.isfinite(table["value"])]
+        rows = rows[rows["level"] == self.level] if self.level else rows
+        rows = rows[rows["split"] == self.split] if self.split else rows
+        where = f" at level {self.level}" if self.level else ""
+        if rows.empty:
+            what = f"{self.metric}{where}{f' ({self.split})' if self.split else ''}"
+            return f"needs {what}: {_command(self.metric, self.level, sweep)}"
+        if rows["epoch"].nunique() < self.num_epochs:
+            return f"needs {self.num_epochs} measured epochs of {self.metric}{where}, has {rows['epoch'].nunique()}"
+        if self.start and not (rows["epoch"] == 0).any():
+            return f"needs {self.metric}{where} at epoch 0, begins with epoch {rows['epoch'].min()}"
+        if rows["layer"].nunique() < self.num_layers:
+            return f"needs {self.num_layers} layers of {self.metric}{where}, has {rows['layer'].nunique()}"
+        return None
+
+
+class Curve(NamedTuple):
+    """A curve of pretraining, over two epochs at least."""
+
+    metric: str
+
+    def lacking(self, table: Frame, sweep: str) -> str | None:
+        """See `Need`."""
+        rows = table[(table["metric"] == self.metric) & (table["layer_name"] == _TRAINING)]
+        if rows.empty:
+            return (f"needs the curve of {self.metric}, which finished trials of methods with that term have: "
+                    f"python -m analysis {sweep}")  # fmt: skip
+        if rows["epoch"].nunique() < 2:
+            return f"needs 2 epochs of training, has {rows['epoch'].nunique()}"
+        return None
+
+
+class Trials(NamedTuple):
+    """Trials of a method; "self-supervised" is any that sees no labels."""
+
+    method: str
+
+    def lacking(self, table: Frame, sweep: str) -> str | None:
+        """See `Need`."""
+        methods = set(table["method"])
+        if self.method == "self-supervised":
+            there = any(map(is_self_supervised, methods))
+            return None if there else "needs self-supervised trials: a sweep with --method vicreg"
+        if self.method in methods:
+            return None
+        flag = " --no-augment" if self.method == NO_AUGMENTATION else ""
+        return f"needs trials of {self.method}: a sweep with --method supervised{flag}"
+
+
+def first_lacking(needs: Iterable[Need], table: Frame, sweep: str) -> str | None:
+    """Returns what is lacking of the first need that is not met; None where all are."""
+    return next((text for need in needs if (text := need.lacking(table, sweep)) is not None), None)
+
+
+def is_self_supervised(method: str) -> bool:
+    """Returns whether a method, as the table names it, sees no labels and was trained here."""
+    return not method.startswith("supervised") and method != "foreign"
+
+
+def _command(metric: str, level: str, sweep: str) -> str:
+    """What measures a metric at a level."""
+    group = SAMPLE if level == "sample" else TARGETS if level.startswith(("teacher-", "noise-")) else DATA
+    module = next((name for name in metric_names() if metric in _spec_names(name)), None)
+    flags = f" --metrics {module}" if module and is_on_request(module) else ""
+    flags += f" --levels {group}" if group != DATA else ""
+    return f"python -m analysis {sweep}{flags}"
+
+
+def _spec_names(module: str) -> list[str]:
+    return [spec.name for spec in plugin_module(METRICS, module).SPECS]
