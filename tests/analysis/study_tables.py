@@ -1,4 +1,4 @@
-"""Tables as a whole study leaves them: levels, targets of graded randomness, curves of pretraining, supervised trials."""
+"""Tables as a whole study leaves them: levels, targets, curves of pretraining, supervised trials."""
 
 from __future__ import annotations
 

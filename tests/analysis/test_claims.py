@@ -95,7 +95,7 @@ def test_a_claim_does_not_hold_where_the_numbers_say_the_contrary(name: str, tab
     metric, level, contrary = CONTRARY[name]
     changed = (table["metric"] == metric) & table["level"].str.startswith(level)
     rows = table.assign(value=table["value"].where(~changed, contrary(table[changed]).reindex(table.index)))
-    one = check(rows).set_index("claim").loc[name]
+    one = check(rows, names=[name]).set_index("claim").loc[name]
     assert one["verdict"] == FAILS, one.to_dict()
 
 
@@ -103,7 +103,7 @@ def test_a_claim_does_not_hold_where_the_numbers_say_the_contrary(name: str, tab
 def test_a_claim_without_its_measurements_says_what_measures_them(name: str, table: Frame) -> None:
     metric, level, _ = CONTRARY[name]
     rows = table[~((table["metric"] == metric) & table["level"].str.startswith(level))]
-    one = check(rows, "results/study").set_index("claim").loc[name]
+    one = check(rows, "results/study", [name]).set_index("claim").loc[name]
     assert one["verdict"] == UNKNOWN and one["num_trials"] == 0 and math.isnan(one["estimate"])
     assert metric in one["note"] and "python -m analysis results/study" in one["note"]
     group = {"s": "sample", "t": "targets"}.get(level[0]) if level != "superclass" else None
@@ -177,7 +177,7 @@ def test_statistics_are_those_of_a_naive_computation(table: Frame, found: Frame)
 
 def test_methods_are_compared_within_depth_width_and_seed() -> None:
     table = study((2, 3), (16,), (0, 1, 2))
-    found = check(table).set_index("claim").loc["augmentation_raises_test_accuracy"]
+    found = check(table, names=["augmentation_raises_test_accuracy"]).iloc[0]
     rows = table[(table["metric"] == "ncc_accuracy") & (table["level"] == "class") & (table["split"] == "test")]
     rows = rows[(rows["layer_name"] == "representation") & (rows["epoch"] == 100)]
     differences = []

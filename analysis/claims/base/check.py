@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from typing import Any, Final
 
 import pandas as pd
@@ -31,7 +31,7 @@ def every_claim() -> list[Claim]:
     return sorted(found, key=lambda claim: (claim.figure.split()[0], order.index(claim.figure.split()[1])))
 
 
-def check(table: pd.DataFrame, sweep: str = "SWEEP_FOLDER") -> pd.DataFrame:
+def check(table: pd.DataFrame, sweep: str = "SWEEP_FOLDER", names: Collection[str] | None = None) -> pd.DataFrame:
     """Returns a verdict on every claim, for each data set and each self-supervised method by itself.
 
     A claim holds where the whole 95 % confidence interval of its number keeps the bound, does not hold where the whole
@@ -41,6 +41,7 @@ def check(table: pd.DataFrame, sweep: str = "SWEEP_FOLDER") -> pd.DataFrame:
     Args:
         table: As `analysis.table.read_table` returns it.
         sweep: The sweep's folder, as it is to stand in commands.
+        names: Of the claims that are checked; None: all.
 
     Returns:
         Columns claim, figure, dataset, method ("" where methods are compared), statement, statistic, bound ("> 0"),
@@ -48,11 +49,12 @@ def check(table: pd.DataFrame, sweep: str = "SWEEP_FOLDER") -> pd.DataFrame:
         is over), verdict ("holds", "does not hold", "not enough data") and note (what is lacking, and the command that
         measures it).
     """
+    claims = [claim for claim in every_claim() if names is None or claim.name in names]
     rows = []
     for dataset in sorted(table["dataset"].unique()):
         one: Frame = table[table["dataset"] == dataset]
         prepared = prepare(one, *one["metric"].unique())
-        for claim in every_claim():
+        for claim in claims:
             rows += [{"dataset": dataset, **row} for row in _rows(claim, one, prepared, sweep)]
     return pd.DataFrame(rows, columns=list(COLUMNS))
 

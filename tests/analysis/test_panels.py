@@ -1,0 +1,204 @@
+"""The paper's panels: their numbers are those of a naive loop over the table, and the command says what is lacking."""
+
+from __future__ import annotations
+
+import math
+from functools import cache
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from analysis.figures import __main__ as command
+from analysis.figures.base.numbers import Frame
+from ray_ssl.errors import EXIT_BAD_INPUT, EXIT_DONE, UserError
+from ray_ssl.plugins import plugin_module, plugin_names
+from tests.analysis.figure_tables import lookup, points
+from tests.analysis.study_tables import NO_AUGMENTATION, study
+from tests.analysis.test_figures import assert_drawn_from_numbers, assert_fit_for_print, assert_no_text_overlaps
+from tests.analysis.written_tables import write_table
+
+PANELS = [name for name in plugin_names("analysis.figures") if name[:4] in ("fig2", "fig3", "fig4", "fig5")]
+EPOCHS = (0, 1, 10)
+LAST = 3  # layer of the representation
+
+
+@cache
+def table() -> Frame:
+    return study((2,), (16,), (0, 1), epochs=EPOCHS)
+
+
+def numbers(name: str) -> Frame:
+    return plugin_module("analysis.figures", name).numbers(table())
+
+
+def keys(method: str = "vicreg") -> list[str]:
+    return sorted(table().loc[table()["method"] == method, "trial_key"].unique())
+
+
+def is_mean_of(row: Frame, values: list[float]) -> bool:
+    """Whether mean, spread and n are those of these values, one a seed."""
+    assert row["n"] == len(values)
+    assert row["mean"] == pytest.approx(sum(values) / len(values))
+    return row["spread"] == pytest.approx(np.std(values, ddof=1))
+
+
+@pytest.mark.parametrize("name", PANELS)
+@pytest.mark.parametrize("networks", ["one", "six"])
+def test_a_panel_is_drawn_from_its_numbers_and_fit_for_print(name: str, networks: str) -> None:
+    rows = table() if networks == "one" else study((2, 5, 10), (16, 32), (0,), ("vicreg",), EPOCHS)
+    module = plugin_module("analysis.figures", name)
+    figure = module.draw(rows)
+    if networks == "six" and name == "fig3_right":
+        assert figure is None
+        return
+    figure.draw_without_rendering()
+    assert_drawn_from_numbers(figure, module.numbers(rows), "y")
+    assert_no_text_overlaps(figure)
+    assert_fit_for_print(figure)
+
+
+def test_there_are_all_panels() -> None:
+    assert {f"fig{i}_{side}" for i in (2, 3, 4, 5) for side in ("left", "middle", "right")} == set(PANELS)
+
+
+def test_accuracies_by_level_and_epoch() -> None:
+    value = lookup(table())
+    for _, row in numbers("fig2_left").iterrows():
+        at = (row["epoch"], LAST, row["level"], "train", "ncc_accuracy")
+        assert is_mean_of(row, [value[(key, *at)] for key in keys()])
+    assert len(numbers("fig2_left")) == 2 * len(EPOCHS)
+    for _, row in numbers("fig2_right").iterrows():
+        found = []
+        for key in keys():
+            end, start = (value[key, e, LAST, row["level"], "test", "linear_accuracy"] for e in (row["epoch"], 0))
+            found.append(end / start if row["shown"] == "relative" else end)
+        assert is_mean_of(row, found)
+    assert len(numbers("fig2_right")) == 2 * 3 * len(EPOCHS)
+
+
+def test_losses_stand_beside_accuracy_at_their_own_epochs() -> None:
+    value = lookup(table())
+    found = numbers("fig3_left")
+    for _, row in found.iterrows():
+        at = (LAST, "class", "test") if row["metric"] == "linear_accuracy" else (-1, "none", "train")
+        assert is_mean_of(row, [value[(key, row["epoch"], *at, row["metric"])] for key in keys()])
+    epochs = {metric: set(rows["epoch"]) for metric, rows in found.groupby("metric")}
+    curve = set(range(1, 11))
+    assert epochs == {"invariance": curve, "regularisation": curve, "linear_accuracy": set(EPOCHS)}
+
+
+def test_mutual_information_has_the_spread_of_the_critics_and_infonces_ceiling() -> None:
+    value = lookup(table())
+    for _, row in numbers("fig3_middle").iterrows():
+        bound, spread = ([value[key, row["epoch"], LAST, "none", "test", name] for key in keys()]
+                         for name in ("mi_dv", "mi_dv_std"))  # fmt: skip
+        assert row["mean"] == pytest.approx(np.mean(bound)) and row["spread"] == pytest.approx(np.mean(spread))
+        assert row["over_seeds"] == pytest.approx(np.std(bound, ddof=1))
+        assert row["ceiling"] == pytest.approx(math.log(512))
+    figure = plugin_module("analysis.figures", "fig3_middle").draw(table())
+    rules = [line for line in figure.axes[0].lines if line not in points(figure.axes[0])]
+    assert [float(np.asarray(line.get_ydata())[0]) for line in rules] == [pytest.approx(math.log(512), abs=1e-5)]
+
+
+def test_supervised_and_self_supervised_share_a_scale_on_both_splits() -> None:
+    value = lookup(table())
+    found = numbers("fig3_right")
+    assert set(found["method"]) == {"vicreg", "supervised", NO_AUGMENTATION}
+    for _, row in found.iterrows():
+        at = (row["epoch"], LAST, "class", row["split"], "ncc_accuracy")
+        assert is_mean_of(row, [value[(key, *at)] for key in keys(row["method"])])
+    axes = plugin_module("analysis.figures", "fig3_right").draw(table()).axes
+    assert len({ax.get_ylim() for ax in axes}) == 1
+
+
+def test_networks_trained_on_a_target_are_not_in_the_panel_of_supervision() -> None:
+    other = table()[table()["method"] == "supervised"].assign(method="supervised on teacher-0.25")
+    rows = pd.concat([table(), other.assign(trial_key=other["trial_key"] + "t")])
+    found = plugin_module("analysis.figures", "fig3_right").numbers(rows)
+    assert "supervised on teacher-0.25" not in set(found["method"])
+
+
+def test_targets_by_epoch_by_layer_and_semantic_over_random() -> None:
+    value = lookup(table())
+    for _, row in numbers("fig4_left").iterrows():
+        at = (row["epoch"], LAST, f"teacher-{row['randomness']}", "test", "linear_accuracy")
+        assert is_mean_of(row, [value[(key, *at)] for key in keys()])
+    layers = numbers("fig4_middle")
+    assert set(layers["epoch"]) == {10} and set(layers["layer"]) == {0, 1, 2, 3}
+    for _, row in layers.iterrows():
+        at = (10, row["layer"], f"teacher-{row['randomness']}", "test", "linear_accuracy")
+        assert is_mean_of(row, [value[(key, *at)] for key in keys()])
+    for _, row in numbers("fig4_right").iterrows():
+        pairs = [[value[key, row["epoch"], LAST, level, "test", row["metric"]]
+                  for level in ("teacher-0.00", "teacher-1.00")] for key in keys()]  # fmt: skip
+        assert is_mean_of(row, [semantic / random for semantic, random in pairs])
+
+
+def test_accuracy_by_layer_and_its_ratio() -> None:
+    value = lookup(table())
+    for name, level in (("fig5_left", "class"), ("fig5_middle", "superclass")):
+        for _, row in numbers(name).iterrows():
+            at = (row["epoch"], row["layer"], level, "test", "linear_accuracy")
+            assert is_mean_of(row, [value[(key, *at)] for key in keys(row["method"])])
+    for _, row in numbers("fig5_right").iterrows():
+        pairs = [[value[key, row["epoch"], row["layer"], level, "test", "linear_accuracy"]
+                  for level in ("superclass", "class")] for key in keys(row["method"])]  # fmt: skip
+        assert is_mean_of(row, [above / below for above, below in pairs])
+
+
+def test_curves_and_targets_change_no_figure_that_does_not_show_them() -> None:
+    plain = table()[(table()["layer"] >= 0) & ~table()["level"].str.startswith("teacher")]
+    for name in plugin_names("analysis.figures"):
+        if name[:4] not in ("fig3", "fig4"):
+            module = plugin_module("analysis.figures", name)
+            pd.testing.assert_frame_equal(module.numbers(table()), module.numbers(plain))
+
+
+def test_names_of_figures() -> None:
+    assert command.named("fig2") == ["fig2_left", "fig2_middle", "fig2_right"]
+    assert command.named("accuracy_by_epoch") == ["accuracy_by_epoch"]
+    assert command.named("all") == list(plugin_names("analysis.figures"))
+    for wrong, meant in (("fig5_lft", "fig5_left"), ("acuracy_by_epoch", "accuracy_by_epoch")):
+        with pytest.raises(UserError, match=f"did you mean '{meant}'"):
+            command.named(wrong)
+    for wrong in ("fig", "accuracy", "base", ""):
+        with pytest.raises(UserError, match="unknown figure"):
+            command.named(wrong)
+
+
+def test_the_command_writes_what_it_can_and_says_what_the_rest_needs(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    write_table(table()[table()["level"] != "sample"], tmp_path)
+    assert command.main(["fig2", str(tmp_path)]) == EXIT_DONE
+    out = capsys.readouterr().out.splitlines()
+    assert [Path(line).name for line in out if line.startswith(str(tmp_path))] == [
+        f"fig2_middle.{kind}" for kind in ("png", "svg", "csv")
+    ]
+    rest = [line for line in out if not line.startswith(str(tmp_path))]
+    assert rest == [
+        f"fig2 left needs ncc_accuracy at level sample (train): python -m analysis {tmp_path} --levels sample",
+        f"fig2 right needs linear_accuracy at level sample (test): python -m analysis {tmp_path} --levels sample",
+    ]
+    assert all((tmp_path / "figures" / f"fig2_middle.{kind}").stat().st_size for kind in ("png", "svg", "csv"))
+    assert command.main(["fig5_left", str(tmp_path), "--out", str(tmp_path / "out")]) == EXIT_DONE
+    assert {path.name for path in (tmp_path / "out").iterdir()} == {f"fig5_left.{k}" for k in ("png", "svg", "csv")}
+    capsys.readouterr()
+    assert command.main(["depth_width_heatmap", str(tmp_path)]) == EXIT_BAD_INPUT
+    captured = capsys.readouterr()
+    assert "depth_width_heatmap is not drawn where no method has two depths or widths" in captured.out
+    assert "nothing of depth_width_heatmap can be drawn" in captured.err
+
+
+@pytest.mark.parametrize("foreign", [False, True])
+def test_a_folder_that_is_no_sweep_is_one_line(
+    foreign: bool, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    if foreign:
+        (tmp_path / "measurements").mkdir()
+        pd.DataFrame({"a": [1]}).to_parquet(tmp_path / "measurements" / "other.parquet")
+    assert command.main(["fig2", str(tmp_path)]) == EXIT_BAD_INPUT
+    error = capsys.readouterr().err
+    assert error.count("\n") == 1 and ("is not a part" if foreign else "has no measurements") in error
