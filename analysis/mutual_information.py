@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Final, Literal, NamedTuple
 
 import torch
@@ -44,7 +44,7 @@ class Settings:
     max_train_pairs: int = 10_000
     max_test_pairs: int = 5_000
     max_dims: int | None = 256
-    critic: CriticSettings = CriticSettings()
+    critic: CriticSettings = field(default_factory=CriticSettings)
 
 
 class ScoreSums(NamedTuple):

@@ -58,7 +58,7 @@ def test_bounds_are_those_of_naive_loops() -> None:
 
 @pytest.mark.parametrize("scale", [0.1, 1.0, 10.0, 100.0])
 def test_no_critic_gets_beyond_the_ceiling(scale: float) -> None:
-    x = scale * torch.nn.functional.normalize(draw(1, 50, 8), dim=-1)
+    x = scale * torch.nn.functional.normalize(draw(1, 50, 8).double(), dim=-1)
     sums = score_sums(x, x)
     shifted = ScoreSums(sums.true + 1 - sums.log_mean[:, None], sums.log_sums + 1 - sums.log_mean[:, None])
     for bound in (dv_bound(sums), nwj_bound(shifted), infonce_bound(sums)):
