@@ -33,6 +33,11 @@ def blobs(
         centres[train_labels] + draw(num_train, num_dims, seed=4),
         centres[test_labels] + draw(num_test, num_dims, seed=5),
     )
+    # As noisy as the classes, so that the information stays far below what 200 images can show.
+    features.inputs = (
+        features.train + draw(num_train, num_dims, seed=6),
+        features.test + draw(num_test, num_dims, seed=7),
+    )
     level = LabelLevel("class", train_labels, test_labels, num_classes)
     half = LabelLevel("half", train_labels // 2, test_labels // 2, (num_classes + 1) // 2)
     return features, [level, half]

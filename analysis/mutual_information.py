@@ -1,0 +1,213 @@
+"""Mutual information between two random vectors: lower bounds from critics that tell true pairs from chance pairs."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, field
+from typing import Final, Literal, NamedTuple
+
+import torch
+from torch import Tensor
+
+from analysis import critics
+from analysis.critics import CriticSettings
+from analysis.logistic import Scaling
+from ray_ssl.rng import torch_stream
+
+SATURATED: Final = 0.95
+"""Share of its ceiling from which an estimate says no more than that the information is at least so large."""
+
+NUM_POWER_ITERATIONS: Final = 2
+NUM_SPARE_DIRECTIONS: Final = 16
+_ROW_CHUNK: Final = 512
+
+Bound = Literal["dv", "infonce", "nwj"]
+
+
+@dataclass(frozen=True)
+class Settings:
+    """Budget of one estimate; the defaults are those of the metrics in the table.
+
+    Attributes:
+        seed: Of everything random.
+        num_seeds: Critics trained side by side, each with its own initial weights and batches.
+        max_train_pairs: Random training pairs used at most; a tenth of them decides when a critic is best.
+        max_test_pairs: Random held-out pairs used at most; their number N sets the ceiling ln N of the bounds.
+        max_dims: Vectors of more dimensions are reduced to so many whitened principal components of the training
+            pairs; None: never. What is lost can only lower the information (data-processing inequality), so the
+            bounds stay lower bounds.
+        critic: See `analysis.critics.CriticSettings`.
+    """
+
+    seed: int = 0
+    num_seeds: int = 5
+    max_train_pairs: int = 10_000
+    max_test_pairs: int = 5_000
+    max_dims: int | None = 256
+    critic: CriticSettings = field(default_factory=CriticSettings)
+
+
+class ScoreSums(NamedTuple):
+    """What the bounds need of the scores f(x_i, z_j) of N pairs; critics in front.
+
+    Attributes:
+        true: [S, N] scores of the true pairs, f(x_i, z_i).
+        log_sums: [S, N] log sum_j exp f(x_i, z_j), the true pair among them.
+    """
+
+    true: Tensor
+    log_sums: Tensor
+
+    @property
+    def log_mean(self) -> Tensor:
+        """[S] log of the mean of exp f over all N^2 pairs."""
+        return self.log_sums.logsumexp(-1) - 2 * math.log(self.true.shape[-1])
+
+
+class Estimate(NamedTuple):
+    """Bounds of the mutual information on held-out pairs, nats, by each critic.
+
+    Attributes:
+        dv: float64 [S] Donsker-Varadhan bound of the critics trained on it.
+        infonce: float64 [S] InfoNCE bound of the critics trained on it.
+        nwj: float64 [S] NWJ bound of the critics of `dv`.
+        ceiling: ln N, which none of them exceeds.
+    """
+
+    dv: Tensor
+    infonce: Tensor
+    nwj: Tensor
+    ceiling: float
+
+    def saturated(self) -> list[Bound]:
+        """Returns the bounds whose mean over the critics is within 5 % of the ceiling."""
+        means: dict[Bound, Tensor] = {"dv": self.dv, "infonce": self.infonce, "nwj": self.nwj}
+        return [name for name, values in means.items() if values.mean().item() >= SATURATED * self.ceiling]
+
+
+def nats_to_bits(nats: float) -> float:
+    """Returns the same information in bits."""
+    return nats / math.log(2)
+
+
+def dv_bound(scores: ScoreSums) -> Tensor:
+    """Returns the Donsker-Varadhan bound [S], nats: E[f] over true pairs - log E[exp f] over the product of marginals.
+
+    The product is that of the empirical marginals, all N^2 pairs: the divergence of the N true pairs from it is
+    ln N, so that no critic gets beyond (arXiv 1811.04251 on why no estimate should claim to).
+
+    Source: MINE, arXiv 1801.04062, equation 10.
+    """
+    return scores.true.mean(-1) - scores.log_mean
+
+
+def nwj_bound(scores: ScoreSums) -> Tensor:
+    """Returns the NWJ bound [S], nats: E[f] over true pairs - E[exp(f - 1)] over all N^2 pairs; at most ln N.
+
+    Source: arXiv 1606.00709 (f-divergence of Kullback and Leibler).
+    """
+    return scores.true.mean(-1) - (scores.log_mean - 1).exp()
+
+
+def infonce_bound(scores: ScoreSums) -> Tensor:
+    """Returns the InfoNCE bound [S], nats: ln N - cross-entropy of finding z_i among all z; at most ln N.
+
+    Source: arXiv 1807.03748, section 2.3.
+    """
+    return (scores.true - scores.log_sums).mean(-1) + math.log(scores.true.shape[-1])
+
+
+def score_sums(x: Tensor, z: Tensor) -> ScoreSums:
+    """Returns the sums over all N^2 pairs of separable critics, float64, some rows at a time.
+
+    Args:
+        x: float [S, N, E] embeddings; the score of (i, j) is the dot product of x_i and z_j.
+        z: float [S, N, E].
+    """
+    z_by_column = z.transpose(1, 2)
+    sums = [torch.bmm(rows, z_by_column).logsumexp(-1) for rows in x.split(_ROW_CHUNK, dim=1)]
+    return ScoreSums((x.double() * z).sum(-1), torch.cat(sums, dim=1).double())
+
+
+def estimate(train: tuple[Tensor, Tensor], test: tuple[Tensor, Tensor], settings: Settings | None = None) -> Estimate:
+    """Returns bounds of the mutual information of x and z, from critics that never saw the pairs they are taken on.
+
+    Both sides are standardised per dimension by the training pairs (constant dimensions become 0). Critics are
+    trained on the Donsker-Varadhan bound and, others, on InfoNCE. NWJ is taken with the former, their scores moved
+    by the constant that makes it tight on the pairs that decided when to stop: trained on itself it gives the same
+    critic up to that constant, with gradients of exponential variance.
+
+    Args:
+        train: x float [N, P] and z float [N, D], row by row a pair.
+        test: The same of held-out pairs, [M, P] and [M, D].
+        settings: Default: `Settings()`.
+
+    Raises:
+        ValueError: x and z differ in their number of pairs, or there are fewer than 20 for training or 2 for testing.
+    """
+    settings = settings or Settings()
+    _check_pairs(train, test)
+    fitted = _some_pairs(train, settings.max_train_pairs, settings.seed, "training pairs")
+    tested = _some_pairs(test, settings.max_test_pairs, settings.seed, "test pairs")
+    (x, x_test), (z, z_test) = (_prepare(a, b, settings) for a, b in zip(fitted, tested, strict=True))
+    num_held_out = len(x) // 10
+    held_out, fitted = (x[:num_held_out], z[:num_held_out]), (x[num_held_out:], z[num_held_out:])
+
+    def best(objective: critics.Objective) -> tuple[ScoreSums, ScoreSums]:
+        bound = dv_bound if objective == "dv" else infonce_bound
+        critic = critics.train(
+            fitted,
+            lambda critic: bound(score_sums(*critic(*held_out))),
+            objective, settings.critic, settings.seed, settings.num_seeds,
+        )  # fmt: skip
+        with torch.no_grad():
+            return score_sums(*critic(*held_out)), score_sums(*critic(x_test, z_test))
+
+    (stop_dv, test_dv), (_, test_infonce) = best("dv"), best("infonce")
+    shift = 1 - stop_dv.log_mean[:, None]
+    moved = ScoreSums(test_dv.true + shift, test_dv.log_sums + shift)
+    return Estimate(dv_bound(test_dv), infonce_bound(test_infonce), nwj_bound(moved), math.log(len(x_test)))
+
+
+def _check_pairs(train: tuple[Tensor, Tensor], test: tuple[Tensor, Tensor]) -> None:
+    for name, (x, z), least in (("training", train, 20), ("test", test, 2)):
+        if len(x) != len(z) or len(x) < least:
+            raise ValueError(f"at least {least} {name} pairs are needed, given {len(x)} x and {len(z)} z")
+
+
+def _some_pairs(pairs: tuple[Tensor, Tensor], most: int, seed: int, purpose: str) -> tuple[Tensor, Tensor]:
+    rows = torch.randperm(len(pairs[0]), generator=torch_stream(seed, purpose))[:most]
+    return pairs[0][rows], pairs[1][rows]
+
+
+def _prepare(train: Tensor, test: Tensor, settings: Settings) -> tuple[Tensor, Tensor]:
+    train, test = _standardise(train, test)
+    if settings.max_dims is None or train.shape[1] <= settings.max_dims:
+        return train, test
+    directions = principal_directions(train, settings.max_dims, settings.seed)
+    return _standardise(train @ directions, test @ directions)
+
+
+def _standardise(train: Tensor, test: Tensor) -> tuple[Tensor, Tensor]:
+    scaling = Scaling.of(train)
+    return scaling.apply(train), scaling.apply(test)
+
+
+def principal_directions(centred: Tensor, num_directions: int, seed: int) -> Tensor:
+    """Returns the leading principal directions [P, K], orthonormal, by subspace iteration from a random start.
+
+    Args:
+        centred: float [N, P] with mean 0.
+        num_directions: K; fewer come back where N or P is smaller.
+        seed: Of the start.
+
+    Source: randomised range finder, arXiv 0909.4061, algorithm 4.4.
+    """
+    width = min(num_directions + NUM_SPARE_DIRECTIONS, *centred.shape)
+    start = torch.randn(centred.shape[1], width, generator=torch_stream(seed, "principal directions"))
+    basis = torch.linalg.qr(start)[0]
+    for _ in range(NUM_POWER_ITERATIONS):
+        basis = torch.linalg.qr(centred.T @ (centred @ basis))[0]
+    projected = centred @ basis
+    _, vectors = torch.linalg.eigh(projected.T @ projected)  # ascending
+    return basis @ vectors.flip(1)[:, :num_directions]
