@@ -203,8 +203,8 @@ def test_the_interval_is_over_seeds_or_networks_whichever_there_are_more_of() ->
     one_seed = estimate(frame({("a", 0): 1.0, ("b", 0): 2.0, ("c", 0): 4.0}))
     assert one_seed.basis == "3 networks, one seed" and one_seed.mean == pytest.approx(7 / 3)
     assert one_seed[1:3] == pytest.approx(stats.t.interval(0.95, 2, 7 / 3, stats.sem([1, 2, 4])))
-    seeds = estimate(frame({(n, s): v for n, v in (("a", 0.0), ("b", 10.0)) for s in (0, 1, 2)
-                            for v in [v + s]}))  # fmt: skip
+    far_apart = {"a": 0.0, "b": 10.0}
+    seeds = estimate(frame({(name, seed): start + seed for name, start in far_apart.items() for seed in (0, 1, 2)}))
     assert seeds.basis == "3 seeds of 2 networks"  # networks that differ by 10 widen nothing
     assert seeds[1:3] == pytest.approx(stats.t.interval(0.95, 2, 6, stats.sem([5, 6, 7])))
     single = estimate(frame({("a", 0): 3.0}))
