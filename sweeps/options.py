@@ -26,17 +26,19 @@ class Grid:
             that ends in "@NAME" holds for the method or backbone NAME alone.
         axes: All values by dotted path.
         flags: Flag by dotted path, for messages.
+        more: Configurations besides the axes' combinations.
     """
 
     given: Values
     preset: Values
     axes: dict[str, tuple[Any, ...]]
     flags: dict[str, str]
+    more: tuple[PretrainConfig, ...] = ()
 
     def configs(self) -> list[PretrainConfig]:
-        """Returns the grid's configurations, the first axis varying slowest."""
+        """Returns the grid's configurations, the first axis varying slowest, and those besides."""
         points = itertools.product(*self.axes.values())
-        return [self.config(dict(zip(self.axes, point, strict=True))) for point in points]
+        return [*(self.config(dict(zip(self.axes, point, strict=True))) for point in points), *self.more]
 
     def config(self, point: Values) -> PretrainConfig:
         """Returns one configuration.

@@ -1,9 +1,10 @@
-"""Supervised training on the fine labels: the reference that self-supervised methods are compared with."""
+"""Supervised training on labels, by default the classes: the reference that self-supervised methods are compared with."""
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Annotated, ClassVar, Literal
 
+from pydantic import Field
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
@@ -15,9 +16,14 @@ from ray_ssl.methods.base import Method, Terms, ViewPlan
 class Config(MethodConfig):
     """Cross entropy of a linear head on the representation."""
 
+    ADDED_LATER: ClassVar[tuple[str, ...]] = ("target",)
+
     name: Literal["supervised"] = "supervised"  # pyright: ignore[reportIncompatibleVariableOverride]
     augment: bool = True
     """train on augmented images; --no-augment trains on the images as they are"""
+    target: Annotated[str, Field(pattern=r"^(class|superclass|[\w.-]+@[0-9a-f]{16})$")] = "class"
+    """labels to learn: class, superclass, or NAME@HASH, one of the targets that sweeps/randomness.py makes, with the
+    hash of its training labels"""
 
 
 class Supervised(Method):
