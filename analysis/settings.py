@@ -86,7 +86,10 @@ def add_task_flags(parser: argparse._ActionsContainer) -> None:
     )  # fmt: skip
     levels = "; ".join(f"{name} ({what})" for name, what in GROUPS.items())
     parser.add_argument(
-        "--levels", nargs="+", metavar="NAME", help=f"label levels to measure at: {levels}; or all (default: data; sweeps/randomness.py: data targets)"
+        "--levels",
+        nargs="+",
+        metavar="NAME",
+        help=f"label levels to measure at: {levels}; or all (default: data; sweeps/randomness.py: data targets)",
     )
     add_numbers(parser, SAMPLE_NUMBERS)
 

@@ -131,7 +131,9 @@ def _targets(ledger: Ledger, trial: Trial, source: str | None) -> Targets | None
         return own
     targets = read_targets(Storage.at(source))
     if targets is None:
-        raise UserError(f"{source!r} has no targets of graded randomness to copy: give a folder of sweeps/randomness.py")
+        raise UserError(
+            f"{source!r} has no targets of graded randomness to copy: give a folder of sweeps/randomness.py"
+        )
     if trial_key(trial.config, targets.data_fingerprint) != trial.key:
         raise UserError(f"the targets in {source!r} are labels of other images than those of {ledger.sweep.uri}")
     if own is not None and own.hash != targets.hash:

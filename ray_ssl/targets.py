@@ -12,7 +12,7 @@ import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from functools import cached_property
-from typing import Final, NamedTuple
+from typing import Any, Final, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -161,11 +161,11 @@ def labels_to_learn(config: PretrainConfig, dataset: Dataset) -> tuple[Labels, i
         if train.coarse is None:
             raise UserError(f"{dataset.name} has no superclasses to train on")
         return train.coarse, len(train.coarse_names)
-    option: str = getattr(config.method, "target")
+    method: Any = config.method  # one with an option `target`
     known = ", ".join(f"{other}@{labels_hash(labels)}" for other, labels in train.targets.items())
-    if name not in train.targets or option != f"{name}@{labels_hash(train.targets[name])}":
+    if name not in train.targets or method.target != f"{name}@{labels_hash(train.targets[name])}":
         raise UserError(
-            f"the images here have no target {option}: "
+            f"the images here have no target {method.target}: "
             + (f"there are {known}" if known else "sweeps/randomness.py makes targets")
         )
     return train.targets[name], len(train.fine_names)

@@ -68,7 +68,9 @@ def make_targets(
     sets = {} if known is None else dict(known.sets)
     new = [level for level in levels if teacher_name(level) not in sets]
     for level in new:
-        labels = {s: noisy_labels(x.fine, len(x.fine_names), level, teacher.config.seed, s) for s, x in _splits(dataset)}
+        labels = {
+            s: noisy_labels(x.fine, len(x.fine_names), level, teacher.config.seed, s) for s, x in _splits(dataset)
+        }
         share = round(level * len(dataset.train)) / len(dataset.train)
         sets[noise_name(level)] = _target_set(labels, dataset, share, NOISE_EPOCH)
     if new:

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 RANDOMNESS: Final = (0.0, 0.25, 0.5, 0.75, 1.0)
 TRAIN_ON: Final = (0.0, 1.0)
 NUM_TEACHER_CHECKPOINTS: Final = 16
+DEMO_TEACHER_EPOCHS: Final = 30
 FEW_LABELS: Final = 2
 LARGE_SHARE: Final = 0.95
 """A target with fewer labels, or with this share of training images on one, is hardly a question."""
@@ -39,8 +40,10 @@ def _add_flags(parser: argparse.ArgumentParser) -> None:
         f"after the flag: none (default: {' '.join(f'{level:g}' for level in TRAIN_ON)})",
     )  # fmt: skip
     group.add_argument(
-        "--teacher-epochs", type=int, metavar="N", help="epochs that the teacher trains (default: as --epochs)"
-    )
+        "--teacher-epochs", type=int, metavar="N",
+        help="epochs that the teacher trains (default: as --epochs; "
+        f"without --dataset and --epochs: {DEMO_TEACHER_EPOCHS})",
+    )  # fmt: skip
     group.add_argument(
         "--teacher-checkpoints", type=int, default=NUM_TEACHER_CHECKPOINTS, metavar="N",
         help="checkpoints of the teacher, log-spaced, of which each level takes the nearest (default: %(default)s)",
@@ -57,8 +60,9 @@ def _add_flags(parser: argparse.ArgumentParser) -> None:
 
 def _shared(given: dict[str, Any], base: PretrainConfig) -> dict[str, Any]:
     """The teacher's options: those of another teacher are other targets."""
+    epochs = base.training.epochs if given.keys() & {"data.dataset", "training.epochs"} else DEMO_TEACHER_EPOCHS
     return {
-        "teacher.epochs": given["teacher_epochs"] if given["teacher_epochs"] is not None else base.training.epochs,
+        "teacher.epochs": given["teacher_epochs"] if given["teacher_epochs"] is not None else epochs,
         "teacher.num_checkpoints": given["teacher_checkpoints"],
         "teacher.learning_rate": given["teacher_learning_rate"],
         "teacher.seed": given["teacher_seed"],
@@ -168,6 +172,7 @@ def _make(request: Request, teacher: Request, ledger: Ledger, levels: list[float
     teaching = Ledger(Storage.at(teacher.storage).child(teacher.name))
     trial = make_trials([teacher.base], dataset.fingerprint)[0]
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    torch.set_num_threads(request.machine.cpus_per_worker)
     print(f"labelling {len(dataset.train)} + {len(dataset.test)} images by the teacher's checkpoints", flush=True)
     ledger.open(request.sweep.question.strip(), request.shared)
     with interrupts.orderly(), Lease(ledger.sweep):
@@ -190,7 +195,8 @@ def _dry_run(request: Request, teacher: Request, train_on: list[float]) -> int:
 def print_targets(targets: Targets) -> None:
     """Prints what each target is, degenerate ones marked as such."""
     print("targets       randomness  teacher's epoch  agreement train / test  entropy (nats)  labels")
-    for name, one in targets.sets.items():
+    for name in sorted(targets.sets, key=lambda name: (name.startswith("noise"), name)):
+        one = targets.sets[name]
         train, test = one.facts["train"], one.facts["test"]
         epoch = "noise" if one.epoch < 0 else str(one.epoch)
         print(

@@ -1,4 +1,4 @@
-"""Supervised training on labels, by default the classes: the reference that self-supervised methods are compared with."""
+"""Supervised training, by default on the classes: the reference that self-supervised methods are compared with."""
 
 from __future__ import annotations
 
