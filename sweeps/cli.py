@@ -53,11 +53,13 @@ class Extension:
         add_flags: Adds its flags.
         shared: From the values of all flags and the grid's first configuration, what identifies the study too.
         run: Takes the place of `sweeps.run.run`.
+        methods: What it trains besides the methods of the grid.
     """
 
     add_flags: Callable[[Parser], None]
     shared: Callable[[dict[str, Any], PretrainConfig], dict[str, Any]]
     run: Callable[[Request], int]
+    methods: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -189,6 +191,7 @@ def parse(sweep: Sweep, arguments: Sequence[str] | None = None) -> Request:
         preset={path: value for path, value in preset.items() if path not in axes},
         axes=axes,
         flags=flags | {axis.path: f"--{axis.flag}" for axis in sweep.axes},
+        more_methods=sweep.extension.methods if sweep.extension is not None else (),
     )
     grid.check()
     _check_run_flags(given)

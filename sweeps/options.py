@@ -27,6 +27,7 @@ class Grid:
         axes: All values by dotted path.
         flags: Flag by dotted path, for messages.
         more: Configurations besides the axes' combinations.
+        more_methods: Methods that the sweep trains besides those of the axes; their options may be given too.
     """
 
     given: Values
@@ -34,6 +35,7 @@ class Grid:
     axes: dict[str, tuple[Any, ...]]
     flags: dict[str, str]
     more: tuple[PretrainConfig, ...] = ()
+    more_methods: tuple[str, ...] = ()
 
     def configs(self) -> list[PretrainConfig]:
         """Returns the grid's configurations, the first axis varying slowest, and those besides."""
@@ -100,7 +102,7 @@ class Grid:
             part, _, leaf = path.partition(".")
             if part not in PLUGIN_PARTS or leaf == "name":
                 continue
-            names = self.axes.get(f"{part}.name", (chosen[part],))
+            names = self.axes.get(f"{part}.name", (chosen[part],)) + (self.more_methods if part == "method" else ())
             if not any(leaf in _options(part, name) for name in names):
                 owners = [n for n in plugin_names(PLUGIN_PARTS[part]) if leaf in _options(part, n)]
                 raise UserError(f"{self.flags[path]} belongs to {part} {', '.join(owners)}, not to {', '.join(names)}")

@@ -95,8 +95,13 @@ def _run(request: Request) -> int:
         targets = _make(request, teacher, ledger, levels)
     assert targets is not None
     print_targets(targets)
-    more = [_on_target(request, {"method.target": targets.option(f"teacher-{level:.2f}")}) for level in train_on]
-    return run(replace(request, grid=replace(request.grid, more=tuple(c for some in more for c in some))))
+    options = [targets.option(f"teacher-{level:.2f}") for level in train_on]
+    more = [
+        request.grid.config({"method.name": "supervised", "method.target": option, "seed": seed})
+        for option in options
+        for seed in request.grid.axes["seed"]
+    ]
+    return run(replace(request, grid=replace(request.grid, more=tuple(more))))
 
 
 def _levels(request: Request) -> tuple[list[float], list[float]]:
@@ -148,13 +153,6 @@ def _teacher_request(request: Request) -> Request:
         request, sweep=TEACHER, grid=grid, base=base, shared=options, name=folder_name(TEACHER.name, base, options),
         metrics=["ncc"], levels=None, scheduler="none", is_part=True,
     )  # fmt: skip
-
-
-def _on_target(request: Request, target: dict[str, Any]) -> list[PretrainConfig]:
-    """A supervised network on one target for every seed."""
-    grid, axis = request.grid, "method.name"
-    grid = replace(grid, axes=grid.axes | {axis: tuple(dict.fromkeys((*grid.axes[axis], "supervised")))})
-    return [grid.config({axis: "supervised", "seed": seed, **target}) for seed in grid.axes["seed"]]
 
 
 def _make(request: Request, teacher: Request, ledger: Ledger, levels: list[float]) -> Targets:
@@ -214,5 +212,5 @@ def _remark(name: str, one: TargetSet, targets: Targets) -> str:
     return f"  the same as {same[0]}: no checkpoint is nearer" if same else ""
 
 
-GRADED: Final = Extension(_add_flags, _shared, _run)
+GRADED: Final = Extension(_add_flags, _shared, _run, methods=("supervised",))
 """For `Sweep.extension`."""
