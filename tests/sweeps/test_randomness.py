@@ -38,7 +38,7 @@ def finished(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str]:
     folder = tmp_path_factory.mktemp("randomness")
     for pattern in ("results/teacher-*/*/state/step-*/manifest.json", "results/randomness-*/*/state/*/manifest.json"):
         process = start(folder, *LINE, module="sweeps.randomness")
-        wait_for(folder, pattern, process)
+        wait_for(folder, pattern, process, seconds=400)
         kill(process)
     code, out, err = run(folder, *LINE, module="sweeps.randomness")
     assert (code, err) == (0, ""), (out, err)
