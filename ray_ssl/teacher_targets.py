@@ -2,7 +2,8 @@
 
 A teacher is a classifier of the same images. What it predicts at initialisation depends on the input, but not on
 what the input shows; at the end of training it is the class as far as the teacher learned it (arXiv 2305.15614,
-section on targets of graded randomness). The randomness of its predictions after epoch e is
+which sets the two ends; what lies between is measured by the following). The randomness of its predictions after
+epoch e is
 
     (a_last - a_e) / (a_last - a_0), cut off at 0 and 1,
 

@@ -23,6 +23,7 @@ from ray_ssl.storage import Storage
 from ray_ssl.targets import attach_targets, read_targets
 from ray_ssl.trainer import RESIDENT_BYTES, check_fits, resolve_precision
 from sweeps.cli import Request
+from sweeps.data_card import source_hash
 from sweeps.footprint import NUM_BYTES, Footprint, footprint, show_bytes, show_count
 from sweeps.wanted import runs
 
@@ -106,9 +107,14 @@ def load_what_fits(request: Request, ledger: Ledger, num_side_by_side: int) -> D
     return dataset
 
 
-@lru_cache(maxsize=1)
 def load_once(config: DataConfig) -> Dataset:
     """As `load_dataset`; a command that needs the same images twice decodes them once."""
+    source = source_hash(config)
+    return load_dataset(config) if source is None else _load(config, source)
+
+
+@lru_cache(maxsize=1)
+def _load(config: DataConfig, source: str) -> Dataset:
     return load_dataset(config)
 
 

@@ -24,7 +24,7 @@ FEW_LABELS: Final = 2
 LARGE_SHARE: Final = 0.95
 """A target with fewer labels, or with this share of training images on one, is hardly a question."""
 
-TEACHER: Final = Sweep(name="teacher", question="The teacher: a classifier whose predictions are targets.", axes=())
+TEACHER: Final = Sweep(name="teacher", question="a classifier whose predictions become other labels", axes=())
 
 
 def _add_flags(parser: argparse.ArgumentParser) -> None:
@@ -182,12 +182,13 @@ def _make(request: Request, teacher: Request, ledger: Ledger, levels: list[float
 
 
 def _dry_run(request: Request, teacher: Request, train_on: list[float]) -> int:
+    """Prints the plans of both parts; the keys of networks on targets that are not made yet are not known."""
     from sweeps.run import run
 
     run(teacher)
     num_more = len(train_on) * len(request.grid.axes["seed"])
     print(f"after it, {num_more} supervised network(s) on its predictions, and:", flush=True)
-    return run(replace(request, levels=None))
+    return run(replace(request, metrics=None, levels=None))
 
 
 def print_targets(targets: Targets) -> None:

@@ -25,8 +25,9 @@ from tests.sweeps.command import kill, run, start, wait_for
 from tests.sweeps.test_nothing_to_do import run_and_list_imports
 
 LINE = [
-    "--depth", "1", "--width", "4", "--num-images", "200", "--num-test-images", "60", "--epochs", "3",
-    "--teacher-epochs", "12", "--no-augment", "--global-batch-size", "20", "--num-checkpoints", "3",
+    "--depth", "1", "--width", "6", "--num-images", "200", "--num-test-images", "60", "--epochs", "3",
+    "--teacher-epochs", "12", "--teacher-learning-rate", "0.4", "--no-augment", "--global-batch-size", "20",
+    "--num-checkpoints", "3",
     "--projector-width", "16", "--embedding-dim", "8", "--address", "local", "--num-cpus", "2", "--state-seconds", "0",
     "--randomness", "0", "0.5", "1", "--train-on", "0", "--metrics", "ncc", "target_quality",
 ]  # fmt: skip
