@@ -27,8 +27,8 @@ from analysis.flags import refuse_other_numbers
 from analysis.measure import measure_backbone, measured_images
 from analysis.pipeline import MEASUREMENTS, sweep_name
 from analysis.publish import FOREIGN
-from analysis.settings import read_settings
-from analysis.tasks import find_tasks
+from analysis.settings import read_settings, with_targets
+from analysis.tasks import TARGETS, find_tasks, metric_and_group
 from analysis.weights import fit_weights, read_weights
 from ray_ssl import interrupts
 from ray_ssl.backbones.base import Backbone, build_backbone
@@ -37,6 +37,7 @@ from ray_ssl.data import Dataset, load_dataset
 from ray_ssl.errors import EXIT_DONE, UserError
 from ray_ssl.plugins import plugin_module, plugin_names
 from ray_ssl.storage import Storage
+from ray_ssl.targets import attach_targets, read_targets
 
 RECORD = "encoder.json"
 TORCHVISION = "torchvision:"
@@ -90,7 +91,11 @@ def run(flags: argparse.Namespace) -> int:
             "--dataset says which images are measured: shapes, cifar10, cifar100, parquet:PATH, folder:PATH"
         )
     storage = Storage.at(flags.storage)
+    targets = read_targets(storage)
+    settings = with_targets(settings, targets, wanted)
     encoder, dataset = load_encoder(flags)
+    if any(metric_and_group(task)[1] == TARGETS for task in wanted):
+        dataset = attach_targets(dataset, targets)
     key = encoder.key(dataset.fingerprint)
     folder = storage.path(MEASUREMENTS)
     now = {task: settings.of(task) for task in wanted}

@@ -11,6 +11,21 @@ from ray_ssl.data.base import Dataset
 
 
 @dataclass(frozen=True)
+class TargetFacts:
+    """What a target of graded randomness is compared with.
+
+    Attributes:
+        randomness: Measured when it was made, 0 (semantic) to 1 (random).
+        train_classes: int64 [N] class labels of the training images.
+        test_classes: int64 [M] class labels of the test images.
+    """
+
+    randomness: float
+    train_classes: Tensor
+    test_classes: Tensor
+
+
+@dataclass(frozen=True)
 class LabelLevel:
     """One set of labels of the measured images.
 
@@ -19,12 +34,14 @@ class LabelLevel:
         train: int64 [N] labels of the training images, 0 .. num_classes - 1.
         test: int64 [M] labels of the test images.
         num_classes: Number of labels; some may have no image.
+        target: Of a target of graded randomness alone.
     """
 
     name: str
     train: Tensor
     test: Tensor
     num_classes: int
+    target: TargetFacts | None = None
 
 
 def data_levels(dataset: Dataset) -> list[LabelLevel]:
@@ -40,10 +57,14 @@ def data_levels(dataset: Dataset) -> list[LabelLevel]:
 def target_levels(dataset: Dataset) -> list[LabelLevel]:
     """Returns the targets of graded randomness that the images carry, in their order."""
     train, test, num_classes = dataset.train, dataset.test, len(dataset.train.fine_names)
+    classes = torch.tensor(train.fine), torch.tensor(test.fine)
     return [
-        LabelLevel(name, torch.tensor(labels), torch.tensor(test.targets[name]), num_classes)
+        LabelLevel(
+            name, torch.tensor(labels), torch.tensor(test.targets[name]), num_classes,
+            TargetFacts(dataset.target_randomness[name], *classes),
+        )
         for name, labels in train.targets.items()
-    ]
+    ]  # fmt: skip
 
 
 def sample_level(num_samples: int, num_train_views: int, num_test_views: int) -> LabelLevel:

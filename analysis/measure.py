@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Final
 
 import numpy as np
@@ -16,7 +16,7 @@ from analysis import table
 from analysis.features import LayerFeatures, Pictures, extract, load_backbone
 from analysis.labels import LabelLevel, data_levels, sample_level, target_levels
 from analysis.metrics.base import Measurement
-from analysis.settings import AnalysisSettings
+from analysis.settings import NO_TARGETS, AnalysisSettings
 from analysis.tasks import DATA, METRICS, SAMPLE, TARGETS, metric_and_group
 from ray_ssl.backbones.base import Backbone
 from ray_ssl.checkpoints import Checkpoint
@@ -61,7 +61,7 @@ def measured_images(dataset: Dataset, settings: AnalysisSettings, tasks: Sequenc
         samples = dataset.train.images[np.sort(order[: settings.num_samples])]
     train = dataset.train.balanced_subset(min(len(dataset.train), settings.num_train_images), seed=0)
     test = dataset.test.balanced_subset(min(len(dataset.test), settings.num_test_images), seed=0)
-    return MeasuredImages(Dataset(dataset.name, train, test), samples, settings)
+    return MeasuredImages(replace(dataset, train=train, test=test), samples, settings)
 
 
 def check_measurable(dataset: Dataset, settings: AnalysisSettings, tasks: Sequence[str]) -> None:
@@ -73,7 +73,7 @@ def check_measurable(dataset: Dataset, settings: AnalysisSettings, tasks: Sequen
             "give a smaller --num-samples"
         )
     if TARGETS in groups and not dataset.train.targets:
-        raise UserError("this sweep has no targets of graded randomness: sweeps/randomness.py makes them")
+        raise UserError(NO_TARGETS)
 
 
 def measure_checkpoint(

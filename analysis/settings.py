@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import argparse
-from dataclasses import dataclass
-from typing import Any, Final
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any, Final
 
 from analysis.tasks import DATA, GROUPS, SAMPLE, TARGETS, check_names, metric_and_group, metric_names
 from ray_ssl.errors import UserError
+
+if TYPE_CHECKING:
+    from ray_ssl.targets import Targets
 
 
 @dataclass(frozen=True)
@@ -43,6 +47,24 @@ class AnalysisSettings:
         return {name: getattr(self, name) for name in names[group]}
 
 
+def with_targets(settings: AnalysisSettings, targets: Targets | None, tasks: Sequence[str]) -> AnalysisSettings:
+    """Returns the settings with the hash of a sweep's targets.
+
+    Raises:
+        UserError: There are none, and a task needs them.
+    """
+    if targets is not None:
+        return replace(settings, targets=targets.hash)
+    if any(metric_and_group(task)[1] == TARGETS for task in tasks):
+        raise UserError(NO_TARGETS)
+    return settings
+
+
+NO_TARGETS: Final = (
+    "this sweep has no targets of graded randomness: sweeps/randomness.py makes them, and python -m analysis SWEEP "
+    "--targets FOLDER copies those of another sweep over the same images"
+)
+
 IMAGE_NUMBERS: Final = {
     "num_train_images": "training images measured at most, class-balanced",
     "num_test_images": "test images measured at most, class-balanced",
@@ -64,7 +86,10 @@ def add_task_flags(parser: argparse._ActionsContainer) -> None:
     )  # fmt: skip
     levels = "; ".join(f"{name} ({what})" for name, what in GROUPS.items())
     parser.add_argument(
-        "--levels", nargs="+", metavar="NAME", help=f"label levels to measure at: {levels}; or all (default: data)"
+        "--levels",
+        nargs="+",
+        metavar="NAME",
+        help=f"label levels to measure at: {levels}; or all (default: data; sweeps/randomness.py: data targets)",
     )
     add_numbers(parser, SAMPLE_NUMBERS)
 

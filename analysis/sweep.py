@@ -22,7 +22,7 @@ from analysis.command import (
 from analysis.flags import add_measure_flags, refuse_other_numbers
 from analysis.measure import check_measurable
 from analysis.pipeline import MEASUREMENTS, missing_work, sweep_name
-from analysis.settings import read_settings
+from analysis.settings import read_settings, with_targets
 from analysis.tasks import find_tasks
 from ray_ssl import interrupts
 from ray_ssl.cluster import MachineOptions, ray_session
@@ -33,6 +33,7 @@ from ray_ssl.flags import Parser, add_address_flag
 from ray_ssl.follower import Follower
 from ray_ssl.ledger import Ledger, Trial
 from ray_ssl.storage import Storage
+from ray_ssl.targets import Targets, attach_targets, read_targets, write_targets
 
 
 def parse(arguments: Sequence[str]) -> argparse.Namespace:
@@ -44,6 +45,11 @@ def parse(arguments: Sequence[str]) -> argparse.Namespace:
         "--dataset",
         metavar="TEXT",
         help="where the images are now, if they moved, e.g. parquet:PATH (default: as trained)",
+    )
+    parser.add_argument(
+        "--targets",
+        metavar="FOLDER",
+        help="copy the targets of graded randomness from this sweep over the same images, for --levels targets",
     )
     parser.add_argument("--tracking-uri", metavar="URI", help="MLflow server (default: the sweep's)")
     add_address_flag(parser)
@@ -70,6 +76,8 @@ def run(flags: argparse.Namespace) -> int:
     if not trials:
         raise UserError(f"{flags.sweep!r} is no sweep folder: no trial in it has a readable config.json")
     tracking = _tracking(ledger, flags.tracking_uri)
+    targets = _targets(ledger, trials[0], flags.targets)
+    settings = with_targets(settings, targets, tasks)
     refuse_other_numbers(ledger.sweep, settings, tasks)
     work = missing_work(ledger, trials, settings, tasks)
     tracker = tracking.connect(owner=False)
@@ -77,7 +85,7 @@ def run(flags: argparse.Namespace) -> int:
     errors: list[str] = []
     with interrupts.orderly(), tempfile.TemporaryDirectory(prefix="ray_ssl_") as scratch:
         if work:
-            dataset = _dataset(trials, flags.dataset)
+            dataset = attach_targets(_dataset(trials, flags.dataset), targets)
             check_measurable(dataset, settings, tasks)
             data_bytes = dataset.train.images.nbytes + dataset.test.images.nbytes
             with ray_session(machine, data_bytes, nested_train=False):
@@ -105,6 +113,29 @@ def _tracking(ledger: Ledger, uri: str | None) -> Tracking:
         return Tracking(uri, experiment, name, None)
     assert known is not None
     return Tracking(known["uri"], experiment, name, known["artifact_root"])
+
+
+def _targets(ledger: Ledger, trial: Trial, source: str | None) -> Targets | None:
+    """The sweep's targets, those of another sweep where they are to be copied.
+
+    Raises:
+        UserError: There are none to be copied, they are of other images, or this sweep has others.
+    """
+    own = read_targets(ledger.sweep)
+    if source is None:
+        return own
+    targets = read_targets(Storage.at(source))
+    if targets is None:
+        raise UserError(
+            f"{source!r} has no targets of graded randomness to copy: give a folder of sweeps/randomness.py"
+        )
+    if trial_key(trial.config, targets.data_fingerprint) != trial.key:
+        raise UserError(f"the targets in {source!r} are labels of other images than those of {ledger.sweep.uri}")
+    if own is not None and own.hash != targets.hash:
+        raise UserError(f"{ledger.sweep.uri} has other targets already: leave out --targets")
+    if own is None:
+        write_targets(ledger.sweep, targets)
+    return targets
 
 
 def _dataset(trials: list[Trial], moved_to: str | None) -> Dataset:

@@ -156,6 +156,8 @@ class MethodConfig(Part):
 
     RECOMMENDED: ClassVar[dict[str, Any]] = {}
     """Options outside the method, by dotted path, that take these values where nothing else is given."""
+    ADDED_LATER: ClassVar[tuple[str, ...]] = ()
+    """Options that a trial's key leaves out at their defaults, so that trials from before them keep their keys."""
 
     name: str
 
@@ -292,6 +294,11 @@ class PretrainConfig(Part):
         parts = {name: value for name in type(self).model_fields if isinstance(value := getattr(self, name), Part)}
         return {f"{name}.{o}": need for name, part in parts.items() for o, need in part.without_effect().items()}
 
+    @property
+    def trained_on(self) -> str:
+        """Name of the labels that the method learns from, where it learns from any."""
+        return getattr(self.method, "target", "class").partition("@")[0]
+
     def to_dict(self) -> dict[str, Any]:
         """Returns plain JSON values, every option included."""
         return self.model_dump(mode="json")
@@ -349,6 +356,9 @@ def trial_key(config: PretrainConfig, data_fingerprint: str) -> str:
     """
     values = config.to_dict()
     values["data"] = {"fingerprint": data_fingerprint}
+    for name in config.method.ADDED_LATER:
+        if values["method"][name] == type(config.method).model_fields[name].default:
+            del values["method"][name]
     text = json.dumps(values, sort_keys=True, separators=(",", ":"), allow_nan=False)
     return hashlib.sha256(text.encode()).hexdigest()[:16]
 

@@ -61,10 +61,11 @@ class Trial:
 
     @property
     def name(self) -> str:
-        """A short name for people, e.g. "vicreg 5-64 seed 0"."""
+        """A short name for people, e.g. "vicreg 5-64 seed 0", "supervised 5-64 seed 0 on teacher-0.25"."""
         backbone = self.config.backbone.model_dump()
         shape = f"{backbone['depth']}-{backbone['width']}" if {"depth", "width"} <= set(backbone) else backbone["name"]
-        return f"{self.config.method.name} {shape} seed {self.config.seed}"
+        labels = "" if self.config.trained_on == "class" else f" on {self.config.trained_on}"
+        return f"{self.config.method.name} {shape} seed {self.config.seed}{labels}"
 
 
 def make_trials(configs: list[PretrainConfig], data_fingerprint: str) -> list[Trial]:
@@ -90,16 +91,27 @@ class Ledger:
             UserError: It cannot be written, or holds a study with other shared options.
         """
         self.sweep.check_writable()
-        known = self.sweep.read_sealed(SWEEP)
-        if known is None:
+        if not self.is_of(shared):
             self.sweep.write_sealed(SWEEP, {"question": question, "shared": shared})
-        elif known["shared"] != shared:
+
+    def is_of(self, shared: dict[str, Any]) -> bool:
+        """Returns whether the folder holds a study already.
+
+        Args:
+            shared: As `open`.
+
+        Raises:
+            UserError: It does, with other shared options.
+        """
+        known = self.sweep.read_sealed(SWEEP)
+        if known is not None and known["shared"] != shared:
             different = [k for k in sorted({*shared, *known["shared"]}) if shared.get(k) != known["shared"].get(k)]
             first = different[0]
             raise UserError(
                 f"the sweep in {self.sweep.uri} was made with {first} = {known['shared'].get(first)!r}, now "
                 f"{shared.get(first)!r}; give another --name"
             )
+        return known is not None
 
     def trial(self, key: str) -> Storage:
         """Returns the folder of a trial."""

@@ -86,8 +86,11 @@ class Pace:
 
 
 def size_of(config: PretrainConfig) -> str:
-    """Returns what configurations share whose epochs take the same time: all but seed, length and optimiser numbers."""
+    """Returns what configurations share whose epochs take the same time: all but seed, length, labels and optimiser
+    numbers.
+    """
     values = config.to_dict()
+    values["method"].pop("target", None)
     values["training"] = {k: v for k, v in values["training"].items() if k not in ("epochs", "num_checkpoints")}
     values["optimiser"] = values["optimiser"]["optimiser"]
     return json.dumps({**values, "seed": 0}, sort_keys=True)

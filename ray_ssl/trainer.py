@@ -22,6 +22,7 @@ from ray_ssl.memory import keep_freed_memory
 from ray_ssl.methods.base import Method, build_method
 from ray_ssl.optim import build_optimiser, learning_rate, restore_optimiser, set_learning_rate
 from ray_ssl.rng import numpy_stream, stream_seed, torch_stream
+from ray_ssl.targets import labels_to_learn
 
 EpochMetrics = dict[str, float]
 
@@ -56,7 +57,8 @@ def check_fits(config: PretrainConfig, dataset: Dataset) -> None:
     """Refuses what cannot be trained on this data.
 
     Raises:
-        UserError: Fewer images than one batch, or something the method does not work with.
+        UserError: Fewer images than one batch, something the method does not work with, or labels to learn that the
+            images do not have.
     """
     if len(dataset.train) < config.training.global_batch_size:
         raise UserError(
@@ -66,6 +68,7 @@ def check_fits(config: PretrainConfig, dataset: Dataset) -> None:
     config.backbone.check_fits(config.data.image_size)
     config.method.check_fits(config.training.global_batch_size, len(dataset.train))
     config.method.check_views(config.views, config.data.image_size)
+    labels_to_learn(config, dataset)
 
 
 class Trainer:
@@ -84,7 +87,8 @@ class Trainer:
         self.optimiser = build_optimiser(self.method, config.optimiser)
         self.plans = self.method.views(config.views, config.data.image_size)
         self.images = _tensor(dataset.train.images)
-        self.labels = _tensor(dataset.train.fine)
+        labels, self.num_classes = labels_to_learn(config, dataset)
+        self.labels = _tensor(labels)
         if device.type != "cpu" and dataset.train.images.nbytes <= RESIDENT_BYTES:
             self.images, self.labels = self.images.to(device), self.labels.to(device)
         self.steps_per_epoch = len(dataset.train) // config.training.global_batch_size
@@ -189,7 +193,7 @@ class Trainer:
         return {
             "config": self.config.to_dict(),
             "epoch": epoch,
-            "num_classes": len(self.dataset.train.fine_names),
+            "num_classes": self.num_classes,
             "normalisation": {"mean": list(mean), "std": list(std)},
             "layer_names": list(self.method.backbone.layer_names),
             "precision": self.precision,
@@ -209,7 +213,7 @@ def build_trial_method(config: PretrainConfig, dataset: Dataset) -> Method:
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(stream_seed(config.seed, "weights"))
         backbone = build_backbone(config.backbone, config.data.image_size)
-        return build_method(config.method, backbone, len(dataset.train.fine_names))
+        return build_method(config.method, backbone, labels_to_learn(config, dataset)[1])
 
 
 def _require_finite(loss: Tensor | None, epoch: int, step: int) -> None:

@@ -8,7 +8,7 @@ import os
 import shlex
 import sys
 from argparse import Namespace
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property, partial
 from typing import TYPE_CHECKING, Any
@@ -46,6 +46,23 @@ class Axis:
 
 
 @dataclass(frozen=True)
+class Extension:
+    """What a sweep does besides training its grid and measuring it.
+
+    Attributes:
+        add_flags: Adds its flags.
+        shared: From the values of all flags and the grid's first configuration, what identifies the study too.
+        run: Takes the place of `sweeps.run.run`.
+        methods: What it trains besides the methods of the grid.
+    """
+
+    add_flags: Callable[[Parser], None]
+    shared: Callable[[dict[str, Any], PretrainConfig], dict[str, Any]]
+    run: Callable[[Request], int]
+    methods: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
 class Sweep:
     """A question and its grid.
 
@@ -57,6 +74,7 @@ class Sweep:
             method alone by PATH@METHOD.
         study: The same for runs with `--dataset`.
         example: Flags of a real study.
+        extension: What it does besides.
     """
 
     name: str
@@ -65,6 +83,7 @@ class Sweep:
     demo: Values = field(default_factory=dict)
     study: Values = field(default_factory=dict)
     example: str = "--dataset cifar100"
+    extension: Extension | None = None
 
 
 @dataclass(frozen=True)
@@ -76,6 +95,8 @@ class Request:
         grid: All of them.
         shared: The options all trials share; identifies the study.
         command: The line that was typed.
+        given: Values of all flags.
+        is_part: It prepares another sweep of the same command, and its results are not announced.
     """
 
     sweep: Sweep
@@ -99,6 +120,8 @@ class Request:
     settings: AnalysisSettings
     metrics: list[str] | None
     levels: list[str] | None
+    given: dict[str, Any] = field(default_factory=dict)
+    is_part: bool = False
 
     @cached_property
     def tasks(self) -> tuple[str, ...]:
@@ -124,6 +147,8 @@ def main(sweep: Sweep, arguments: Sequence[str] | None = None) -> int:
 
 def _answer(sweep: Sweep, arguments: list[str]) -> int:
     request = parse(sweep, arguments)
+    if sweep.extension is not None:
+        return sweep.extension.run(request)
     from sweeps.run import run
 
     return run(request)
@@ -153,6 +178,8 @@ def parse(sweep: Sweep, arguments: Sequence[str] | None = None) -> Request:
         "Exit codes: 0 done, 1 some trials failed, 2 bad input, 75 interrupted.",
     )
     _add_axis_flags(parser, sweep)
+    if sweep.extension is not None:
+        sweep.extension.add_flags(parser)
     add_run_flags(parser, sweep.name)
     flags = add_config_flags(parser, PretrainConfig(), {axis.path for axis in sweep.axes}, sweep.demo)
     given = vars(parser.parse_strictly(typed))
@@ -164,6 +191,7 @@ def parse(sweep: Sweep, arguments: Sequence[str] | None = None) -> Request:
         preset={path: value for path, value in preset.items() if path not in axes},
         axes=axes,
         flags=flags | {axis.path: f"--{axis.flag}" for axis in sweep.axes},
+        more_methods=sweep.extension.methods if sweep.extension is not None else (),
     )
     grid.check()
     _check_run_flags(given)
@@ -171,26 +199,33 @@ def parse(sweep: Sweep, arguments: Sequence[str] | None = None) -> Request:
     vary = ranges(given["vary"] or [], grid)
     grid.refuse_without_effect({path: high for path, (_, high) in vary.items()})
     base, shared = grid.config({}), grid.shared()
+    if sweep.extension is not None:
+        shared |= sweep.extension.shared(given, base)
     tracking_uri = _check_places(given["storage"], given["name"], given["tracking_uri"])
     from ray_ssl.cluster import MachineOptions
 
-    digest = hashlib.sha256(json.dumps(shared, sort_keys=True).encode()).hexdigest()[:6]
-    source = base.data.source if base.data.path == "" else os.path.basename(base.data.path.rstrip("/")) or "data"
-    source = "".join("_" if letter in _NOT_IN_NAMES else letter for letter in source)
     return Request(
         sweep=sweep, base=base, grid=grid, shared=shared, demo=demo,
         machine=MachineOptions(
             address=given["address"], num_cpus=given["num_cpus"], cpus_per_worker=given["cpus_per_worker"],
             gpus_per_worker=given["gpus_per_worker"], state_seconds=given["state_seconds"],
         ),
-        storage=given["storage"], name=given["name"] or f"{sweep.name}-{source}-{digest}",
+        storage=given["storage"], name=given["name"] or folder_name(sweep.name, base, shared),
         tracking_uri=tracking_uri, experiment=given["experiment"] or sweep.name,
         search=given["search"], num_trials=given["num_trials"] or 0, vary=vary,
         scheduler=given["scheduler"], objective=given["objective"],
         retry_failed=given["retry_failed"], dry_run=given["dry_run"],
         command=shlex.join([*_program(), *typed]), settings=settings,
-        metrics=given["metrics"], levels=given["levels"],
+        metrics=given["metrics"], levels=given["levels"], given=given,
     )  # fmt: skip
+
+
+def folder_name(sweep: str, base: PretrainConfig, shared: dict[str, Any]) -> str:
+    """Returns the name of a sweep's folder, made from the sweep, the data and the options that all trials share."""
+    digest = hashlib.sha256(json.dumps(shared, sort_keys=True).encode()).hexdigest()[:6]
+    source = base.data.source if base.data.path == "" else os.path.basename(base.data.path.rstrip("/")) or "data"
+    source = "".join("_" if letter in _NOT_IN_NAMES else letter for letter in source)
+    return f"{sweep}-{source}-{digest}"
 
 
 def _program() -> list[str]:

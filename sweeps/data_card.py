@@ -49,18 +49,18 @@ class DataCard:
     def recall(cls, sweep: Storage, config: DataConfig) -> DataCard | None:
         """Returns the card that was kept, or None where the files or the options are not those it was made of."""
         kept = sweep.read_sealed(DATA)
-        source = _source(config)
+        source = source_hash(config)
         return cls(**kept["card"]) if kept is not None and source is not None and kept["of"] == source else None
 
     def keep(self, sweep: Storage, config: DataConfig) -> None:
         """Writes the card where it is not there yet."""
-        values: dict[str, Any] = {"of": _source(config), "card": asdict(self)}
+        values: dict[str, Any] = {"of": source_hash(config), "card": asdict(self)}
         if values["of"] is not None and sweep.read_sealed(DATA) != values:
             sweep.write_sealed(DATA, values)
 
 
-def _source(config: DataConfig) -> str | None:
-    """A hash of the options, of the code that reads, and of every file's name, size and time; None if unknown."""
+def source_hash(config: DataConfig) -> str | None:
+    """Returns a hash of the options, of the code that reads, of every file's name, size and time; None if unknown."""
     if config.source == "shapes":
         root = None
     elif config.path:

@@ -26,17 +26,21 @@ class Grid:
             that ends in "@NAME" holds for the method or backbone NAME alone.
         axes: All values by dotted path.
         flags: Flag by dotted path, for messages.
+        more: Configurations besides the axes' combinations.
+        more_methods: Methods that the sweep trains besides those of the axes; their options may be given too.
     """
 
     given: Values
     preset: Values
     axes: dict[str, tuple[Any, ...]]
     flags: dict[str, str]
+    more: tuple[PretrainConfig, ...] = ()
+    more_methods: tuple[str, ...] = ()
 
     def configs(self) -> list[PretrainConfig]:
-        """Returns the grid's configurations, the first axis varying slowest."""
+        """Returns the grid's configurations, the first axis varying slowest, and those besides."""
         points = itertools.product(*self.axes.values())
-        return [self.config(dict(zip(self.axes, point, strict=True))) for point in points]
+        return [*(self.config(dict(zip(self.axes, point, strict=True))) for point in points), *self.more]
 
     def config(self, point: Values) -> PretrainConfig:
         """Returns one configuration.
@@ -114,7 +118,7 @@ class Grid:
             part, _, leaf = path.partition(".")
             if part not in PLUGIN_PARTS or leaf == "name":
                 continue
-            names = self.axes.get(f"{part}.name", (chosen[part],))
+            names = self.axes.get(f"{part}.name", (chosen[part],)) + (self.more_methods if part == "method" else ())
             if not any(leaf in _options(part, name) for name in names):
                 owners = [n for n in plugin_names(PLUGIN_PARTS[part]) if leaf in _options(part, n)]
                 raise UserError(f"{self.flags[path]} belongs to {part} {', '.join(owners)}, not to {', '.join(names)}")

@@ -74,8 +74,11 @@ def is_demonstration(request: Request) -> bool:
 
 
 def print_results(request: Request, ledger: Ledger, tracking: Tracking, num_rows: int) -> None:
-    """Prints where everything is, and what could be done next."""
+    """Prints where everything is, and what could be done next; of a part of a command, only where."""
     where = ledger.sweep.uri
+    if request.is_part:
+        print(f"{request.sweep.name} in {where}", flush=True)
+        return
     print()
     print(f"results   {where}")
     print(f"table     {where}/{MEASUREMENTS} ({num_rows} measurements)")

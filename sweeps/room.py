@@ -7,6 +7,7 @@ import os
 import shutil
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 from typing import Final
 
@@ -19,8 +20,10 @@ from ray_ssl.data import Dataset, load_dataset
 from ray_ssl.errors import UserError
 from ray_ssl.ledger import Ledger, Trial, make_trials
 from ray_ssl.storage import Storage
+from ray_ssl.targets import attach_targets, read_targets
 from ray_ssl.trainer import RESIDENT_BYTES, check_fits, resolve_precision
 from sweeps.cli import Request
+from sweeps.data_card import source_hash
 from sweeps.footprint import NUM_BYTES, Footprint, footprint, show_bytes, show_count
 from sweeps.wanted import runs
 
@@ -78,10 +81,11 @@ class DataSizes:
 
 
 def load_what_fits(request: Request, ledger: Ledger, num_side_by_side: int) -> Dataset:
-    """Returns the images.
+    """Returns the images, with the sweep's targets where it has any.
 
     Raises:
         UserError: They, or a trial on them, can never fit; said before they are drawn or decoded, where that is known.
+            The targets are labels of other images.
     """
     sizes = DataSizes.foretold(request.base.data)
     if sizes is not None:
@@ -92,7 +96,7 @@ def load_what_fits(request: Request, ledger: Ledger, num_side_by_side: int) -> D
         if request.base.data.source == "shapes" and sizes.num_images * sizes.image_size**2 > MANY_PIXELS:
             size = sizes.image_size
             print(f"drawing {sizes.num_images} images of {size} x {size} pixels, this takes a while", flush=True)
-    dataset = load_dataset(request.base.data)
+    dataset = attach_targets(load_once(request.base.data), read_targets(ledger.sweep))
     check_fits(request.base, dataset)
     trials = make_trials(request.grid.configs(), dataset.fingerprint)
     if request.search == "grid":
@@ -101,6 +105,17 @@ def load_what_fits(request: Request, ledger: Ledger, num_side_by_side: int) -> D
         check_memory(trials, DataSizes.of(dataset), request.machine, num_side_by_side)
     check_disk(trials, len(dataset.train.fine_names), ledger)
     return dataset
+
+
+def load_once(config: DataConfig) -> Dataset:
+    """As `load_dataset`; a command that needs the same images twice decodes them once."""
+    source = source_hash(config)
+    return load_dataset(config) if source is None else _load(config, source)
+
+
+@lru_cache(maxsize=1)
+def _load(config: DataConfig, source: str) -> Dataset:
+    return load_dataset(config)
 
 
 def check_images(data: DataSizes) -> None:

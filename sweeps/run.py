@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import tempfile
 import time
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,7 @@ from analysis import publication
 from analysis.command import Tracking, analyse_with_progress, finish, print_unsent, quiet
 from analysis.measure import check_measurable
 from analysis.pipeline import Survey, survey
+from analysis.settings import with_targets
 from ray_ssl import interrupts
 from ray_ssl.cluster import Capacity, capacity, cluster_nodes, cluster_to_join, local_node, ray_session
 from ray_ssl.config import PretrainConfig
@@ -22,6 +24,7 @@ from ray_ssl.ledger import Lease, Ledger, Trial, make_trials
 from ray_ssl.progress import Board, duration
 from ray_ssl.search import GridSource, OptunaSource, SearchSpace, number_between, one_of
 from ray_ssl.storage import Storage, describe_os_error
+from ray_ssl.targets import read_targets
 from ray_ssl.tracking import Status, Tracker
 from sweeps import report
 from sweeps.cli import Request
@@ -45,6 +48,7 @@ def run(request: Request) -> int:
     started = time.monotonic()
     storage = Storage.at(request.storage)
     ledger = Ledger(storage.child(request.name))
+    request = replace(request, settings=with_targets(request.settings, read_targets(ledger.sweep), request.tasks))
     num_side_by_side = _side_by_side(request)
     card = None if request.dry_run else DataCard.recall(ledger.sweep, request.base.data)
     code = None if card is None else _answer_if_nothing_to_do(request, storage, ledger, card)
@@ -60,7 +64,7 @@ def run(request: Request) -> int:
         ledger.open(request.sweep.question.strip(), request.shared)
         with interrupts.orderly(), Lease(ledger.sweep):
             code = _run_leased(request, storage, ledger, dataset)
-    if code == EXIT_DONE:
+    if code == EXIT_DONE and not request.is_part:
         print(f"took {duration(time.monotonic() - started)}", flush=True)
     return code
 

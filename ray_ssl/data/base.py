@@ -79,11 +79,19 @@ def balanced_rows(fine: NDArray[np.int64], num_images: int, seed: int) -> NDArra
 
 @dataclass(frozen=True)
 class Dataset:
-    """A training and a test set over the same classes."""
+    """A training and a test set over the same classes.
+
+    Attributes:
+        name: Of the set.
+        train: Training images.
+        test: Test images, with targets of the same names.
+        target_randomness: Name -> measured randomness of each target, 0..1.
+    """
 
     name: str
     train: ImageSet
     test: ImageSet
+    target_randomness: Mapping[str, float] = field(default_factory=dict)
 
     @cached_property
     def fingerprint(self) -> str:

@@ -1,9 +1,10 @@
-"""Supervised training on the fine labels: the reference that self-supervised methods are compared with."""
+"""Supervised training, by default on the classes: the reference that self-supervised methods are compared with."""
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Annotated, ClassVar, Literal
 
+from pydantic import Field
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
@@ -19,9 +20,14 @@ class Config(MethodConfig):
     momentum 0.9, weight decay 5e-4, cosine): that of VICReg, which it is the reference for.
     """
 
+    ADDED_LATER: ClassVar[tuple[str, ...]] = ("target",)
+
     name: Literal["supervised"] = "supervised"  # pyright: ignore[reportIncompatibleVariableOverride]
     augment: bool = True
     """train on augmented images; --no-augment trains on the images as they are"""
+    target: Annotated[str, Field(pattern=r"^(class|superclass|[\w.-]+@[0-9a-f]{16})$")] = "class"
+    """labels to learn: class, superclass, or NAME@HASH, one of the targets that sweeps/randomness.py makes, with the
+    hash of its training labels"""
 
 
 class Supervised(Method):

@@ -25,12 +25,12 @@ def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-def run_and_list_imports(folder: Path, *arguments: str) -> tuple[int, str, list[str]]:
+def run_and_list_imports(folder: Path, *arguments: str, sweep: str = "depth_width") -> tuple[int, str, list[str]]:
     """Exit code, output, and which of the heavy packages were imported."""
     code = f"""
 import json, sys
 from sweeps.cli import main
-from sweeps.depth_width import SWEEP
+from sweeps.{sweep} import SWEEP
 code = main(SWEEP, {list(arguments)!r})
 print(json.dumps([code, [name for name in {HEAVY!r} if name in sys.modules]]))
 """

@@ -46,7 +46,7 @@ class Method(nn.Module, ABC):
     Args:
         config: The method's own options.
         backbone: The network that is measured afterwards.
-        num_classes: Fine classes of the data; unused by methods without labels.
+        num_classes: Of the labels to learn; unused by methods without labels.
     """
 
     def __init__(self, config: MethodConfig, backbone: Backbone, num_classes: int) -> None:
@@ -64,7 +64,8 @@ class Method(nn.Module, ABC):
 
         Args:
             views: One [B, 3, size, size] tensor per entry of `self.views`.
-            labels: int64 [B] fine labels; only supervised methods may look at them.
+            labels: int64 [B] labels to learn (fine ones, unless the method's option `target` names others); only
+                supervised methods may look at them.
 
         Returns:
             Tensors [B, ...]. "z" is the embedding by which collapse is judged.

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from analysis.features import LayerFeatures
-from analysis.labels import LabelLevel
+from analysis.labels import LabelLevel, TargetFacts
 
 Measured = dict[tuple[str, str, str], float]
 """Value by (level, split, metric)."""
@@ -38,8 +38,9 @@ def blobs(
         features.train + draw(num_train, num_dims, seed=6),
         features.test + draw(num_test, num_dims, seed=7),
     )
-    level = LabelLevel("class", train_labels, test_labels, num_classes)
-    half = LabelLevel("half", train_labels // 2, test_labels // 2, (num_classes + 1) // 2)
+    facts = TargetFacts(0.5, train_labels, test_labels)  # for the metrics of targets; the others do not look at it
+    level = LabelLevel("class", train_labels, test_labels, num_classes, facts)
+    half = LabelLevel("half", train_labels // 2, test_labels // 2, (num_classes + 1) // 2, facts)
     return features, [level, half]
 
 

@@ -1,0 +1,171 @@
+"""Targets of graded randomness: other labels of the same images, kept beside a sweep.
+
+    SWEEP/targets.safetensors    int64 labels: "NAME/train" [N] and "NAME/test" [M]
+    SWEEP/targets.json           sealed: of which images, how random each is, the sha256 of the file above
+
+The record is written last and is the commit. `ray_ssl.teacher_targets` makes them.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from functools import cached_property
+from typing import Any, Final, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+from safetensors.numpy import load, save
+
+from ray_ssl.config import PretrainConfig
+from ray_ssl.data.base import Dataset
+from ray_ssl.errors import UserError
+from ray_ssl.storage import Storage
+
+LABELS: Final = "targets.safetensors"
+RECORD: Final = "targets.json"
+SPLITS: Final = ("train", "test")
+
+Labels = NDArray[np.int64]
+
+
+class SplitFacts(NamedTuple):
+    """The labels of one split in a few numbers.
+
+    Attributes:
+        agreement: Share of images whose label is their class, 0..1.
+        entropy: Of the labels' shares, in nats.
+        num_used: Labels that occur.
+        largest_share: Share of images with the most frequent label, 0..1.
+    """
+
+    agreement: float
+    entropy: float
+    num_used: int
+    largest_share: float
+
+
+@dataclass(frozen=True)
+class TargetSet:
+    """One target.
+
+    Attributes:
+        labels: Split -> int64 [N].
+        facts: Split -> numbers about them.
+        randomness: Measured, 0 (semantic) to 1 (random); see `ray_ssl.teacher_targets`.
+        epoch: Of the teacher's checkpoint; -1 for noise.
+    """
+
+    labels: Mapping[str, Labels]
+    facts: Mapping[str, SplitFacts]
+    randomness: float
+    epoch: int
+
+
+@dataclass(frozen=True)
+class Targets:
+    """All targets of a sweep.
+
+    Attributes:
+        data_fingerprint: Of the images they are labels of, see `Dataset.fingerprint`.
+        sets: By name, e.g. "teacher-0.25".
+    """
+
+    data_fingerprint: str
+    sets: Mapping[str, TargetSet]
+
+    @cached_property
+    def content(self) -> bytes:
+        """The file of the labels."""
+        return save({f"{name}/{split}": one.labels[split] for name, one in self.sets.items() for split in SPLITS})
+
+    @property
+    def hash(self) -> str:
+        """16 hex digits that identify names and labels."""
+        return hashlib.sha256(self.content).hexdigest()[:16]
+
+    def option(self, name: str) -> str:
+        """Returns the method's option `target` that trains on one of them, NAME@HASH."""
+        return f"{name}@{labels_hash(self.sets[name].labels['train'])}"
+
+
+def labels_hash(labels: Labels) -> str:
+    """Returns 16 hex digits that identify labels int64 [N]."""
+    return hashlib.sha256(np.ascontiguousarray(labels).view(np.uint8).data).hexdigest()[:16]
+
+
+def write_targets(sweep: Storage, targets: Targets) -> None:
+    """Writes them into a sweep's folder; those that were there are replaced."""
+    about = {
+        name: {"facts": {s: f._asdict() for s, f in one.facts.items()}, "randomness": one.randomness,
+               "epoch": one.epoch}
+        for name, one in targets.sets.items()
+    }  # fmt: skip
+    sweep.write(LABELS, targets.content)
+    digest = hashlib.sha256(targets.content).hexdigest()
+    sweep.write_sealed(RECORD, {"sha256": digest, "data_fingerprint": targets.data_fingerprint, "sets": about})
+
+
+def read_targets(sweep: Storage) -> Targets | None:
+    """Returns the targets in a sweep's folder, or None where there are none, or torn or altered ones."""
+    record = sweep.read_sealed(RECORD)
+    content = sweep.read(LABELS) if record is not None and sweep.exists(LABELS) else None
+    if record is None or content is None or hashlib.sha256(content).hexdigest() != record["sha256"]:
+        return None
+    labels = load(content)
+    sets = {
+        name: TargetSet(
+            {split: labels[f"{name}/{split}"] for split in SPLITS},
+            {split: SplitFacts(**facts) for split, facts in about["facts"].items()},
+            about["randomness"],
+            about["epoch"],
+        )
+        for name, about in record["sets"].items()
+    }
+    return Targets(record["data_fingerprint"], dict(sorted(sets.items())))
+
+
+def attach_targets(dataset: Dataset, targets: Targets | None) -> Dataset:
+    """Returns the images with these targets; without any where there are none.
+
+    Raises:
+        UserError: They are labels of other images.
+    """
+    if targets is None:
+        return dataset
+    if targets.data_fingerprint != dataset.fingerprint:
+        raise UserError(
+            f"the targets of this sweep are labels of other images than {dataset.name} holds now: give the images "
+            f"that they were made of, or delete {RECORD} in the sweep's folder"
+        )
+    train, test = ({name: one.labels[split] for name, one in targets.sets.items()} for split in SPLITS)
+    return replace(
+        dataset,
+        train=replace(dataset.train, targets=train),
+        test=replace(dataset.test, targets=test),
+        target_randomness={name: one.randomness for name, one in targets.sets.items()},
+    )
+
+
+def labels_to_learn(config: PretrainConfig, dataset: Dataset) -> tuple[Labels, int]:
+    """Returns the training labels that a trial's method learns from, int64 [N], and how many there are.
+
+    Raises:
+        UserError: The images do not have them, or have others under this name.
+    """
+    train, name = dataset.train, config.trained_on
+    if name == "class":
+        return train.fine, len(train.fine_names)
+    if name == "superclass":
+        if train.coarse is None:
+            raise UserError(f"{dataset.name} has no superclasses to train on")
+        return train.coarse, len(train.coarse_names)
+    method: Any = config.method  # one with an option `target`
+    known = ", ".join(f"{other}@{labels_hash(labels)}" for other, labels in train.targets.items())
+    if name not in train.targets or method.target != f"{name}@{labels_hash(train.targets[name])}":
+        raise UserError(
+            f"the images here have no target {method.target}: "
+            + (f"there are {known}" if known else "sweeps/randomness.py makes targets")
+        )
+    return train.targets[name], len(train.fine_names)

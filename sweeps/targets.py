@@ -1,0 +1,217 @@
+"""What `sweeps/randomness.py` does besides a grid: a teacher, its targets, networks that are trained on them."""
+
+from __future__ import annotations
+
+import argparse
+import math
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any, Final
+
+from ray_ssl.errors import EXIT_DONE, UserError
+from sweeps.cli import Extension, Request, Sweep, folder_name
+
+if TYPE_CHECKING:
+    from ray_ssl.config import PretrainConfig
+    from ray_ssl.data import Dataset
+    from ray_ssl.ledger import Ledger
+    from ray_ssl.targets import Targets, TargetSet
+
+RANDOMNESS: Final = (0.0, 0.25, 0.5, 0.75, 1.0)
+TRAIN_ON: Final = (0.0, 1.0)
+NUM_TEACHER_CHECKPOINTS: Final = 16
+DEMO_TEACHER_EPOCHS: Final = 30
+FEW_LABELS: Final = 2
+LARGE_SHARE: Final = 0.95
+"""A target with fewer labels, or with this share of training images on one, is hardly a question."""
+
+TEACHER: Final = Sweep(name="teacher", question="a classifier whose predictions become other labels", axes=())
+
+
+def _add_flags(parser: argparse.ArgumentParser) -> None:
+    group = parser.add_argument_group("targets", "A classifier of the same images, the teacher, gives other labels.")
+    group.add_argument(
+        "--randomness", nargs="+", type=float, default=list(RANDOMNESS), metavar="X",
+        help="levels of randomness, 0 (a trained teacher's predictions) to 1 (an untrained one's), two decimals; each "
+        f"also as label noise (default: {' '.join(f'{level:g}' for level in RANDOMNESS)})",
+    )  # fmt: skip
+    group.add_argument(
+        "--train-on", nargs="*", type=float, metavar="X",
+        help="of these, the teacher's targets that supervised networks are trained on, each with every seed; nothing "
+        f"after the flag: none (default: {' '.join(f'{level:g}' for level in TRAIN_ON)})",
+    )  # fmt: skip
+    group.add_argument(
+        "--teacher-epochs", type=int, metavar="N",
+        help="epochs that the teacher trains (default: as --epochs; "
+        f"without --dataset and --epochs: {DEMO_TEACHER_EPOCHS})",
+    )  # fmt: skip
+    group.add_argument(
+        "--teacher-checkpoints", type=int, default=NUM_TEACHER_CHECKPOINTS, metavar="N",
+        help="checkpoints of the teacher, log-spaced, of which each level takes the nearest (default: %(default)s)",
+    )  # fmt: skip
+    group.add_argument(
+        "--teacher-learning-rate", type=float, metavar="X",
+        help="peak learning rate of the teacher per 128 images; a lower one has more between its two ends (default: as "
+        "--learning-rate, else that of supervised training)",
+    )  # fmt: skip
+    group.add_argument(
+        "--teacher-seed", type=int, default=0, metavar="N", help="seed of the teacher and of the noise (default: 0)"
+    )
+
+
+def _shared(given: dict[str, Any], base: PretrainConfig) -> dict[str, Any]:
+    """The teacher's options: those of another teacher are other targets."""
+    epochs = base.training.epochs if given.keys() & {"data.dataset", "training.epochs"} else DEMO_TEACHER_EPOCHS
+    return {
+        "teacher.epochs": given["teacher_epochs"] if given["teacher_epochs"] is not None else epochs,
+        "teacher.num_checkpoints": given["teacher_checkpoints"],
+        "teacher.learning_rate": given["teacher_learning_rate"],
+        "teacher.seed": given["teacher_seed"],
+    }
+
+
+def _run(request: Request) -> int:
+    """Trains the teacher where its targets are not there yet, then runs the sweep; returns the exit code."""
+    from analysis.tasks import DATA, TARGETS
+    from ray_ssl.ledger import Ledger
+    from ray_ssl.storage import Storage
+    from ray_ssl.targets import read_targets
+    from sweeps.run import run
+
+    if request.search != "grid":
+        raise UserError("sweeps/randomness.py compares the same networks on all targets: it takes no --search")
+    request = replace(request, levels=request.levels or [DATA, TARGETS])
+    levels, train_on = _levels(request)
+    teacher = _teacher_request(request)
+    ledger = Ledger(Storage.at(request.storage).child(request.name))
+    ledger.is_of(request.shared)
+    targets = read_targets(ledger.sweep)
+    lacking = [level for level in levels if targets is None or f"teacher-{level:.2f}" not in targets.sets]
+    if lacking and request.dry_run:
+        return _dry_run(request, teacher, train_on)
+    if lacking:
+        code = run(teacher)
+        if code != EXIT_DONE:
+            return code
+        targets = _make(request, teacher, ledger, levels)
+    assert targets is not None
+    print_targets(targets)
+    options = [targets.option(f"teacher-{level:.2f}") for level in train_on]
+    more = [
+        request.grid.config({"method.name": "supervised", "method.target": option, "seed": seed})
+        for option in options
+        for seed in request.grid.axes["seed"]
+    ]
+    return run(replace(request, grid=replace(request.grid, more=tuple(more))))
+
+
+def _levels(request: Request) -> tuple[list[float], list[float]]:
+    """The levels of randomness, and those to train on, ascending.
+
+    Raises:
+        UserError: A level out of range, finer than its name, or not among the others.
+    """
+    levels = sorted(set(request.given["randomness"]))
+    for level in levels:
+        if not (math.isfinite(level) and 0 <= level <= 1 and float(f"{level:.2f}") == level):
+            raise UserError(f"--randomness is 0 to 1 with at most two decimals, given {level:g}")
+    asked = request.given["train_on"]
+    train_on = sorted(set(asked)) if asked is not None else [level for level in TRAIN_ON if level in levels]
+    for level in train_on:
+        if level not in levels:
+            known = " ".join(f"{other:g}" for other in levels)
+            raise UserError(f"--train-on {level:g} has no target: --randomness is {known}")
+    return levels, train_on
+
+
+def _teacher_request(request: Request) -> Request:
+    """The teacher's sweep of one trial, with the options that supervised training has of those given.
+
+    Its folder is named by its options, so that sweeps which differ in other things share it.
+    """
+    from ray_ssl.plugins import plugin_module
+
+    own = {f"method.{name}" for name in plugin_module("ray_ssl.methods", "supervised").Config.model_fields}
+    grid, shared = request.grid, request.shared
+    given = {path: v for path, v in grid.given.items() if not path.startswith("method.") or path in own}
+    given |= {
+        "method.name": "supervised",
+        "method.target": "class",
+        "training.epochs": shared["teacher.epochs"],
+        "training.num_checkpoints": shared["teacher.num_checkpoints"],
+    }
+    if shared["teacher.learning_rate"] is not None:
+        given["optimiser.learning_rate"] = shared["teacher.learning_rate"]
+    flags = grid.flags | {
+        "training.epochs": "--teacher-epochs",
+        "training.num_checkpoints": "--teacher-checkpoints",
+        "optimiser.learning_rate": "--teacher-learning-rate",
+        "seed": "--teacher-seed",
+    }
+    grid = replace(grid, given=given, axes={"seed": (shared["teacher.seed"],)}, flags=flags)
+    base, options = grid.config({}), grid.shared()
+    return replace(
+        request, sweep=TEACHER, grid=grid, base=base, shared=options, name=folder_name(TEACHER.name, base, options),
+        metrics=["ncc"], levels=None, scheduler="none", is_part=True,
+    )  # fmt: skip
+
+
+def _make(request: Request, teacher: Request, ledger: Ledger, levels: list[float]) -> Targets:
+    """Lets the trained teacher label all images, and writes what comes of it."""
+    import torch
+
+    from ray_ssl import interrupts
+    from ray_ssl.ledger import Lease, Ledger, make_trials
+    from ray_ssl.storage import Storage
+    from ray_ssl.targets import attach_targets, read_targets, write_targets
+    from ray_ssl.teacher_targets import make_targets
+    from sweeps.room import load_once
+
+    dataset: Dataset = load_once(request.base.data)
+    teaching = Ledger(Storage.at(teacher.storage).child(teacher.name))
+    trial = make_trials([teacher.base], dataset.fingerprint)[0]
+    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    torch.set_num_threads(request.machine.cpus_per_worker)
+    print(f"labelling {len(dataset.train)} + {len(dataset.test)} images by the teacher's checkpoints", flush=True)
+    ledger.open(request.sweep.question.strip(), request.shared)
+    with interrupts.orderly(), Lease(ledger.sweep):
+        known = read_targets(ledger.sweep)
+        attach_targets(dataset, known)  # refuses those of other images
+        targets = make_targets(teaching, trial, dataset, levels, known, device)
+        write_targets(ledger.sweep, targets)
+    return targets
+
+
+def _dry_run(request: Request, teacher: Request, train_on: list[float]) -> int:
+    """Prints the plans of both parts; the keys of networks on targets that are not made yet are not known."""
+    from sweeps.run import run
+
+    run(teacher)
+    num_more = len(train_on) * len(request.grid.axes["seed"])
+    print(f"after it, {num_more} supervised network(s) on its predictions, and:", flush=True)
+    return run(replace(request, metrics=None, levels=None))
+
+
+def print_targets(targets: Targets) -> None:
+    """Prints what each target is, degenerate ones marked as such."""
+    print("targets       randomness  teacher's epoch  agreement train / test  entropy (nats)  labels")
+    for name in sorted(targets.sets, key=lambda name: (name.startswith("noise"), name)):
+        one = targets.sets[name]
+        train, test = one.facts["train"], one.facts["test"]
+        epoch = "noise" if one.epoch < 0 else str(one.epoch)
+        print(
+            f"{name:12}  {one.randomness:10.2f}  {epoch:>15}  {train.agreement:15.3f} / {test.agreement:.3f}  "
+            f"{train.entropy:14.3f}  {train.num_used:6}{_remark(name, one, targets)}",
+            flush=True,
+        )
+
+
+def _remark(name: str, one: TargetSet, targets: Targets) -> str:
+    facts = one.facts["train"]
+    if facts.num_used < FEW_LABELS or facts.largest_share > LARGE_SHARE:
+        return f"  degenerate: {facts.largest_share:.0%} of the training images have one label"
+    same = [n for n, other in targets.sets.items() if n < name and other.epoch == one.epoch >= 0]
+    return f"  the same as {same[0]}: no checkpoint is nearer" if same else ""
+
+
+GRADED: Final = Extension(_add_flags, _shared, _run, methods=("supervised",))
+"""For `Sweep.extension`."""
