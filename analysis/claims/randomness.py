@@ -71,7 +71,9 @@ def _moved(table: Frame, metric: str) -> Frame:
 
 
 def _separation(*metrics: str) -> tuple[Measured, ...]:
-    return tuple(Measured(metric, level, num_epochs=2, start=True) for metric in metrics for level in (SEMANTIC, RANDOM))
+    return tuple(
+        Measured(metric, level, num_epochs=2, start=True) for metric in metrics for level in (SEMANTIC, RANDOM)
+    )
 
 
 def _linear(level: str) -> Measured:

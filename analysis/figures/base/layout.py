@@ -42,7 +42,9 @@ def overlaid(shown: Networks, found: Frame, looks: Mapping[str, Line], row: str)
     """
     found = found[found["quantity"].isin(list(looks))]
     if found["network"].nunique() == 1:
-        found = found.assign(series=found["quantity"], column="", row=row, group="").drop(columns="chance", errors="ignore")
+        found = found.assign(series=found["quantity"], column="", row=row, group="").drop(
+            columns="chance", errors="ignore"
+        )
         present = {name: look for name, look in looks.items() if (found["quantity"] == name).any()}
         return Placed(found, present, list(present.values()) if len(present) > 1 else [], "")
     found = shown.drawn(found)
