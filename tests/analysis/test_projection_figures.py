@@ -114,15 +114,17 @@ def test_every_figure_fits_and_tells_its_labels_apart(name):
     assert plugin_module("analysis.figures", name).draw(points().iloc[:0]) is None
 
 
-def test_draw_all_takes_each_figure_from_its_table(tmp_path):
-    table, shown = synthetic((2,), (16,), (0,)).query("metric == 'effective_rank'"), points((2,), seeds=(0,))
-    assert [p.name for p in draw_all(table, tmp_path)][::3] == ["effective_rank_by_epoch.png"]
-    names = [p.stem for p in draw_all(table, tmp_path, shown)][::3]
-    assert names == sorted(["effective_rank_by_epoch", *PROJECTION_NAMES])
+def test_draw_all_takes_each_figure_from_its_table(tmp_path, monkeypatch):
+    monkeypatch.setattr("analysis.figures.base._save", lambda figure, stem: [])
+    table = synthetic((2,), (16,), (0,)).query("metric == 'effective_rank'")
+    shown = points((1,), seeds=(0,), epochs=(0, 9))
+    assert [p.name for p in draw_all(table, tmp_path)] == ["effective_rank_by_epoch.csv"]
+    assert [p.stem for p in draw_all(table, tmp_path, shown)] == sorted(["effective_rank_by_epoch", *PROJECTION_NAMES])
     read = pd.read_csv(tmp_path / "fig1.csv")
     numbers = plugin_module("analysis.figures", "fig1").numbers(shown)
     assert read["x"].tolist() == pytest.approx(numbers["x"].tolist())
-    assert [p.stem for p in draw_all(table.iloc[:0], tmp_path, shown)][::3] == list(PROJECTION_NAMES)
-    other = pd.concat([shown, points((2,), seeds=(0,), dataset="another")])
+    assert [p.stem for p in draw_all(table.iloc[:0], tmp_path, shown)] == list(PROJECTION_NAMES)
+    other = pd.concat([shown, points((1,), seeds=(0,), epochs=(0,), dataset="another")])
+    assert tmp_path / "umap_by_layer_and_epoch-another.csv" in draw_all(table, tmp_path, other)
     with pytest.raises(UserError, match="one data set"):
         plugin_module("analysis.figures", "fig1").draw(other)
