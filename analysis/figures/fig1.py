@@ -42,7 +42,7 @@ def draw(table: Frame) -> Figure | None:
         panels = [of_level[of_level["epoch"] == epoch] for epoch in (first, last)]
         rows.append(PanelRow(_name(str(level), of_level), panels, looks(of_level), legend=True))
     titles = [f"before training (epoch {first})" if first == 0 else f"epoch {first}", f"after training (epoch {last})"]
-    words = Words(TITLE, f"{who(found, table)}; {ALONE}.", "")
+    words = Words(TITLE, f"{who(found, table)}; classes: test images; {ALONE}.", "")
     return draw_points(rows, titles, words, widest=1.95)
 
 

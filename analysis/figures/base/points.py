@@ -82,7 +82,7 @@ def draw_grid(table: Frame, level: str, title: str) -> Figure | None:
     for (_, name), of_layer in found.groupby(["layer", "layer_name"], sort=True):
         rows.append(PanelRow(str(name), [of_layer[of_layer["epoch"] == epoch] for epoch in epochs], key))
     fewer = len(found) < len(_distinct(table, level))
-    note = f"{who(found, table)}; {ALONE}{'; some of all layers and epochs' if fewer else ''}."
+    note = f"{who(found, table)}; test images; {ALONE}{'; some of all layers and epochs' if fewer else ''}."
     titles = [f"epoch {epoch}" for epoch in epochs]
     return draw_points(rows, titles, Words(title, note, ""), list(key.values()), widest=1.5)
 
