@@ -14,9 +14,11 @@ from analysis.figures.base import PROJECTIONS
 from analysis.figures.base.numbers import REPRESENTATION, Frame
 from analysis.figures.base.points import ALONE, PanelRow, draw_points, looks, one_network, who
 from analysis.figures.base.sheet import Words
+from analysis.needs import Projected
 
 TITLE = "UMAP of the representation before and after training"
 TABLE: Final = PROJECTIONS
+NEEDS: Final = (Projected("class", num_epochs=2),)
 
 ROWS: Final = {"sample": "views of 5 images", "class": "5 classes", "superclass": "5 superclasses"}
 

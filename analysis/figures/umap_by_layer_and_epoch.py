@@ -12,9 +12,11 @@ from matplotlib.figure import Figure
 from analysis.figures.base import PROJECTIONS
 from analysis.figures.base.numbers import Frame
 from analysis.figures.base.points import by_layer_and_epoch, draw_grid
+from analysis.needs import Projected
 
 TITLE = "UMAP of classes by layer and epoch"
 TABLE: Final = PROJECTIONS
+NEEDS: Final = (Projected("class"),)
 
 
 def numbers(table: Frame) -> Frame:

@@ -40,9 +40,9 @@ def draw_one(name: str, table: pd.DataFrame, folder: Path, projections: pd.DataF
     """Writes one figure as `draw_all` does; returns the paths, none where the table lacks its measurements."""
     folder.mkdir(parents=True, exist_ok=True)
     module = plugin_module(FIGURES, name)
-    tables = {MEASUREMENTS: table, PROJECTIONS: table.iloc[:0] if projections is None else projections}
-    source = tables[getattr(module, "TABLE", MEASUREMENTS)]
-    datasets = sorted({str(of) for one in tables.values() for of in one["dataset"].unique()})
+    projections = table.iloc[:0] if projections is None else projections
+    source = projections if getattr(module, "TABLE", MEASUREMENTS) == PROJECTIONS else table
+    datasets = sorted({str(of) for one in (table, projections) for of in one["dataset"].unique()})
     written: list[Path] = []
     for dataset in datasets:
         rows = source[source["dataset"] == dataset]
@@ -53,16 +53,18 @@ def draw_one(name: str, table: pd.DataFrame, folder: Path, projections: pd.DataF
     return written
 
 
-def why_not_drawn(name: str, table: pd.DataFrame, sweep: str) -> str:
+def why_not_drawn(name: str, table: pd.DataFrame, sweep: str, projections: pd.DataFrame | None = None) -> str:
     """Returns what a figure that is not drawn lacks, in one line.
 
     Args:
         name: Of the figure.
         table: What it is not drawn of.
         sweep: The sweep's folder, as it is to stand in a command.
+        projections: As in `draw_all`.
     """
     module = plugin_module(FIGURES, name)
-    lacking = first_lacking(getattr(module, "NEEDS", ()), table, sweep)
+    source = projections if projections is not None and getattr(module, "TABLE", "") == PROJECTIONS else table
+    lacking = first_lacking(getattr(module, "NEEDS", ()), source, sweep)
     # Every figure says in its docstring where it returns None.
     return lacking or f"is not drawn {' '.join((module.draw.__doc__ or '').split()).partition('None ')[2].rstrip('.')}"
 
