@@ -64,7 +64,7 @@ def test_a_metric_says_what_it_is_measured_on(name: str) -> None:
     metric = plugin_module(PACKAGE, name)
     assert metric_groups(name) and set(metric_groups(name)) <= set(GROUPS)
     assert isinstance(is_on_request(name), bool)
-    assert hasattr(metric, "measure") != hasattr(metric, "measure_network")
+    assert [hasattr(metric, way) for way in ("measure", "measure_network", "project")].count(True) == 1
 
 
 def test_metric_names_are_unique() -> None:
