@@ -15,7 +15,7 @@ from typing import Any
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-from analysis import publication, table
+from analysis import publication, stored, table
 from analysis.curves import add_curves
 from analysis.headline import fully_measured, publish_headline
 from analysis.pipeline import MEASUREMENTS, Outcome, Work, analyse, sweep_name
@@ -173,14 +173,18 @@ def finish(ledger: Ledger, tracker: Tracker, scratch: Path, only: Trial | None =
     measurements: Any = table.read_table(sweep.filesystem, sweep.path(MEASUREMENTS))
     if add_curves(ledger, measurements):
         measurements = table.read_table(sweep.filesystem, sweep.path(MEASUREMENTS))
+    points = stored.read_projections(sweep)
     drawn = publication.drawn_from(sweep, only)
     publish_headline(tracker, ledger, measurements)
-    if measurements.empty:
+    if measurements.empty and points.empty:
         return 0
     publish(tracker, measurements[measurements.trial_key.isin(fully_measured(ledger, measurements))])
     if not publication.fetch_figures(sweep, drawn, scratch / FIGURES):
-        shown_rows = measurements if only is None else measurements[measurements.trial_key == only.key]
-        publication.record_drawn(sweep, drawn, _draw(sweep, shown_rows, scratch / FIGURES), len(measurements))
+        shown, shown_points = (
+            rows if only is None else rows[rows.trial_key == only.key] for rows in (measurements, points)
+        )
+        paths = _draw(sweep, shown, shown_points, scratch / FIGURES)
+        publication.record_drawn(sweep, drawn, paths, len(measurements))
     measurements.to_parquet(scratch / "measurements.parquet", index=False)
     tracker.parent_artifact(scratch / FIGURES, FIGURES)
     tracker.parent_artifact(scratch / "measurements.parquet")
@@ -210,11 +214,11 @@ def print_unsent(num_calls: int, tracking: Tracking) -> None:
         )  # fmt: skip
 
 
-def _draw(sweep: Storage, measurements: Any, folder: Path) -> list[str]:
+def _draw(sweep: Storage, measurements: Any, points: Any, folder: Path) -> list[str]:
     """Draws the figures into a local folder and the sweep's; returns the files' names."""
     from analysis.figures.base import draw_all  # matplotlib takes a second to import
 
-    paths = draw_all(measurements, folder)
+    paths = draw_all(measurements, folder, points)
     for path in paths:
         sweep.write(f"{FIGURES}/{path.name}", path.read_bytes())
     return [path.name for path in paths]

@@ -21,7 +21,7 @@ from typing import Any
 import torch
 from pydantic import ValidationError
 
-from analysis import table
+from analysis import stored, table
 from analysis.command import FIGURES
 from analysis.flags import refuse_other_numbers
 from analysis.measure import measure_backbone, measured_images
@@ -97,10 +97,8 @@ def run(flags: argparse.Namespace) -> int:
     if any(metric_and_group(task)[1] == TARGETS for task in wanted):
         dataset = attach_targets(dataset, targets)
     key = encoder.key(dataset.fingerprint)
-    folder = storage.path(MEASUREMENTS)
-    now = {task: settings.of(task) for task in wanted}
-    present = table.present(storage.filesystem, folder, now)
-    if any(other != key for other, _, _ in table.present(storage.filesystem, folder) - present):
+    present = stored.present(storage, {task: settings.of(task) for task in wanted})
+    if any(other != key for other, _, _ in stored.present(storage) - present):
         raise UserError(
             f"{storage.uri} was measured with other numbers of images: give the same --num-train-images and "
             "--num-test-images, or another --storage"
@@ -121,7 +119,7 @@ def run(flags: argparse.Namespace) -> int:
             raise UserError(f"{flags.source}: {error}") from None
         about = _describe(flags, encoder, sweep_name(storage), key, dataset.name)
         for task, rows in found.items():
-            table.write_part(storage.filesystem, folder, about, task, rows, settings.of(task))
+            stored.write(storage, about, task, rows, settings.of(task))
     return show(storage)
 
 
@@ -136,7 +134,7 @@ def show(storage: Storage) -> int:
 
     measurements: Any = table.read_table(storage.filesystem, storage.path(MEASUREMENTS))
     with interrupts.orderly(), tempfile.TemporaryDirectory(prefix="ray_ssl_") as scratch:
-        for path in draw_all(measurements, Path(scratch)):
+        for path in draw_all(measurements, Path(scratch), stored.read_projections(storage)):
             storage.write(f"{FIGURES}/{path.name}", path.read_bytes())
     print(f"table     {storage.uri}/{MEASUREMENTS} ({len(measurements)} measurements)")
     print(f"figures   {storage.uri}/{FIGURES}")

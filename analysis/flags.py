@@ -5,8 +5,7 @@ from __future__ import annotations
 import argparse
 from collections.abc import Sequence
 
-from analysis import table
-from analysis.pipeline import MEASUREMENTS
+from analysis import stored
 from analysis.settings import IMAGE_NUMBERS, AnalysisSettings, add_numbers, add_task_flags
 from analysis.tasks import find_tasks
 from ray_ssl.config import DataConfig, Part
@@ -35,8 +34,7 @@ def refuse_other_numbers(storage: Storage, settings: AnalysisSettings, tasks: Se
     """
     every = find_tasks(["all"], ["all"])
     others = {task: settings.of(task) for task in every if task not in tasks}
-    folder = storage.path(MEASUREMENTS)
-    mixed = table.present(storage.filesystem, folder) - table.present(storage.filesystem, folder, others)
+    mixed = stored.present(storage) - stored.present(storage, others)
     if mixed:
         names = ", ".join(sorted({task for _, _, task in mixed}))
         raise UserError(

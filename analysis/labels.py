@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import torch
 from torch import Tensor
@@ -35,6 +35,7 @@ class LabelLevel:
         test: int64 [M] labels of the test images.
         num_classes: Number of labels; some may have no image.
         target: Of a target of graded randomness alone.
+        names: Of the labels; empty where they have none.
     """
 
     name: str
@@ -42,15 +43,17 @@ class LabelLevel:
     test: Tensor
     num_classes: int
     target: TargetFacts | None = None
+    names: tuple[str, ...] = field(default=(), kw_only=True)
 
 
 def data_levels(dataset: Dataset) -> list[LabelLevel]:
     """Returns the levels the data itself has: class, and superclass where it has any."""
     train, test = dataset.train, dataset.test
-    levels = [LabelLevel("class", torch.tensor(train.fine), torch.tensor(test.fine), len(train.fine_names))]
+    fine, names = (torch.tensor(train.fine), torch.tensor(test.fine)), train.fine_names
+    levels = [LabelLevel("class", *fine, len(names), names=names)]
     if train.coarse is not None and test.coarse is not None:
         coarse = torch.tensor(train.coarse), torch.tensor(test.coarse)
-        levels.append(LabelLevel("superclass", *coarse, len(train.coarse_names)))
+        levels.append(LabelLevel("superclass", *coarse, len(train.coarse_names), names=train.coarse_names))
     return levels
 
 

@@ -15,7 +15,7 @@ from torch import Tensor
 from analysis import table
 from analysis.features import LayerFeatures, Pictures, extract, load_backbone
 from analysis.labels import LabelLevel, data_levels, sample_level, target_levels
-from analysis.metrics.base import Measurement
+from analysis.projections import LayerPoint
 from analysis.settings import NO_TARGETS, AnalysisSettings
 from analysis.tasks import DATA, METRICS, SAMPLE, TARGETS, metric_and_group
 from ray_ssl.backbones.base import Backbone
@@ -31,6 +31,9 @@ MAX_COMPARED: Final = 2000
 
 Earlier = Mapping[int, Callable[[], Checkpoint]]
 """Epoch -> how to load the checkpoint of the same trial at that epoch."""
+
+Rows = dict[str, list[Any]]
+"""Task -> what it found: `table.LayerMeasurement`, or `projections.LayerPoint` of one that projects."""
 
 
 @dataclass(frozen=True)
@@ -59,9 +62,7 @@ def measured_images(dataset: Dataset, settings: AnalysisSettings, tasks: Sequenc
     if any(metric_and_group(task)[1] == SAMPLE for task in tasks):
         order = numpy_stream(settings.sample_seed, "samples").permutation(len(dataset.train))
         samples = dataset.train.images[np.sort(order[: settings.num_samples])]
-    train = dataset.train.balanced_subset(min(len(dataset.train), settings.num_train_images), seed=0)
-    test = dataset.test.balanced_subset(min(len(dataset.test), settings.num_test_images), seed=0)
-    return MeasuredImages(replace(dataset, train=train, test=test), samples, settings)
+    return MeasuredImages(_measured(dataset, settings), samples, settings)
 
 
 def check_measurable(dataset: Dataset, settings: AnalysisSettings, tasks: Sequence[str]) -> None:
@@ -74,6 +75,24 @@ def check_measurable(dataset: Dataset, settings: AnalysisSettings, tasks: Sequen
         )
     if TARGETS in groups and not dataset.train.targets:
         raise UserError(NO_TARGETS)
+    for task in tasks:
+        metric, group = metric_and_group(task)
+        check: Any = getattr(plugin_module(METRICS, metric), "check_levels", None)
+        if check is not None:
+            check(_levels(_measured(dataset, settings), settings, group))
+
+
+def _measured(dataset: Dataset, settings: AnalysisSettings) -> Dataset:
+    train = dataset.train.balanced_subset(min(len(dataset.train), settings.num_train_images), seed=0)
+    test = dataset.test.balanced_subset(min(len(dataset.test), settings.num_test_images), seed=0)
+    return replace(dataset, train=train, test=test)
+
+
+def _levels(dataset: Dataset, settings: AnalysisSettings, group: str) -> list[LabelLevel]:
+    """The label levels of a group, of the measured images."""
+    if group == SAMPLE:
+        return [sample_level(settings.num_samples, settings.num_train_views, settings.num_test_views)]
+    return data_levels(dataset) if group == DATA else target_levels(dataset)
 
 
 def measure_checkpoint(
@@ -82,7 +101,7 @@ def measure_checkpoint(
     tasks: Sequence[str],
     device: torch.device,
     earlier: Earlier | None = None,
-) -> dict[str, list[table.LayerMeasurement]]:
+) -> Rows:
     """Returns all measurements by task, from one forward pass a group of levels.
 
     Args:
@@ -101,7 +120,7 @@ def measure_backbone(
     tasks: Sequence[str],
     device: torch.device,
     earlier: Earlier | None = None,
-) -> dict[str, list[table.LayerMeasurement]]:
+) -> Rows:
     """Returns all measurements of a network in evaluation mode by task, as `measure_checkpoint`.
 
     Args:
@@ -112,7 +131,7 @@ def measure_backbone(
         earlier: See `measure_checkpoint`.
     """
     backbone = backbone.to(device)
-    rows: dict[str, list[table.LayerMeasurement]] = {task: [] for task in tasks}
+    rows: Rows = {task: [] for task in tasks}
     # The data's own levels and the targets share images, hence features.
     for groups in ((DATA, TARGETS), (SAMPLE,)):
         of_groups = [task for task in tasks if metric_and_group(task)[1] in groups]
@@ -136,7 +155,7 @@ class _Population:
         shared: dict[int, LayerFeatures] = {}  # layers that share their features are measured once
         self.layers = [shared.setdefault(id(a), LayerFeatures(a, b)) for a, b in zip(train, test, strict=True)]
 
-    def measure(self, task: str, earlier: Earlier) -> Iterator[table.LayerMeasurement]:
+    def measure(self, task: str, earlier: Earlier) -> Iterator[Any]:
         metric, group = metric_and_group(task)
         module: Any = plugin_module(METRICS, metric)
         if hasattr(module, "measure_network"):
@@ -145,19 +164,16 @@ class _Population:
             return
         if getattr(module, "NEEDS_INPUTS", False):
             self._give_inputs()
-        levels, first = self._levels(group), len(self.names) - 1 if getattr(module, "LAST_LAYER_ONLY", False) else 0
-        done: dict[int, list[Measurement]] = {}
+        levels = _levels(self.images.dataset, self.images.settings, group)
+        first = len(self.names) - 1 if getattr(module, "LAST_LAYER_ONLY", False) else 0
+        projects = hasattr(module, "project")
+        compute, row = (module.project, LayerPoint) if projects else (module.measure, table.LayerMeasurement)
+        done: dict[int, list[Any]] = {}
         for layer in range(first, len(self.names)):
             features = self.layers[layer]
             if id(features) not in done:
-                done[id(features)] = list(module.measure(features, levels))
-            yield from (table.LayerMeasurement(layer, self.names[layer], found) for found in done[id(features)])
-
-    def _levels(self, group: str) -> list[LabelLevel]:
-        if group == SAMPLE:
-            settings = self.images.settings
-            return [sample_level(settings.num_samples, settings.num_train_views, settings.num_test_views)]
-        return data_levels(self.images.dataset) if group == DATA else target_levels(self.images.dataset)
+                done[id(features)] = list(compute(features, levels))
+            yield from (row(layer, self.names[layer], found) for found in done[id(features)])
 
     def _give_inputs(self) -> None:
         inputs = self.train_pictures.normalised(self.card), self.test_pictures.normalised(self.card)

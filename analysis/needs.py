@@ -68,6 +68,22 @@ class Measured(NamedTuple):
         return None
 
 
+class Projected(NamedTuple):
+    """UMAP of a level, of some trial at so many epochs; looked for in the table of projections."""
+
+    level: str
+    num_epochs: int = 1
+
+    def lacking(self, table: Frame, sweep: str) -> str | None:
+        """See `Need`."""
+        rows = table[table["level"] == self.level] if "label_name" in table else table.iloc[:0]
+        if rows.empty:
+            return f"needs UMAP of level {self.level}: python -m analysis {sweep} --metrics umap --levels data sample"
+        if rows.groupby("trial_key")["epoch"].nunique().max() < self.num_epochs:
+            return f"needs UMAP of a trial at {self.num_epochs} epochs"
+        return None
+
+
 class Curve(NamedTuple):
     """A curve of pretraining, over two epochs at least."""
 

@@ -15,9 +15,10 @@ from typing import Any
 
 import torch
 
-from analysis import table
+from analysis import stored, table
 from analysis.measure import MeasuredImages, measure_checkpoint, measured_images
 from analysis.settings import AnalysisSettings
+from analysis.table import MEASUREMENTS as MEASUREMENTS
 from analysis.tasks import find_tasks
 from ray_ssl.checkpoints import (
     SET_ASIDE,
@@ -34,7 +35,6 @@ from ray_ssl.ledger import DONE, Ledger, Trial, TrialState
 from ray_ssl.pretrain import checkpoint_epochs
 from ray_ssl.storage import Storage, describe_os_error
 
-MEASUREMENTS = "measurements"
 MAX_ACTOR_DEATHS = 2
 
 log = logging.getLogger("analysis")
@@ -91,9 +91,7 @@ def survey(
         tasks: See `analysis.tasks`; None: the default ones.
     """
     wanted = tasks if tasks is not None else find_tasks()
-    sweep = ledger.sweep
-    now = {task: settings.of(task) for task in wanted}
-    present = table.present(sweep.filesystem, sweep.path(MEASUREMENTS), now)
+    present = stored.present(ledger.sweep, {task: settings.of(task) for task in wanted})
     work, gaps = [], {}
     for trial in trials:
         saved = saved_epochs(ledger.trial(trial.key))
@@ -111,8 +109,7 @@ def _lost(ledger: Ledger, gaps: dict[str, list[int]]) -> dict[str, list[int]]:
     gaps = {key: epochs for key, epochs in gaps.items() if ledger.record(key, DONE) is not None}
     if not gaps:
         return {}
-    sweep = ledger.sweep
-    measured = {(key, epoch) for key, epoch, _ in table.present(sweep.filesystem, sweep.path(MEASUREMENTS))}
+    measured = {(key, epoch) for key, epoch, _ in stored.present(ledger.sweep)}
     lost = {}
     for key, epochs in gaps.items():
         aside = ledger.trial(key).names(f"{SET_ASIDE}/checkpoints")
@@ -231,8 +228,7 @@ class _Measurer:
         sweep = self.ledger.sweep
         about = describe(checkpoint.card, sweep_name(sweep), key, self.images.dataset.name)
         for task, rows in found.items():
-            folder = sweep.path(MEASUREMENTS)
-            table.write_part(sweep.filesystem, folder, about, task, rows, self.images.settings.of(task))
+            stored.write(sweep, about, task, rows, self.images.settings.of(task))
 
 
 def describe(card: dict[str, Any], sweep: str, key: str, dataset: str) -> table.Checkpoint:

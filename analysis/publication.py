@@ -12,7 +12,7 @@ from typing import Any, Final, Protocol
 
 from pyarrow import fs
 
-from analysis.pipeline import MEASUREMENTS
+from analysis.stored import KINDS
 from ray_ssl.follower import STATUS
 from ray_ssl.ledger import FAILED, Ledger, Trial, TrialState
 from ray_ssl.mlflow_probe import run_statuses
@@ -25,9 +25,10 @@ _FIGURE_CODE: Final = Path(__file__).with_name("figures")
 
 
 def drawn_from(sweep: Storage, only: Trial | None) -> str:
-    """Returns a hash of what the figures depend on: the parts of the table, the code, the trial drawn alone."""
-    selector = fs.FileSelector(sweep.path(MEASUREMENTS), allow_not_found=True)
-    parts = sorted((i.base_name, i.size, i.mtime_ns) for i in sweep.filesystem.get_file_info(selector))
+    """Returns a hash of what the figures depend on: the parts of the tables, the code, the trial drawn alone."""
+    folders = [fs.FileSelector(sweep.path(kind.name), allow_not_found=True) for kind in KINDS]
+    found = [info for folder in folders for info in sweep.filesystem.get_file_info(folder)]
+    parts = sorted((info.base_name, info.size, info.mtime_ns) for info in found)
     code = [path.read_text() for path in sorted(_FIGURE_CODE.rglob("*.py"))]
     return _digest([parts, code, only.key if only else ""])
 

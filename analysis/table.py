@@ -1,42 +1,24 @@
-"""The one table of measurements: its schema, and Parquet parts on a local disk or an object store.
-
-A part holds what one task (see `analysis.tasks`) measured of one checkpoint:
-`{trial_key}-{epoch:06d}-{task}.parquet`. A part is there or it is not; nothing is ever appended to one. It carries
-a checksum of all its bytes: an altered one is noticed before it is parsed, and counts as missing like a torn one.
-"""
+"""The one table of measurements: its schema, one row a number. `analysis.parts` says how it is stored."""
 
 from __future__ import annotations
 
-import json
-import logging
-import re
 from collections.abc import Iterable, Mapping
-from concurrent.futures import ThreadPoolExecutor
-from functools import cache
 from typing import Any, Final, NamedTuple
 
 import pandas as pd
 import pyarrow as pa
-import pyarrow.parquet as pq
 from pyarrow import fs as pafs
 
 from analysis.metrics.base import Measurement
-from ray_ssl.checksum import is_marked, is_whole, to_parquet
-from ray_ssl.errors import UserError
+from analysis.parts import CHECKPOINT_FIELDS, Checkpoint, Kind
+from analysis.parts import part_name as part_name
 
-FORMAT: Final = "2"
-"""Version of the schema; a part of another version is refused."""
+MEASUREMENTS: Final = "measurements"
+"""Folder of a sweep that holds the parts."""
 
 SCHEMA: Final = pa.schema(
     [
-        ("sweep", pa.string()),
-        ("trial_key", pa.string()),
-        ("method", pa.string()),
-        ("depth", pa.int32()),
-        ("width", pa.int32()),
-        ("seed", pa.int64()),
-        ("dataset", pa.string()),
-        ("epoch", pa.int32()),
+        *CHECKPOINT_FIELDS,
         ("layer", pa.int32()),
         ("layer_name", pa.string()),
         ("level", pa.string()),
@@ -45,16 +27,8 @@ SCHEMA: Final = pa.schema(
         ("value", pa.float64()),
     ]
 )
-"""Columns of the table:
+"""Columns of the table, besides `CHECKPOINT_FIELDS`:
 
-    sweep: Name of the sweep.
-    trial_key: 16 hex digits, the hash of everything that changes the trial's numbers.
-    method: Module in `ray_ssl.methods`.
-    depth: Number of residual blocks, L.
-    width: Channels of every layer, H.
-    seed: Seed of the weights, the views and the order of the images.
-    dataset: Data set that was trained on and measured.
-    epoch: Finished passes over the training images; 0 is the network at initialisation.
     layer: Index of the layer from the input, 0 is the first that is measured; -1 for the curves of pretraining.
     layer_name: Its name; the last layer of every network is "representation"; "training" for those curves.
     level: Label level: "sample", "class", "superclass" ...; "none" where no label is looked at.
@@ -66,23 +40,7 @@ SCHEMA: Final = pa.schema(
 KEY: Final = ("sweep", "trial_key", "dataset", "epoch", "layer", "level", "split", "metric")
 """Columns that identify a measurement; of rows that agree in all of them one is kept."""
 
-_PART_NAME = re.compile(r"(?P<trial_key>[0-9A-Za-z_]+)-(?P<epoch>\d{6,})-(?P<task>\w+(@\w+)?)\.parquet")
-_NUM_READERS = 16  # an object store answers one request in 20 to 100 ms, so many are in flight
-
-log = logging.getLogger(__name__)
-
-
-class Checkpoint(NamedTuple):
-    """What was measured; the columns are those of `SCHEMA`."""
-
-    sweep: str
-    trial_key: str
-    method: str
-    depth: int
-    width: int
-    seed: int
-    dataset: str
-    epoch: int
+KIND: Final = Kind(MEASUREMENTS, SCHEMA, KEY, format="2")
 
 
 class LayerMeasurement(NamedTuple):
@@ -105,23 +63,8 @@ def write_part(
     rows: Iterable[LayerMeasurement],
     settings: Mapping[str, Any],
 ) -> str:
-    """Writes all that one metric task measured of one checkpoint, by a single write call.
-
-    A part of the same name is replaced. No rows make a part too: the task has been run.
-
-    Args:
-        fs: Local, S3 or GCS file system.
-        folder: Folder of the parts on `fs`; made where it is missing.
-        checkpoint: What was measured.
-        task: See `analysis.tasks`.
-        rows: Its measurements.
-        settings: Analysis settings that change its numbers, as JSON values.
-
-    Returns:
-        The path of the part.
-    """
-    values = [checkpoint._asdict() | row.as_row() for row in rows]
-    return write_rows(fs, folder, checkpoint, task, values, settings)
+    """Writes all that one metric task measured of one checkpoint; returns the path (see `Kind.write`)."""
+    return KIND.write(fs, folder, checkpoint, task, [checkpoint._asdict() | row.as_row() for row in rows], settings)
 
 
 def write_rows(
@@ -133,122 +76,16 @@ def write_rows(
     settings: Mapping[str, Any],
 ) -> str:
     """Writes a part as `write_part`, from rows with all columns; they may be of other epochs than the checkpoint."""
-    name = part_name(checkpoint.trial_key, checkpoint.epoch, task)
-    assert _PART_NAME.fullmatch(name), f"not a part name: {name}"
-    metadata = {"format": FORMAT, "settings": json.dumps(settings, sort_keys=True, allow_nan=False)}
-    content = to_parquet(pa.Table.from_pylist(values, SCHEMA.with_metadata(metadata)))
-    fs.create_dir(folder, recursive=True)
-    path = f"{folder}/{name}"
-    with fs.open_output_stream(path) as file:
-        file.write(content)
-    return path
-
-
-def part_name(trial_key: str, epoch: int, task: str) -> str:
-    """Returns the file name of a part."""
-    return f"{trial_key}-{epoch:06d}-{task}.parquet"
+    return KIND.write(fs, folder, checkpoint, task, values, settings)
 
 
 def read_table(fs: pafs.FileSystem, folder: str) -> pd.DataFrame:
-    """Returns all measurements in `folder`, columns as in `SCHEMA`, in the order of the part names.
-
-    A torn or altered part is reported once and left out. Of duplicate rows (equal in `KEY`) the last is kept.
-
-    Raises:
-        UserError: A parquet file that is no part, of another format version, or parts of one task that
-            were measured with different settings.
-    """
-    parts = _read_parts(fs, folder)
-    first: dict[str, str] = {}
-    for path, part in parts.items():
-        task, settings = _part_id(path)[2], _settings(part)
-        other = first.setdefault(task, path)
-        if settings != _settings(parts[other]):
-            raise UserError(
-                f"{path} was measured with {settings}, {other} with {_settings(parts[other])}: "
-                f"analyse both with the same settings, or into separate folders"
-            )
-    tables = [p.replace_schema_metadata() for p in parts.values()]
-    frame = pa.concat_tables([SCHEMA.empty_table(), *tables]).to_pandas()
-    return frame.drop_duplicates(list(KEY), keep="last", ignore_index=True)
+    """Returns all measurements in `folder`, columns as in `SCHEMA`, in the order of the part names; see `Kind.read`."""
+    return KIND.read(fs, folder)
 
 
 def present(
     fs: pafs.FileSystem, folder: str, settings: Mapping[str, Mapping[str, Any]] | None = None
 ) -> set[tuple[str, int, str]]:
-    """Returns (trial_key, epoch, task) of every whole part in `folder`.
-
-    Args:
-        fs: Local, S3 or GCS file system.
-        folder: Folder of the parts; it may be missing.
-        settings: By task, the settings it would be run with now. Parts measured with others are not
-            counted, so that they are measured again. Tasks that are not named, or None, count as they are.
-
-    Raises:
-        UserError: A parquet file that is no part, or of another format version.
-    """
-    wanted = {task: json.loads(json.dumps(s)) for task, s in (settings or {}).items()}
-    found = {_part_id(path): part for path, part in _read_parts(fs, folder).items()}
-    return {i for i, part in found.items() if wanted.get(i[2], _settings(part)) == _settings(part)}
-
-
-def _read_parts(fs: pafs.FileSystem, folder: str) -> dict[str, pa.Table]:
-    """The whole parts by path, sorted; torn ones are reported."""
-    files = fs.get_file_info(pafs.FileSelector(folder, allow_not_found=True))
-    paths = sorted(f.path for f in files if f.extension == "parquet" and f.base_name[0] not in "._")
-    with ThreadPoolExecutor(_NUM_READERS) as pool:  # to wait in; parsing there too took 1.7 x the CPU time
-        contents = pool.map(lambda path: _read_bytes(fs, path), paths)
-        parts = {path: _parse(path, content) for path, content in zip(paths, contents, strict=True)}
-    return {path: part for path, part in parts.items() if part is not None}
-
-
-def _read_bytes(fs: pafs.FileSystem, path: str) -> bytes:
-    # Apart from parsing: a request that fails is an error, bytes that are no parquet file are a torn part.
-    with fs.open_input_stream(path) as file:
-        return file.read()
-
-
-def _parse(path: str, content: bytes) -> pa.Table | None:
-    """The part, or None where it is torn or altered.
-
-    Raises:
-        UserError: A whole parquet file, but not one of ours.
-    """
-    whole = is_whole(content)
-    part = _read(content) if whole or not is_marked(content) else None
-    if part is None:
-        return _report_torn(path)
-    version = (part.schema.metadata or {}).get(b"format", b"none").decode(errors="replace")
-    is_named = _PART_NAME.fullmatch(path.rsplit("/", 1)[-1]) is not None
-    if is_named and not whole and (version == FORMAT or (version == "none" and part.schema.names == SCHEMA.names)):
-        return _report_torn(path)  # ours, and the checksum itself is destroyed
-    if version == "none" or not is_named:
-        raise UserError(f"{path} is not a part of the measurements: move it out of this folder")
-    if version != FORMAT or not part.schema.equals(SCHEMA):
-        raise UserError(
-            f"{path} is of format {version} with {len(part.schema)} columns, this version reads format {FORMAT} "
-            f"with {len(SCHEMA)}: move it out of this folder and analyse again"
-        )
-    return part
-
-
-def _read(content: bytes) -> pa.Table | None:
-    try:
-        return pq.ParquetFile(pa.BufferReader(content), pre_buffer=False).read(use_threads=False)
-    except Exception:  # pyarrow raises nearly anything on bytes that are no parquet file
-        return None
-
-
-@cache
-def _report_torn(path: str) -> None:
-    log.warning("%s is torn or altered and counts as missing: analyse again to replace it", path)
-
-
-def _part_id(path: str) -> tuple[str, int, str]:
-    match = _PART_NAME.fullmatch(path.rsplit("/", 1)[-1])
-    assert match, path
-    return match["trial_key"], int(match["epoch"]), match["task"]
-
-
-def _settings(part: pa.Table) -> dict[str, Any]:
-    return json.loads(part.schema.metadata[b"settings"])
+    """Returns (trial_key, epoch, task) of every whole part in `folder`; see `Kind.present`."""
+    return KIND.present(fs, folder, settings)

@@ -54,6 +54,12 @@ def is_on_request(metric: str) -> bool:
     return getattr(plugin_module(METRICS, metric), "ON_REQUEST", False)
 
 
+def is_projection(task: str) -> bool:
+    """Returns whether a task belongs to the table of projections; one that is no metric's does not."""
+    metric, _ = metric_and_group(task)
+    return metric in metric_names() and hasattr(plugin_module(METRICS, metric), "project")
+
+
 def find_tasks(metrics: Sequence[str] | None = None, groups: Sequence[str] | None = None) -> tuple[str, ...]:
     """Returns the tasks of these metrics on these groups.
 

@@ -1,6 +1,7 @@
-"""Figures: one file each, found by name; drawn from the table of measurements alone.
+"""Figures: one file each, found by name; drawn from a table alone, as a rule that of measurements.
 
 Each module has `TITLE`, a docstring that says what is shown and which published panel it corresponds to,
 `numbers(table) -> pandas.DataFrame` with every plotted number (empty where the table lacks what is needed) and
-`draw(table) -> Figure | None`. A table given to them holds one data set; `base.draw_all` takes any.
+`draw(table) -> Figure | None`. With `TABLE = "projections"` the table is that of projections (`analysis.projections`).
+A table given to them holds one data set; `base.draw_all` takes any.
 """

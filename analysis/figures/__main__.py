@@ -1,4 +1,4 @@
-"""`python -m analysis.figures FIGURE SWEEP_FOLDER`: draws figures of a sweep from its table of measurements alone.
+"""`python -m analysis.figures FIGURE SWEEP_FOLDER`: draws figures of a sweep from its tables alone.
 
 FIGURE is fig1 to fig5 (all panels of that figure of arXiv 2305.15614), one panel such as fig2_left, any other figure
 such as accuracy_by_epoch, or all. Each is written as PNG, SVG and CSV (the plotted numbers).
@@ -55,24 +55,25 @@ def _answer(arguments: list[str]) -> int:
     from analysis.command import quiet, read_measurements
     from analysis.figures.base import draw_one, why_not_drawn
     from analysis.publication import FIGURES
+    from analysis.stored import read_projections
     from ray_ssl.errors import EXIT_DONE, UserError
     from ray_ssl.storage import Storage
 
     quiet()
     sweep = Storage.at(flags.sweep)
-    table = read_measurements(sweep)
+    table, points = read_measurements(sweep), read_projections(sweep)
     out = Storage.at(flags.out) if flags.out else sweep.child(FIGURES)
     written = 0
     with tempfile.TemporaryDirectory(prefix="ray_ssl_") as scratch:
         for name in names:
-            paths = draw_one(name, table, Path(scratch))
+            paths = draw_one(name, table, Path(scratch), points)
             for path in paths:
                 out.write(path.name, path.read_bytes())
                 print(f"{out.uri}/{path.name}", flush=True)
             written += len(paths)
             if not paths:
                 print(f"{name.replace('_', ' ') if name.startswith('fig') else name} "
-                      f"{why_not_drawn(name, table, flags.sweep)}", flush=True)  # fmt: skip
+                      f"{why_not_drawn(name, table, flags.sweep, points)}", flush=True)  # fmt: skip
     if not written:
         raise UserError(f"nothing of {flags.figure} can be drawn from {flags.sweep!r}: the lines above say why")
     return EXIT_DONE

@@ -27,6 +27,25 @@ class Measurement(NamedTuple):
     value: float
 
 
+class Point(NamedTuple):
+    """Where one picture is put in the plane; what a metric yields that projects instead of measuring.
+
+    Attributes:
+        level: Name of the label level.
+        label: The picture's label there.
+        label_name: Its name, "" where it has none.
+        point: Row of the picture among the training or the test ones.
+        x, y: Coordinates.
+    """
+
+    level: str
+    label: int
+    label_name: str
+    point: int
+    x: float
+    y: float
+
+
 class MetricSpec(NamedTuple):
     """What a measured number means.
 

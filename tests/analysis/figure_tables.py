@@ -13,7 +13,9 @@ from analysis.figures.base.numbers import Frame
 from analysis.table import SCHEMA
 from ray_ssl.plugins import plugin_module, plugin_names
 
-NAMES = plugin_names("analysis.figures")
+_ALL = plugin_names("analysis.figures")
+PROJECTION_NAMES = tuple(name for name in _ALL if hasattr(plugin_module("analysis.figures", name), "TABLE"))
+NAMES = tuple(name for name in _ALL if name not in PROJECTION_NAMES)
 CLASSES = {"sample": 500, "class": 20, "superclass": 5}
 EIGHT = ("simclr", "vicreg", "byol", "supervised", "spectral", "moco", "swav", "a_method_with_a_very_long_name_" * 4)
 

@@ -39,7 +39,7 @@ def no_figures(monkeypatch: pytest.MonkeyPatch) -> list[Path]:
     """Figures have their own tests; here one file stands for them."""
     drawn: list[Path] = []
 
-    def draw_all(measurements: Any, folder: Path) -> list[Path]:
+    def draw_all(measurements: Any, folder: Path, projections: Any) -> list[Path]:
         drawn.append(folder / "figure.csv")
         measurements.to_csv(drawn[-1])
         return [drawn[-1]]

@@ -14,10 +14,10 @@ from pyarrow import fs as pafs
 from analysis.metrics.base import Measurement
 from analysis.table import (
     KEY,
+    KIND,
     SCHEMA,
     Checkpoint,
     LayerMeasurement,
-    _parse,
     part_name,
     present,
     read_table,
@@ -118,9 +118,9 @@ def test_every_flipped_bit_of_a_part_is_noticed(tmp_path, caplog):
     for at in range(len(whole)):
         altered = bytearray(whole)
         altered[at] ^= 1 << at % 8
-        assert _parse(f"{at}/{part.name}", bytes(altered)) is None, at
+        assert KIND.parse(f"{at}/{part.name}", bytes(altered)) is None, at
     assert len(caplog.records) == len(whole)
-    assert _parse(str(part), whole) is not None
+    assert KIND.parse(str(part), whole) is not None
 
 
 def test_a_part_with_zeros_in_it_is_torn_and_never_foreign(tmp_path):
@@ -129,7 +129,7 @@ def test_a_part_with_zeros_in_it_is_torn_and_never_foreign(tmp_path):
     for at in range(0, len(whole), 7):
         for length in (16, 64, 256):
             altered = whole[:at] + bytes(len(whole[at : at + length])) + whole[at + length :]
-            assert altered == whole or _parse(str(part), altered) is None, (at, length)
+            assert altered == whole or KIND.parse(str(part), altered) is None, (at, length)
 
 
 def test_a_part_is_plain_parquet_for_everybody(tmp_path):

@@ -16,46 +16,55 @@ from ray_ssl.plugins import plugin_module, plugin_names
 
 FIGURES: Final = "analysis.figures"
 
+MEASUREMENTS: Final = "measurements"
+PROJECTIONS: Final = "projections"
+"""`TABLE` of a figure says which of the two tables it is drawn from; that of measurements where it says nothing."""
 
-def draw_all(table: pd.DataFrame, folder: Path) -> list[Path]:
-    """Writes every figure the table has the measurements for, for each data set by itself.
+
+def draw_all(table: pd.DataFrame, folder: Path, projections: pd.DataFrame | None = None) -> list[Path]:
+    """Writes every figure the tables have the numbers for, for each data set by itself.
 
     Args:
         table: As `analysis.table.read_table` returns it.
         folder: Where `NAME.png` (300 dpi), `NAME.svg` and `NAME.csv` (the plotted numbers) are put; NAME ends with
             the data set where there are several.
+        projections: As `analysis.stored.read_projections` returns it; None or empty: figures of it are left out.
 
     Returns:
         The paths written, in the order of the names.
     """
-    return [path for name in plugin_names(FIGURES) for path in draw_one(name, table, folder)]
+    return [path for name in plugin_names(FIGURES) for path in draw_one(name, table, folder, projections)]
 
 
-def draw_one(name: str, table: pd.DataFrame, folder: Path) -> list[Path]:
+def draw_one(name: str, table: pd.DataFrame, folder: Path, projections: pd.DataFrame | None = None) -> list[Path]:
     """Writes one figure as `draw_all` does; returns the paths, none where the table lacks its measurements."""
     folder.mkdir(parents=True, exist_ok=True)
     module = plugin_module(FIGURES, name)
-    datasets = sorted(table["dataset"].unique())
+    projections = table.iloc[:0] if projections is None else projections
+    source = projections if getattr(module, "TABLE", MEASUREMENTS) == PROJECTIONS else table
+    datasets = sorted({str(of) for one in (table, projections) for of in one["dataset"].unique()})
     written: list[Path] = []
     for dataset in datasets:
-        rows = table[table["dataset"] == dataset]
-        figure = module.draw(rows)
+        rows = source[source["dataset"] == dataset]
+        figure = None if rows.empty else module.draw(rows)
         if figure is not None:
             stem = folder / (name if len(datasets) == 1 else f"{name}-{_file_word(dataset)}")
             written += [*_save(figure, stem), _save_numbers(module.numbers(rows), stem)]
     return written
 
 
-def why_not_drawn(name: str, table: pd.DataFrame, sweep: str) -> str:
+def why_not_drawn(name: str, table: pd.DataFrame, sweep: str, projections: pd.DataFrame | None = None) -> str:
     """Returns what a figure that is not drawn lacks, in one line.
 
     Args:
         name: Of the figure.
         table: What it is not drawn of.
         sweep: The sweep's folder, as it is to stand in a command.
+        projections: As in `draw_all`.
     """
     module = plugin_module(FIGURES, name)
-    lacking = first_lacking(getattr(module, "NEEDS", ()), table, sweep)
+    source = projections if projections is not None and getattr(module, "TABLE", "") == PROJECTIONS else table
+    lacking = first_lacking(getattr(module, "NEEDS", ()), source, sweep)
     # Every figure says in its docstring where it returns None.
     return lacking or f"is not drawn {' '.join((module.draw.__doc__ or '').split()).partition('None ')[2].rstrip('.')}"
 

@@ -7,11 +7,12 @@ import pytest
 from analysis.features import LayerFeatures
 from analysis.labels import LabelLevel
 from analysis.metrics.base import UNLABELLED, Measurement, MetricSpec
-from analysis.tasks import GROUPS, is_on_request, metric_groups
+from analysis.tasks import GROUPS, is_on_request, is_projection, metric_groups
 from ray_ssl.plugins import plugin_module, plugin_names
 from tests.analysis.metrics.blobs import blobs, blobs_for
 
 PACKAGE = "analysis.metrics"
+MEASURING = [name for name in plugin_names(PACKAGE) if not is_projection(name)]
 
 
 def measure(metric, features: LayerFeatures, levels: list[LabelLevel]) -> list[Measurement]:
@@ -31,7 +32,7 @@ def levels_of(metric, spec: MetricSpec, levels: list[LabelLevel]) -> set[str]:
     return {level.name for level in levels} if spec.labelled else {UNLABELLED}
 
 
-@pytest.mark.parametrize("name", plugin_names(PACKAGE))
+@pytest.mark.parametrize("name", MEASURING)
 def test_a_metric_yields_what_its_specs_say(name: str) -> None:
     metric = plugin_module(PACKAGE, name)
     features, levels = blobs_for(metric)
@@ -47,7 +48,7 @@ def test_a_metric_yields_what_its_specs_say(name: str) -> None:
     assert len({m[:3] for m in yielded}) == len(yielded), "a number was yielded twice"
 
 
-@pytest.mark.parametrize("name", plugin_names(PACKAGE))
+@pytest.mark.parametrize("name", MEASURING)
 def test_a_metric_is_deterministic_and_leaves_its_input_alone(name: str) -> None:
     metric = plugin_module(PACKAGE, name)
     features, levels = blobs_for(metric)
@@ -63,7 +64,7 @@ def test_a_metric_says_what_it_is_measured_on(name: str) -> None:
     metric = plugin_module(PACKAGE, name)
     assert metric_groups(name) and set(metric_groups(name)) <= set(GROUPS)
     assert isinstance(is_on_request(name), bool)
-    assert hasattr(metric, "measure") != hasattr(metric, "measure_network")
+    assert [hasattr(metric, way) for way in ("measure", "measure_network", "project")].count(True) == 1
 
 
 def test_metric_names_are_unique() -> None:
