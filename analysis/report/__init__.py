@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from analysis.report.facts import gather
-from analysis.report.page import page
+from analysis.report.page import render
 from ray_ssl.ledger import Ledger
 
 
@@ -22,4 +22,4 @@ def make_report(ledger: Ledger, measurements: Any, figures: Path) -> bytes:
         figures: Local folder of the figures; it may be missing.
     """
     files = {path.name: path.read_bytes() for path in figures.iterdir()} if figures.is_dir() else {}
-    return page(gather(ledger), measurements, files).encode()
+    return render(gather(ledger), measurements, files).encode()

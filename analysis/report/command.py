@@ -42,7 +42,7 @@ def run(flags: argparse.Namespace) -> int:
     sweep = ledger.sweep
     measurements: Any = table.read_table(sweep.filesystem, sweep.path(MEASUREMENTS))
     if measurements.empty and not ledger.known_trials():
-        raise UserError(f"{flags.sweep!r} is no sweep folder: it has no trial with a readable config.json, and no table")
+        raise UserError(f"{flags.sweep!r} is no sweep folder: there is no readable config.json, and no table")
     with interrupts.orderly(), tempfile.TemporaryDirectory(prefix="ray_ssl_") as scratch:
         folder = Path(scratch) / FIGURES
         drawn = publication.fetch_recorded_figures(sweep, folder)

@@ -40,7 +40,8 @@ def figures(files: Mapping[str, bytes]) -> str:
         if size > MAX_BYTES:
             size -= len(files[chosen[stem]])
             left_out.add(stem)
-    return "".join(_figure(stem, "" if stem in left_out else chosen[stem], files) for stem in stems)
+    found = [_figure(stem, "" if stem in left_out else chosen[stem], files) for stem in stems]
+    return f'<div class="figures">{"".join(found)}</div>' if found else ""
 
 
 def _figure(stem: str, name: str, files: Mapping[str, bytes]) -> str:

@@ -39,16 +39,17 @@ def table(head: Sequence[str], rows: Iterable[Sequence[str]], caption: str, nume
         caption: A text.
         numeric: Columns that are aligned to the right.
     """
-    right = {i: ' class="number"' for i in numeric}
+    right = dict.fromkeys(numeric, ' class="number"')
     titles = "".join(f'<th scope="col"{right.get(i, "")}>{escape(title)}</th>' for i, title in enumerate(head))
     lines = []
     for first, *others in rows:
         cells = "".join(f"<td{right.get(i, '')}>{cell}</td>" for i, cell in enumerate(others, start=1))
         lines.append(f'<tr><th scope="row">{first}</th>{cells}</tr>')
+    # The words stand above what scrolls, so that they do not scroll away with it.
     return (
+        f'<p class="small">{text(caption)}</p>\n'
         f'<div class="scroll" tabindex="0" role="region" aria-label="{escape(caption)}"><table>'
-        f"<caption>{text(caption)}</caption><thead><tr>{titles}</tr></thead>\n"
-        f"<tbody>{chr(10).join(lines)}</tbody></table></div>\n"
+        f"<thead><tr>{titles}</tr></thead>\n<tbody>{chr(10).join(lines)}</tbody></table></div>\n"
     )
 
 

@@ -45,7 +45,7 @@ class Content:
         return checked(self.measurements.drop(columns="network"))
 
 
-def page(facts: Facts, measurements: Frame, files: Mapping[str, bytes]) -> str:
+def render(facts: Facts, measurements: Frame, files: Mapping[str, bytes]) -> str:
     """Returns the report; the same for the same content.
 
     Args:
@@ -79,7 +79,7 @@ def _chart(content: Content) -> str:
 _SECTIONS: Final[dict[str, tuple[str, Callable[[Content], str]]]] = {
     "claims": ("Claims", lambda content: claims_table(content.claims)),
     "results": ("Results", lambda content: results_table(content.measurements)),
-    "chart": ("Look for yourself", _chart),
+    "chart": ("Chart", _chart),
     "figures": ("Figures", lambda content: figures(content.figures)),
     "trouble": ("Failures and warnings", lambda content: trouble(content.facts)),
     "grid": ("Grid", lambda content: grid(content.facts, content.measurements) + options(content.facts)),

@@ -131,12 +131,10 @@ def _by_settings(facts: Facts) -> dict[str, list[str]]:
 def commands(facts: Facts) -> str:
     """Returns what was typed, and what can be typed now."""
     found = ""
-    *earlier, last = facts.commands or [None]
-    for command in earlier:
-        found += f"<p>Ran it, in {markup.text(command['folder'])}:</p>{markup.command(command['line'])}"
-    if last is not None:
-        found += f"<p>Ran it last, and resumes it, in {markup.text(last['folder'])}:</p>{markup.command(last['line'])}"
-    elif facts.trials:
+    for command in facts.commands:
+        what = "Ran it last, and resumes it" if command is facts.commands[-1] else "Ran it"
+        found += f"<p>{what}, in {markup.text(command['folder'])}:</p>{markup.command(command['line'])}"
+    if facts.trials and not facts.commands:
         found += "<p>The command that ran it is not recorded; the same command resumes it.</p>"
     for purpose, line in facts.analysis_commands():
         found += f"<p>{markup.text(purpose.capitalize())}:</p>{markup.command(line)}"

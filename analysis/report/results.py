@@ -56,13 +56,15 @@ def estimate(values: list[float]) -> Estimate:
 
 
 def with_networks(table: Frame) -> Frame:
-    """Returns the table with the column `network`, as the figures call them (see `figures.base.numbers.trials`)."""
+    """Returns the table with the column `network`, named and in the order of `figures.base.numbers.trials`."""
     if table.empty:
         return table.assign(network=pd.Series(dtype=object))
     parts = []
     for _, rows in table.groupby("dataset", sort=True):
         found = trials(rows)
         names = dict(zip(found["trial_key"], found["network"], strict=True))
+        order = {key: i for i, key in enumerate(found["trial_key"])}
+        rows = rows.sort_values("trial_key", key=lambda keys: keys.map(order), kind="stable")
         parts.append(rows.assign(network=rows["trial_key"].map(names)))
     return pd.concat(parts, ignore_index=True)
 
@@ -87,11 +89,11 @@ def results(table: Frame) -> list[Result]:
 
 def _result(dataset: str, network: str, level: str, rows: Frame) -> Result:
     representation, best = {}, {}
-    for metric, of_metric in rows.groupby("metric"):
+    for metric, of_metric in rows.sort_values("layer", kind="stable").groupby("metric"):
         layers = {str(name): estimate(list(g["value"])) for name, g in of_metric.groupby("layer_name", sort=False)}
         if REPRESENTATION in layers:
             representation[str(metric)] = layers[REPRESENTATION]
-        # Of equally good layers the first: the representation may repeat the layer before it.
-        name = max(layers, key=lambda layer: layers[layer].mean)
+        # Of equally good layers the last: the representation may repeat the layer before it.
+        name = max(reversed(layers), key=lambda layer: layers[layer].mean)
         best[str(metric)] = (name, layers[name])
     return Result(dataset, network, level, int(rows["epoch"].max()), representation, best)
