@@ -65,8 +65,8 @@ def results_table(measurements: Frame) -> str:
         rows.append([*cells, " to ".join(map(str, sorted({min(counts), max(counts)})))])
     caption = (
         f"Test accuracy in per cent after the last measured epoch, mean {_PLUS_MINUS} half the 95 % confidence "
-        "interval over seeds (Student's t; one seed has none). NCC: nearest class centre. The best layer is chosen by the same "
-        "mean, so its number is a little too good."
+        "interval over seeds (Student's t; one seed has none). NCC: nearest class centre. The best layer is chosen by "
+        "the same mean, so its number is a little too good."
     )
     names = ("network", "images", "level", "which")
     return markup.table(head, rows, caption, [i for i, title in enumerate(head) if title not in names])
