@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
@@ -12,8 +13,8 @@ from pathlib import Path
 from string import Template
 from typing import Any, Final
 
+from analysis.claims import check
 from analysis.figures.base.numbers import Frame
-from analysis.report.claims import checked
 from analysis.report.facts import Facts
 from analysis.report.images import figures
 from analysis.report.markup import paragraphs, section, text
@@ -40,9 +41,9 @@ class Content:
     figures: Mapping[str, bytes]
 
     @cached_property
-    def claims(self) -> Frame | None:
-        """See `claims.checked`."""
-        return checked(self.measurements.drop(columns="network"))
+    def claims(self) -> Frame:
+        """See `analysis.claims.check`."""
+        return check(self.measurements.drop(columns="network"), shlex.quote(self.facts.uri))
 
 
 def render(facts: Facts, measurements: Frame, files: Mapping[str, bytes]) -> str:

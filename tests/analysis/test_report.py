@@ -11,9 +11,10 @@ from scipy import stats
 
 from analysis import publication
 from analysis.__main__ import main
+from analysis.claims import check
 from analysis.figures.base.numbers import Frame
 from analysis.pipeline import MEASUREMENTS
-from analysis.report import claims, payload
+from analysis.report import payload
 from analysis.report.facts import gather
 from analysis.report.images import MAX_BYTES, figures
 from analysis.report.page import render
@@ -180,14 +181,17 @@ def test_figures_are_vectors_as_long_as_they_fit() -> None:
     assert figures({}) == ""
 
 
-def test_claims_are_shown_with_every_column(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    row = {"statement": "a < b", "statistic": "difference", "estimate": 0.125, "low": 0.1, "high": math.nan, "n": 3,
-           "verdict": "holds", "where_from": "figure 2"}  # fmt: skip
-    monkeypatch.setattr("analysis.report.page.checked", lambda table: pd.DataFrame([row]))
-    read = Page(render(gather(Ledger(Storage.at(tmp_path))), synthetic((1,), (16,), (0,)), {}))
-    for words in ("Claims", "a < b", "difference", "0.125", "holds", "where from", "figure 2"):
-        assert words in read.text
-    assert claims.checked(table_of("empty")) is None
+def test_claims_are_shown_with_their_verdicts(tmp_path: Path) -> None:
+    rows = synthetic((2,), (16,))
+    read = Page(render(gather(Ledger(Storage.at(tmp_path))), rows, {}))
+    found = check(rows, str(tmp_path))
+    assert {"holds", "not enough data"} <= set(found["verdict"])
+    for _, claim in found.iterrows():
+        assert claim["statement"] in read.text and claim["statistic"] in read.text and claim["note"] in read.text
+        if not math.isnan(claim["low"]):
+            assert f"{claim['low']:.3g} to {claim['high']:.3g} over {claim['basis']}" in read.text
+    count = (found["verdict"] == "not enough data").sum()
+    assert f"{count} with not enough data" in read.text
 
 
 def test_the_command_writes_the_page_and_draws_what_is_not_drawn(
