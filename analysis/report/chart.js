@@ -220,7 +220,7 @@
     const y = (value) => MARGIN.top + ((high - value) / (high - low)) * (height - MARGIN.top - MARGIN.bottom);
     drawn = { lines: found, x, y };
 
-    for (const tick of ticks(low * factor, high * factor, 5)) {
+    for (const tick of ticks(low * factor, high * factor, 6)) {
       const place = y(tick / factor);
       svg.append(element("line", { class: "grid", x1: MARGIN.left, x2: width - MARGIN.right, y1: place, y2: place }));
       svg.append(element("text", { x: MARGIN.left - 8, y: place + 4, "text-anchor": "end" }, String(tick)));

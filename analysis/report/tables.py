@@ -28,7 +28,7 @@ def claims_table(claims: Frame) -> str:
     right = [head.index(name) for name in ("estimate", "95 % interval", "bound", "trials")]
     counts = claims["verdict"].value_counts()
     caption = (
-        f"{', '.join(f'{count} {verdict}' for verdict, count in counts.items())}. Published trends of arXiv "
+        f"{', '.join(f'{verdict}: {count}' for verdict, count in counts.items())}. Published trends of arXiv "
         "2305.15614, each as a number of this sweep's measurements; one holds where the whole interval keeps the bound."
     )
     found = markup.table(head, (_claim(row, where) for _, row in known.iterrows()), caption, right)
