@@ -114,7 +114,7 @@ def scale(facts: Facts, measurements: Frame) -> str:
         ("measurements", f"{len(measurements):,}"),
     ]
     for settings, tasks in _by_settings(facts).items():
-        pairs.append(("measured on", f"{markup.text(settings)} <small>({markup.text(', '.join(tasks))})</small>"))
+        pairs.append(("measured on at most", f"{markup.text(settings)} <small>({markup.text(', '.join(tasks))})</small>"))
     return markup.facts(pairs) + f"<p>{markup.text(_PUBLISHED)} Fewer images and epochs can show other trends.</p>"
 
 
@@ -137,7 +137,7 @@ def commands(facts: Facts) -> str:
     if facts.trials and not facts.commands:
         found += "<p>The command that ran it is not recorded; the same command resumes it.</p>"
     for purpose, line in facts.analysis_commands():
-        found += f"<p>{markup.text(purpose.capitalize())}:</p>{markup.command(line)}"
+        found += f"<p>{markup.text(purpose[0].upper() + purpose[1:])}:</p>{markup.command(line)}"
     return found
 
 

@@ -184,7 +184,7 @@ def test_figures_are_vectors_as_long_as_they_fit() -> None:
 def test_claims_are_shown_with_their_verdicts(tmp_path: Path) -> None:
     rows = synthetic((2,), (16,))
     read = Page(render(gather(Ledger(Storage.at(tmp_path))), rows, {}))
-    found = check(rows, str(tmp_path))
+    found: Frame = check(rows, str(tmp_path))
     assert {"holds", "not enough data"} <= set(found["verdict"])
     for _, claim in found.iterrows():
         assert claim["statement"] in read.text and claim["statistic"] in read.text and claim["note"] in read.text
