@@ -19,7 +19,7 @@ from analysis import publication, stored, table
 from analysis.curves import add_curves
 from analysis.headline import fully_measured, publish_headline
 from analysis.pipeline import MEASUREMENTS, Outcome, Work, analyse, sweep_name
-from analysis.publication import FIGURES
+from analysis.publication import FIGURES, REPORT, TRACKING
 from analysis.publish import publish
 from analysis.settings import AnalysisSettings
 from ray_ssl import interrupts
@@ -31,8 +31,6 @@ from ray_ssl.mlflow_client import default_store, shown, ui_command
 from ray_ssl.progress import duration
 from ray_ssl.storage import Storage
 from ray_ssl.tracking import Tracker
-
-TRACKING = "tracking.json"
 
 
 def quiet() -> None:
@@ -163,7 +161,7 @@ class _Counter:
 
 
 def finish(ledger: Ledger, tracker: Tracker, scratch: Path, only: Trial | None = None) -> int:
-    """Draws the figures from the table, logs both; returns the number of measurements.
+    """Draws the figures from the table, writes the report, logs all; returns the number of measurements.
 
     Args:
         scratch: An empty folder that outlives the tracker.
@@ -177,15 +175,19 @@ def finish(ledger: Ledger, tracker: Tracker, scratch: Path, only: Trial | None =
     drawn = publication.drawn_from(sweep, only)
     publish_headline(tracker, ledger, measurements)
     if measurements.empty and points.empty:
+        _report(ledger, measurements, drawn, scratch)
+        tracker.parent_artifact(scratch / REPORT)
         return 0
     publish(tracker, measurements[measurements.trial_key.isin(fully_measured(ledger, measurements))])
     if not publication.fetch_figures(sweep, drawn, scratch / FIGURES):
         shown, shown_points = (
             rows if only is None else rows[rows.trial_key == only.key] for rows in (measurements, points)
         )
-        paths = _draw(sweep, shown, shown_points, scratch / FIGURES)
+        paths = draw(sweep, shown, shown_points, scratch / FIGURES)
         publication.record_drawn(sweep, drawn, paths, len(measurements))
     measurements.to_parquet(scratch / "measurements.parquet", index=False)
+    _report(ledger, measurements, drawn, scratch)
+    tracker.parent_artifact(scratch / REPORT)
     tracker.parent_artifact(scratch / FIGURES, FIGURES)
     tracker.parent_artifact(scratch / "measurements.parquet")
     return len(measurements)
@@ -204,6 +206,21 @@ def read_measurements(sweep: Storage) -> Any:
     return measurements
 
 
+def _report(ledger: Ledger, measurements: Any, drawn: str, scratch: Path) -> None:
+    """Puts the report into a local folder, where the figures are; writes it into the sweep's where it is outdated."""
+    sweep = ledger.sweep
+    made_from = publication.report_from(ledger, drawn)
+    if publication.has_report(sweep, made_from):
+        (scratch / REPORT).write_bytes(sweep.read(REPORT))
+        return
+    from analysis.report import make_report  # matplotlib takes a second to import
+
+    content = make_report(ledger, measurements, scratch / FIGURES)
+    (scratch / REPORT).write_bytes(content)
+    sweep.write(REPORT, content)
+    publication.record_report(sweep, made_from)
+
+
 def print_unsent(num_calls: int, tracking: Tracking) -> None:
     """Says how much MLflow did not take, and what to do about it."""
     if num_calls:
@@ -214,7 +231,7 @@ def print_unsent(num_calls: int, tracking: Tracking) -> None:
         )  # fmt: skip
 
 
-def _draw(sweep: Storage, measurements: Any, points: Any, folder: Path) -> list[str]:
+def draw(sweep: Storage, measurements: Any, points: Any, folder: Path) -> list[str]:
     """Draws the figures into a local folder and the sweep's; returns the files' names."""
     from analysis.figures.base import draw_all  # matplotlib takes a second to import
 

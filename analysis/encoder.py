@@ -22,7 +22,7 @@ import torch
 from pydantic import ValidationError
 
 from analysis import stored, table
-from analysis.command import FIGURES
+from analysis.command import FIGURES, REPORT, draw
 from analysis.flags import refuse_other_numbers
 from analysis.measure import measure_backbone, measured_images
 from analysis.pipeline import MEASUREMENTS, sweep_name
@@ -35,6 +35,7 @@ from ray_ssl.backbones.base import Backbone, build_backbone
 from ray_ssl.config import BackboneConfig, DataConfig, explain
 from ray_ssl.data import Dataset, load_dataset
 from ray_ssl.errors import EXIT_DONE, UserError
+from ray_ssl.ledger import Ledger
 from ray_ssl.plugins import plugin_module, plugin_names
 from ray_ssl.storage import Storage
 from ray_ssl.targets import attach_targets, read_targets
@@ -129,15 +130,15 @@ def is_folder_of_encoders(storage: Storage) -> bool:
 
 
 def show(storage: Storage) -> int:
-    """Draws the figures of a folder's table and says where both are; returns the exit code."""
-    from analysis.figures.base import draw_all  # matplotlib takes a second to import
+    """Draws the figures of a folder's table, writes the report, says where all are; returns the exit code."""
+    from analysis.report import make_report  # matplotlib takes a second to import
 
     measurements: Any = table.read_table(storage.filesystem, storage.path(MEASUREMENTS))
     with interrupts.orderly(), tempfile.TemporaryDirectory(prefix="ray_ssl_") as scratch:
-        for path in draw_all(measurements, Path(scratch), stored.read_projections(storage)):
-            storage.write(f"{FIGURES}/{path.name}", path.read_bytes())
+        draw(storage, measurements, stored.read_projections(storage), Path(scratch))
+        storage.write(REPORT, make_report(Ledger(storage), measurements, Path(scratch)))
     print(f"table     {storage.uri}/{MEASUREMENTS} ({len(measurements)} measurements)")
-    print(f"figures   {storage.uri}/{FIGURES}")
+    print(f"figures   {storage.uri}/{FIGURES}\nreport    {storage.uri}/{REPORT}")
     return EXIT_DONE
 
 

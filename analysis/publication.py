@@ -14,14 +14,17 @@ from pyarrow import fs
 
 from analysis.stored import KINDS
 from ray_ssl.follower import STATUS
-from ray_ssl.ledger import FAILED, Ledger, Trial, TrialState
+from ray_ssl.ledger import COMMANDS, DATA, FAILED, SWEEP, Ledger, Trial, TrialState
 from ray_ssl.mlflow_probe import run_statuses
 from ray_ssl.mlflow_store import PARENT
 from ray_ssl.storage import Storage
 
 PUBLISHED: Final = "published.json"
 FIGURES: Final = "figures"
+REPORT: Final = "report.html"
+TRACKING: Final = "tracking.json"
 _FIGURE_CODE: Final = Path(__file__).with_name("figures")
+_REPORT_PARTS: Final = (".py", ".html", ".css", ".js")
 
 
 def drawn_from(sweep: Storage, only: Trial | None) -> str:
@@ -41,12 +44,46 @@ def record_drawn(sweep: Storage, drawn: str, figures: list[str], num_rows: int) 
 def fetch_figures(sweep: Storage, drawn: str, folder: Path) -> bool:
     """Copies the figures into a local folder where they are up to date; returns whether they are."""
     record = sweep.read_sealed(PUBLISHED) or {}
-    if record.get("drawn") != drawn or not set(record["figures"]) <= set(sweep.names(FIGURES)):
-        return False
+    return record.get("drawn") == drawn and fetch_recorded_figures(sweep, folder) == drawn
+
+
+def fetch_recorded_figures(sweep: Storage, folder: Path) -> str | None:
+    """Copies the figures into a local folder, up to date or not; returns what they were drawn from.
+
+    Returns:
+        None where none were drawn, or one is no longer there.
+    """
+    record = sweep.read_sealed(PUBLISHED) or {}
+    if "drawn" not in record or not set(record["figures"]) <= set(sweep.names(FIGURES)):
+        return None
     folder.mkdir(parents=True, exist_ok=True)
     for name in record["figures"]:
         (folder / name).write_bytes(sweep.read(f"{FIGURES}/{name}"))
-    return True
+    return record["drawn"]
+
+
+def report_from(ledger: Ledger, drawn: str) -> str:
+    """Returns a hash of what the report depends on: what `drawn_from` covers, how the trials ended, records, code.
+
+    Args:
+        drawn: See `drawn_from`.
+    """
+    code = [p.read_text() for p in sorted(Path(__file__).parent.rglob("*")) if p.suffix in _REPORT_PARTS]
+    records = [ledger.sweep.read_sealed(name) for name in (SWEEP, COMMANDS, DATA, TRACKING)]
+    return _digest([drawn, _endings(ledger), records, code])
+
+
+def record_report(sweep: Storage, made_from: str) -> None:
+    """Remembers what the report was made from; it is not logged yet."""
+    record = sweep.read_sealed(PUBLISHED) or {}
+    kept = {name: value for name, value in record.items() if name != "sent"}
+    sweep.write_sealed(PUBLISHED, kept | {"report": made_from})
+
+
+def has_report(sweep: Storage, made_from: str) -> bool:
+    """Returns whether the report is there and up to date."""
+    record = sweep.read_sealed(PUBLISHED) or {}
+    return record.get("report") == made_from and sweep.exists(REPORT)
 
 
 class Destination(Protocol):
@@ -82,9 +119,11 @@ def published_rows(ledger: Ledger, drawn: str, to: Destination, params: dict[str
     """
     record = ledger.sweep.read_sealed(PUBLISHED) or {}
     sent = record.get("sent")
-    if sent is None or record["drawn"] != drawn or sent["what"] != _to_send(ledger, to, params):
+    if sent is None or record.get("drawn") != drawn or sent["what"] != _to_send(ledger, to, params):
         return None
     if not set(record["figures"]) <= set(ledger.sweep.names(FIGURES)):
+        return None
+    if not has_report(ledger.sweep, report_from(ledger, drawn)):
         return None
     there = run_statuses(to.uri, to.experiment, to.sweep)
     if there is None or there.get(PARENT) != sent["parent"]:
@@ -96,9 +135,14 @@ def published_rows(ledger: Ledger, drawn: str, to: Destination, params: dict[str
 
 def _to_send(ledger: Ledger, to: Destination, params: dict[str, str]) -> str:
     """A hash of what MLflow gets of a sweep, besides what `drawn_from` covers, and of where it gets it."""
+    return _digest([to.uri, to.experiment, *_endings(ledger), params])
+
+
+def _endings(ledger: Ledger) -> tuple[dict[str, str], dict[str, str | None]]:
+    """By trial, where it stands; and why it failed."""
     states = {trial.key: ledger.state(trial.key) for trial in ledger.known_trials()}
     reasons = {k: (ledger.record(k, FAILED) or {}).get("reason") for k, s in states.items() if s is TrialState.FAILED}
-    return _digest([to.uri, to.experiment, {key: s.value for key, s in states.items()}, reasons, params])
+    return {key: state.value for key, state in states.items()}, reasons
 
 
 def _digest(values: Any) -> str:

@@ -13,6 +13,7 @@ from pathlib import Path
 from analysis import encoder
 from analysis.command import (
     FIGURES,
+    REPORT,
     TRACKING,
     Tracking,
     analyse_with_progress,
@@ -97,6 +98,7 @@ def run(flags: argparse.Namespace) -> int:
     where = ledger.sweep.uri
     print_unsent(num_unsent, tracking)
     print(f"table     {where}/{MEASUREMENTS} ({num_rows} measurements)\nfigures   {where}/{FIGURES}")
+    print(f"report    {where}/{REPORT}")
     print(f"next:\n  {tracking.ui_command}")
     for error in errors:
         print_error(f"not analysed: {error}")

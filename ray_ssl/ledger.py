@@ -4,6 +4,8 @@ A sweep is a folder, a trial is a folder in it named by its key:
 
     STORAGE/SWEEP/sweep.json              what all trials share
     STORAGE/SWEEP/lease.json              which driver is at work
+    STORAGE/SWEEP/commands.json           the lines that ran it
+    STORAGE/SWEEP/data.json               what its images are
     STORAGE/SWEEP/TRIAL_KEY/config.json   what the trial computes
                             checkpoints/  see checkpoints.py
                             state/
@@ -31,6 +33,7 @@ from ray_ssl.storage import Storage, seal
 
 CONFIG, DONE, FAILED, STOPPED = "config.json", "done.json", "failed.json", "stopped.json"
 SWEEP, LEASE = "sweep.json", "lease.json"
+COMMANDS, DATA = "commands.json", "data.json"
 
 Ending = Literal["done.json", "failed.json", "stopped.json"]
 
@@ -112,6 +115,22 @@ class Ledger:
                 f"{shared.get(first)!r}; give another --name"
             )
         return known is not None
+
+    def remember_command(self, line: str, folder: str) -> None:
+        """Records a line that runs the sweep, for people; the one that was typed last stands last.
+
+        Args:
+            line: As typed, without passwords.
+            folder: Where it was typed: its paths are relative to it.
+        """
+        known, command = self.commands(), {"line": line, "folder": folder}
+        if known[-1:] != [command]:
+            commands = [other for other in known if other != command] + [command]
+            self.sweep.write_sealed(COMMANDS, {"commands": commands})
+
+    def commands(self) -> list[dict[str, str]]:
+        """Returns the lines that ran the sweep, each once, the last one last; [] of a sweep that kept none."""
+        return (self.sweep.read_sealed(COMMANDS) or {"commands": []})["commands"]
 
     def trial(self, key: str) -> Storage:
         """Returns the folder of a trial."""

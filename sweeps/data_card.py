@@ -8,14 +8,13 @@ import os
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, Final
+from typing import Any
 
 import ray_ssl.data
 from ray_ssl.config import DataConfig
 from ray_ssl.data.base import Dataset
+from ray_ssl.ledger import DATA
 from ray_ssl.storage import Storage
-
-DATA: Final = "data.json"
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 
 from analysis.command import Tracking
 from analysis.pipeline import MEASUREMENTS
-from analysis.publication import FIGURES
+from analysis.publication import FIGURES, REPORT
 from ray_ssl.errors import EXIT_DONE, EXIT_SOME_FAILED, print_error
 from ray_ssl.ledger import FAILED, Ledger, Trial, TrialState
 from ray_ssl.search import GridSource, OptunaSource
@@ -83,6 +83,7 @@ def print_results(request: Request, ledger: Ledger, tracking: Tracking, num_rows
     print(f"results   {where}")
     print(f"table     {where}/{MEASUREMENTS} ({num_rows} measurements)")
     print(f"figures   {where}/{FIGURES}")
+    print(f"report    {where}/{REPORT}")
     print(f"MLflow    {tracking.shown_uri}, experiment {tracking.experiment}")
     print("next:")
     for line in (tracking.ui_command, f"python -m analysis {shlex.quote(where)}", *next_steps(request)):

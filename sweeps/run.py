@@ -21,6 +21,7 @@ from ray_ssl.errors import EXIT_DONE
 from ray_ssl.follower import Follower, flatten
 from ray_ssl.launch import make_asha, run_trials
 from ray_ssl.ledger import Lease, Ledger, Trial, make_trials
+from ray_ssl.mlflow_client import shown
 from ray_ssl.progress import Board, duration
 from ray_ssl.search import GridSource, OptunaSource, SearchSpace, number_between, one_of
 from ray_ssl.storage import Storage, describe_os_error
@@ -100,6 +101,7 @@ def _run_leased(request: Request, storage: Storage, ledger: Ledger, dataset: Dat
     source = make_source(request, ledger, data.fingerprint)
     tracking = Tracking.named(storage, ledger, request.tracking_uri, request.experiment)
     tracking.remember(ledger)
+    ledger.remember_command(shown(request.command), str(Path.cwd()))
     tracker = tracking.connect()
     follower = Follower(tracker, ledger)
     report.print_plan(request, ledger, source, data, found.lost, num_stopped)

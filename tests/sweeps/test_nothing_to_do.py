@@ -47,7 +47,7 @@ def test_nothing_heavy_is_imported_where_nothing_is_to_be_done(finished: Path) -
     code, out, heavy = run_and_list_imports(finished, *SHORT)
     assert code == 0
     assert "trials: 1 done\nnothing to do: every trial is trained and measured\n" in out
-    for line in ("results  ", "table  ", "figures  ", "MLflow  ", "next:", "took "):
+    for line in ("results  ", "table  ", "figures  ", "report  ", "MLflow  ", "next:", "took "):
         assert line in out
     assert heavy == []
     assert {path: path.stat().st_mtime_ns for path in finished.rglob("*") if path.is_file()} == before

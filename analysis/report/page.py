@@ -1,0 +1,95 @@
+"""The report of a sweep: one HTML page that needs nothing else, no network, no other file.
+
+`page.html` is its frame, `style.css` and `chart.js` are put into it as they are.
+"""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from string import Template
+from typing import Any, Final
+
+from analysis.claims import check
+from analysis.figures.base.numbers import Frame
+from analysis.report.facts import Facts
+from analysis.report.images import figures
+from analysis.report.markup import paragraphs, section, text
+from analysis.report.payload import payload, to_script
+from analysis.report.records import commands, environment, grid, options, scale, trouble, warning
+from analysis.report.results import with_networks
+from analysis.report.tables import claims_table, results_table
+
+_HERE: Final = Path(__file__).parent
+
+
+@dataclass(frozen=True)
+class Content:
+    """What a page is made of.
+
+    Attributes:
+        facts: What the sweep's records say.
+        measurements: See `analysis.table`; with networks' names.
+        figures: Files by name, see `images.figures`.
+    """
+
+    facts: Facts
+    measurements: Frame
+    figures: Mapping[str, bytes]
+
+    @cached_property
+    def claims(self) -> Frame:
+        """See `analysis.claims.check`."""
+        return check(self.measurements.drop(columns="network"), shlex.quote(self.facts.uri))
+
+
+def render(facts: Facts, measurements: Frame, files: Mapping[str, bytes]) -> str:
+    """Returns the report; the same for the same content.
+
+    Args:
+        facts: What the sweep's records say.
+        measurements: As `analysis.table.read_table` returns it; it may be empty.
+        files: The figures by name, `NAME.svg` and `NAME.png`.
+    """
+    content = Content(facts, with_networks(measurements), files)
+    found = [(name, title, make(content)) for name, (title, make) in _SECTIONS.items()]
+    found = [(name, title, html) for name, title, html in found if html]
+    first_line, _, rest = facts.question.strip().partition("\n")
+    frame = Template(_part("page.html"))
+    return frame.substitute(
+        title=text(f"{facts.name}: report"),
+        name=text(facts.name),
+        question=text(first_line or "No question is recorded with this sweep."),
+        more=paragraphs(rest),
+        navigation="".join(f'<a href="#{name}">{text(title)}</a>' for name, title, _ in found),
+        warning=warning(facts),
+        sections="".join(section(name, title, html) for name, title, html in found),
+        measurements=to_script(payload(content.measurements)),
+        style=_part("style.css"),
+        script=_part("chart.js"),
+    )
+
+
+def _chart(content: Content) -> str:
+    return _part("chart.html") if len(content.measurements) else ""
+
+
+_SECTIONS: Final[dict[str, tuple[str, Callable[[Content], str]]]] = {
+    "claims": ("Claims", lambda content: claims_table(content.claims)),
+    "results": ("Results", lambda content: results_table(content.measurements)),
+    "chart": ("Chart", _chart),
+    "figures": ("Figures", lambda content: figures(content.figures)),
+    "trouble": ("Failures and warnings", lambda content: trouble(content.facts)),
+    "grid": ("Grid", lambda content: grid(content.facts, content.measurements) + options(content.facts)),
+    "scale": ("Images and scale", lambda content: scale(content.facts, content.measurements)),
+    "commands": ("Commands", lambda content: commands(content.facts)),
+    "environment": ("Environment", lambda content: environment(content.facts)),
+}
+"""Title of each section and what makes it; a section without content is left out."""
+
+
+def _part(name: str) -> Any:
+    return (_HERE / name).read_text(encoding="utf-8")

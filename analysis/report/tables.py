@@ -1,0 +1,92 @@
+"""The tables of numbers in the report: claims, and results by network and label level."""
+
+from __future__ import annotations
+
+import math
+from typing import Final
+
+from analysis.claims.base.contract import UNKNOWN
+from analysis.figures.base.numbers import Frame
+from analysis.report import markup
+from analysis.report.results import METRICS, Estimate, results
+
+_NONE: Final = "\N{EN DASH}"
+_PLUS_MINUS: Final = "\N{PLUS-MINUS SIGN}"
+
+
+def claims_table(claims: Frame) -> str:
+    """Returns the claims, one a row, and folded away those that need more data; "" where there are none.
+
+    Args:
+        claims: See `analysis.claims.check`.
+    """
+    if claims.empty:
+        return ""
+    where = [name for name in ("dataset", "method") if claims[name].nunique() > 1]
+    known, unknown = claims[claims["verdict"] != UNKNOWN], claims[claims["verdict"] == UNKNOWN]
+    head = ["claim", *where, "verdict", "estimate", "95 % interval", "bound", "trials", "note"]
+    right = [head.index(name) for name in ("estimate", "95 % interval", "bound", "trials")]
+    counts = claims["verdict"].value_counts()
+    caption = (
+        f"{', '.join(f'{verdict}: {count}' for verdict, count in counts.items())}. Published trends of arXiv "
+        "2305.15614, each as a number of this sweep's measurements; one holds where the whole interval keeps the bound."
+    )
+    found = markup.table(head, (_claim(row, where) for _, row in known.iterrows()), caption, right)
+    if len(unknown):
+        rows = (_claim(row, where) for _, row in unknown.iterrows())
+        more = markup.table(head, rows, "What is lacking, and what gives it, is in the last column.", right)
+        found += markup.details(f"{len(unknown)} with not enough data", more)
+    return found
+
+
+def _claim(row: Frame, where: list[str]) -> list[str]:
+    about = f"figure {row['figure']}: {row['statistic']}"
+    interval = _NONE if math.isnan(row["low"]) else f"{row['low']:.3g} to {row['high']:.3g}"
+    basis = f" over {row['basis']}" if row["basis"] else ""
+    return [
+        f"{markup.text(row['statement'])}<br><small>{markup.text(about)}</small>",
+        *(markup.text(row[name]) for name in where),
+        f'<span class="verdict">{markup.text(row["verdict"])}</span>',
+        _NONE if math.isnan(row["estimate"]) else f"{row['estimate']:.3g}",
+        interval + markup.text(basis), markup.text(row["bound"]), str(row["num_trials"]), markup.text(row["note"]),
+    ]  # fmt: skip
+
+
+def results_table(measurements: Frame) -> str:
+    """Returns test accuracies after the last epoch, one network and level a row; "" where there are none.
+
+    Args:
+        measurements: With networks' names.
+    """
+    found = results(measurements)
+    if not found:
+        return ""
+    several = len({row.dataset for row in found}) > 1
+    metrics = [name for name in METRICS if any(name in row.best for row in found)]
+    head = ["network", *(["images"] if several else []), "level", "epoch"]
+    for name in metrics:
+        head += [f"{METRICS[name]}, representation", f"{METRICS[name]}, best layer", "which"]
+    head.append("seeds")
+    rows = []
+    for row in found:
+        cells = [markup.text(row.network), *([markup.text(row.dataset)] if several else []),
+                 markup.text(row.level), str(row.epoch)]  # fmt: skip
+        for name in metrics:
+            layer, best = row.best.get(name, ("", None))
+            cells += [_percent(row.representation.get(name)), _percent(best), markup.text(layer)]
+        counts = {e.n for e in (*row.representation.values(), *(e for _, e in row.best.values()))}
+        rows.append([*cells, " to ".join(map(str, sorted({min(counts), max(counts)})))])
+    caption = (
+        f"Test accuracy in per cent after the last measured epoch, mean {_PLUS_MINUS} half the 95 % confidence "
+        "interval over seeds (Student's t; one seed has none). NCC: nearest class centre. The best layer is chosen by "
+        "the same mean, so its number is a little too good."
+    )
+    names = ("network", "images", "level", "which")
+    return markup.table(head, rows, caption, [i for i, title in enumerate(head) if title not in names])
+
+
+def _percent(estimate: Estimate | None) -> str:
+    if estimate is None:
+        return _NONE
+    interval = "" if math.isnan(estimate.half_width) else f" {_PLUS_MINUS} {100 * estimate.half_width:.1f}"
+    return f"{100 * estimate.mean:.1f}{interval}"

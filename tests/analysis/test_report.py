@@ -1,0 +1,242 @@
+"""The report: well-formed, one file, every text escaped, the numbers those of the table; written when it must be."""
+
+import math
+import re
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+from scipy import stats
+
+from analysis import publication
+from analysis.__main__ import main
+from analysis.claims import check
+from analysis.figures.base.numbers import Frame
+from analysis.pipeline import MEASUREMENTS
+from analysis.report import payload
+from analysis.report.facts import gather
+from analysis.report.images import MAX_BYTES, figures
+from analysis.report.page import render
+from analysis.report.results import estimate, results, with_networks
+from analysis.table import read_table
+from ray_ssl.errors import EXIT_BAD_INPUT, EXIT_DONE
+from ray_ssl.ledger import DONE, Ledger
+from ray_ssl.storage import Storage
+from tests.analysis.figure_tables import SHAPES, lookup, synthetic, table_of, with_foreign, with_holes
+from tests.analysis.report_sweeps import DONE_RECORD, EVIL, Page, decoded, fail, make_sweep, write_table
+
+SVG = b'<svg xmlns="http://www.w3.org/2000/svg"/>'
+
+
+def table_in(ledger: Ledger) -> Frame:
+    return read_table(ledger.sweep.filesystem, ledger.sweep.path(MEASUREMENTS))
+
+
+def page_of(ledger: Ledger, files: dict[str, bytes] | None = None) -> Page:
+    return Page(render(gather(ledger), table_in(ledger), files or {}))
+
+
+def assert_alone(read: Page) -> None:
+    """Nothing in the page is fetched; what leaves it is a link that one must follow oneself."""
+    for tag, name, value in read.attributes:
+        assert not name.startswith("on")
+        assert tag not in ("iframe", "link", "base", "object", "embed")
+        if name in ("src", "srcset", "data", "action", "poster", "background"):
+            assert value.startswith("data:")
+        if name == "href":
+            assert tag == "a" and value.startswith(("#", "https://arxiv.org/abs/"))
+    assert {value[1:] for _, name, value in read.attributes if name == "href" and value[0] == "#"} <= set(read.ids)
+
+
+def test_everything_a_reader_asks_for_is_there(tmp_path: Path) -> None:
+    ledger = make_sweep(tmp_path / "study")
+    failed = fail(ledger, "the loss is not finite")
+    collapsed = next(t for t in ledger.known_trials() if t.key != failed.key)
+    ledger.end(collapsed.key, DONE, DONE_RECORD | {"collapsed": True})
+    read = page_of(ledger, {"accuracy_by_epoch.svg": SVG, "accuracy_by_epoch.csv": b"1"})
+    assert_alone(read)
+    for words in (
+        "study", "What is asked?", "More of it", "1 of 7 trials failed; 1 of 7 trials collapsed", "see below",
+        failed.name, failed.key, "the loss is not finite", f"{failed.key}/error.txt", "Test accuracy of the rep",
+        "backbone.depth", "1, 2, 9", "seed", "0, 1, 2", "shapes: 4,000 for training, 1,000 for testing, 20 classes",
+        "python sweeps/depth_width.py --depths 1 2", "/a/folder", f"python -m analysis {tmp_path}/study",
+        "mlflow ui --backend-store-uri sqlite:////a/mlflow.db", "fp32", "a<b>", "num train images 4000",
+        "depth 1", "\N{PLUS-MINUS SIGN}", "options that all trials share", "optimiser.momentum",
+    ):  # fmt: skip
+        assert words in read.text, words
+    differing = re.findall(r"^\s*views\.", read.text, re.M)
+    assert differing == [], "options that all trials share are no differences"
+
+
+def test_what_users_wrote_stays_text(tmp_path: Path) -> None:
+    ledger = make_sweep(tmp_path / "a&b<i>", (1,), (0,))
+    ledger.sweep.delete("sweep.json")
+    ledger.open(EVIL, {})
+    ledger.remember_command(f"python x.py --name {EVIL}", EVIL)
+    fail(ledger, EVIL)
+    evil = synthetic((3,), (16,), (0,), (20,)).assign(trial_key="evil", dataset=f"folder:{EVIL}", method=EVIL)
+    evil.loc[evil.layer == 1, "layer_name"] = EVIL
+    write_table(ledger, evil)
+    read = page_of(ledger, {f"{EVIL}.svg".replace("/", "_"): SVG})
+    assert_alone(read)
+    assert not any(tag == "img" and not value.startswith("data:image/") for tag, name, value in read.attributes
+                   if name == "src")  # fmt: skip
+    assert set(read.scripts) == {"application/json", ""} and "alert" not in read.scripts[""]
+    assert read.text.count(EVIL) >= 4
+    assert EVIL in {trial["network"] for trial in read.measurements["trials"]} | {
+        name for layers in read.measurements["layers"] for _, name in layers
+    }
+
+
+@pytest.mark.parametrize("shape", SHAPES)
+def test_any_table_makes_a_page_with_its_numbers(shape: str, tmp_path: Path) -> None:
+    rows = table_of(shape)
+    read = Page(render(gather(Ledger(Storage.at(tmp_path))), rows, {}))
+    assert_alone(read)
+    expected, found = lookup(rows), decoded(read.measurements)
+    assert set(expected) == set(found)
+    for key, value in expected.items():
+        shown = found[key]
+        if math.isfinite(value):
+            assert shown == pytest.approx(value, rel=5e-5), key
+        else:
+            assert shown is None
+
+
+def test_foreign_networks_and_several_data_sets_stand_side_by_side(tmp_path: Path) -> None:
+    other = synthetic((2,), (16,), (0,), dataset="cifar10").assign(trial_key="other")
+    rows = pd.concat([with_foreign(synthetic((2,), (16,), (0,)), 2), other], ignore_index=True)
+    read = Page(render(gather(Ledger(Storage.at(tmp_path))), rows, {}))
+    assert "trained elsewhere" in read.text and "0foreign" in read.text
+    assert {trial["dataset"] for trial in read.measurements["trials"]} == {"shapes", "cifar10"}
+    assert {row.dataset for row in results(with_networks(rows))} == {"shapes", "cifar10"}
+
+
+def test_the_page_of_an_old_sweep_says_that_it_has_no_question(tmp_path: Path) -> None:
+    ledger = make_sweep(tmp_path, (1,), (0,))
+    for name in ("sweep.json", "commands.json", "data.json", "tracking.json"):
+        ledger.sweep.delete(name)
+    read = page_of(ledger)
+    assert "No question is recorded" in read.text and "is not recorded; the same command resumes it" in read.text
+    assert "mlflow" not in read.text
+
+
+def test_confidence_intervals_are_those_of_scipy() -> None:
+    values = [0.31, 0.35, 0.30, 0.42]
+    low, high = stats.t.interval(0.95, len(values) - 1, np.mean(values), stats.sem(values))
+    found = estimate(values)
+    assert (found.mean - found.half_width, found.mean + found.half_width) == pytest.approx((low, high), rel=1e-12)
+    assert math.isnan(estimate([0.3]).half_width) and estimate([0.3]).mean == 0.3
+
+
+def test_results_are_of_the_last_epoch_and_the_best_layer() -> None:
+    rows = with_networks(with_holes(synthetic((2, 5), (16,))))
+    for row in results(rows):
+        at = rows[(rows.network == row.network) & (rows.level == row.level) & (rows.split == "test")
+                  & (rows.metric == "linear_accuracy") & (rows.epoch == 20) & rows.value.notna()]  # fmt: skip
+        by_layer = {name: list(part.value) for name, part in at.groupby("layer_name")}
+        means = {name: sum(values) / len(values) for name, values in by_layer.items()}
+        layer, best = row.best["linear_accuracy"]
+        assert means[layer] == max(means.values()) == pytest.approx(best.mean)
+        assert row.representation["linear_accuracy"].n == len(by_layer["representation"])
+        assert row.epoch == 20
+
+
+def test_of_equal_layers_the_representation_is_named() -> None:
+    rows = synthetic((2,), (16,), (0,), (20,))
+    rows["value"] = rows.value.where(rows.metric != "linear_accuracy", 0.25)
+    assert {row.best["linear_accuracy"][0] for row in results(with_networks(rows))} == {"representation"}
+
+
+def test_a_large_table_fits_by_the_rule_that_the_page_states(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(payload, "MAX_VALUES", 3000)
+    rows = with_networks(synthetic((2, 5), (16, 32), (0,), tuple(range(12))))
+    found = payload.payload(rows)
+    assert found["total"] == len(rows) and found["shown"] == len(decoded(found)) <= 3000
+    assert {0, 11} <= {epoch for epochs in found["epochs"] for epoch in epochs}
+    assert len(found["trials"]) == 4
+    monkeypatch.setattr(payload, "MAX_VALUES", 1000)
+    found = payload.payload(rows)
+    assert found["shown"] <= 1000 and 0 < len(found["trials"]) < 4
+
+
+def test_sixty_networks_make_a_page_of_a_few_megabytes(tmp_path: Path) -> None:
+    depths, widths = tuple(range(6, 12)), tuple(range(8, 18))
+    rows = synthetic(depths, widths, (0,), (0, 1, 2, 4, 8, 16, 32, 64))
+    html = render(gather(Ledger(Storage.at(tmp_path))), rows, {})
+    read = Page(html)
+    assert len(read.measurements["trials"]) == 60
+    assert read.measurements["shown"] == len(rows) < payload.MAX_VALUES
+    assert len(html) < 3_000_000
+
+
+def test_figures_are_vectors_as_long_as_they_fit() -> None:
+    half = MAX_BYTES // 2
+    assert "svg+xml" in figures({"a.svg": b"x" * half, "a.png": b"x"})
+    found = figures({"a.svg": b"x" * half, "b.svg": b"x" * (half + 9), "a.png": b"x", "b.png": b"x"})
+    assert found.count("svg+xml") == found.count("image/png") == 1
+    found = figures({"a.svg": b"x" * 9, "b.svg": b"x" * (MAX_BYTES + 1)})
+    assert "Too large for this page: figures/b.svg" in found and found.count("base64") == 1
+    assert figures({}) == ""
+
+
+def test_claims_are_shown_with_their_verdicts(tmp_path: Path) -> None:
+    rows = synthetic((2,), (16,))
+    read = Page(render(gather(Ledger(Storage.at(tmp_path))), rows, {}))
+    found: Frame = check(rows, str(tmp_path))
+    assert {"holds", "not enough data"} <= set(found["verdict"])
+    for _, claim in found.iterrows():
+        assert claim["statement"] in read.text and claim["statistic"] in read.text and claim["note"] in read.text
+        if not math.isnan(claim["low"]):
+            assert f"{claim['low']:.3g} to {claim['high']:.3g} over {claim['basis']}" in read.text
+    count = (found["verdict"] == "not enough data").sum()
+    assert f"{count} with not enough data" in read.text
+
+
+def test_the_command_writes_the_page_and_draws_what_is_not_drawn(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    ledger = make_sweep(tmp_path, (1,), (0,))
+    assert main(["report", str(tmp_path)]) == EXIT_DONE
+    assert capsys.readouterr().out == f"report    {tmp_path}/report.html\n"
+    read = Page((tmp_path / "report.html").read_text())
+    assert_alone(read)
+    assert sum(tag == "img" for tag, name, _ in read.attributes if name == "src") == len(
+        [name for name in ledger.sweep.names("figures") if name.endswith(".svg")]
+    )
+    assert main(["report", str(tmp_path / "nothing")]) == EXIT_BAD_INPUT
+    assert "is no sweep folder" in capsys.readouterr().err
+
+
+def test_it_is_up_to_date_until_something_that_it_shows_changes(tmp_path: Path) -> None:
+    ledger = make_sweep(tmp_path, (1,), (0,))
+    sweep = ledger.sweep
+
+    def now() -> str:
+        return publication.report_from(ledger, publication.drawn_from(sweep, None))
+
+    sweep.write("report.html", b"")
+    publication.record_report(sweep, now())
+    assert publication.has_report(sweep, now())
+    changes = (
+        lambda: fail(ledger, "one reason"),
+        lambda: fail(ledger, "another reason"),
+        lambda: ledger.remember_command("python sweeps/depth_width.py --retry-failed", "/a"),
+        lambda: write_table(ledger, synthetic((4,), (16,), (0,), (0,))),
+        lambda: sweep.delete("sweep.json"),
+    )
+    for change in changes:
+        before = now()
+        change()
+        assert now() != before and not publication.has_report(sweep, now())
+        publication.record_report(sweep, now())
+    sweep.delete("report.html")
+    assert not publication.has_report(sweep, now())
+
+
+def test_commands_are_kept_once_each_the_last_one_last(tmp_path: Path) -> None:
+    ledger = Ledger(Storage.at(tmp_path))
+    for line in ("a", "b", "b", "a"):
+        ledger.remember_command(line, "/")
+    assert [command["line"] for command in ledger.commands()] == ["b", "a"]
