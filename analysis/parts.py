@@ -154,6 +154,21 @@ class Kind:
         found = {_part_id(path): part for path, part in self._read_parts(fs, folder).items()}
         return {i for i, part in found.items() if wanted.get(i[2], _settings(part)) == _settings(part)}
 
+    def settings_by_task(self, fs: pafs.FileSystem, folder: str) -> dict[str, dict[str, Any]]:
+        """Returns the settings that each task was measured with, by task; one part of each is read.
+
+        Raises:
+            UserError: As `present`, of the parts that are read.
+        """
+        files = fs.get_file_info(pafs.FileSelector(folder, allow_not_found=True))
+        found: dict[str, dict[str, Any]] = {}
+        for path in sorted(f.path for f in files if _PART_NAME.fullmatch(f.base_name)):
+            task = _part_id(path)[2]
+            part = None if task in found else self.parse(path, _read_bytes(fs, path))
+            if part is not None:
+                found[task] = _settings(part)
+        return found
+
     def parse(self, path: str, content: bytes) -> pa.Table | None:
         """Returns the part, or None where it is torn or altered, which is reported once.
 

@@ -84,22 +84,6 @@ def read_table(fs: pafs.FileSystem, folder: str) -> pd.DataFrame:
     return KIND.read(fs, folder)
 
 
-def settings_by_task(fs: pafs.FileSystem, folder: str) -> dict[str, dict[str, Any]]:
-    """Returns the settings that each task was measured with, by task; one part of each is read.
-
-    Raises:
-        UserError: As `present`, of the parts that are read.
-    """
-    files = fs.get_file_info(pafs.FileSelector(folder, allow_not_found=True))
-    found: dict[str, dict[str, Any]] = {}
-    for path in sorted(f.path for f in files if _PART_NAME.fullmatch(f.base_name)):
-        task = _part_id(path)[2]
-        part = None if task in found else _parse(path, _read_bytes(fs, path))
-        if part is not None:
-            found[task] = _settings(part)
-    return found
-
-
 def present(
     fs: pafs.FileSystem, folder: str, settings: Mapping[str, Mapping[str, Any]] | None = None
 ) -> set[tuple[str, int, str]]:

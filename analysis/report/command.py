@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from analysis import publication, table
+from analysis import publication, stored, table
 from analysis.command import draw
 from analysis.pipeline import MEASUREMENTS
 from analysis.publication import FIGURES, REPORT
@@ -47,7 +47,7 @@ def run(flags: argparse.Namespace) -> int:
         folder = Path(scratch) / FIGURES
         drawn = publication.fetch_recorded_figures(sweep, folder)
         if drawn is None and len(measurements):
-            draw(sweep, measurements, folder)
+            draw(sweep, measurements, stored.read_projections(sweep), folder)
         sweep.write(REPORT, make_report(ledger, measurements, folder))
     if drawn is not None:
         publication.record_report(sweep, publication.report_from(ledger, drawn))

@@ -8,9 +8,9 @@ from collections import Counter
 from dataclasses import dataclass
 from typing import Any
 
+from analysis import table
 from analysis.pipeline import MEASUREMENTS
 from analysis.publication import TRACKING
-from analysis.table import settings_by_task
 from ray_ssl.errors import UserError
 from ray_ssl.ledger import DATA, DONE, FAILED, SWEEP, Ledger, TrialState
 from ray_ssl.mlflow_client import ui_command
@@ -111,7 +111,7 @@ def gather(ledger: Ledger) -> Facts:
         shared=flat(record.get("shared", {})),
         trials=[_trial(ledger, trial.key, trial.name, trial.config.to_dict()) for trial in ledger.known_trials()],
         data=(sweep.read_sealed(DATA) or {}).get("card", {}),
-        settings=settings_by_task(sweep.filesystem, sweep.path(MEASUREMENTS)),
+        settings=table.KIND.settings_by_task(sweep.filesystem, sweep.path(MEASUREMENTS)),
         commands=ledger.commands(),
         ui_command=_ui_command(sweep.read_sealed(TRACKING)),
     )
