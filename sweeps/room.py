@@ -110,12 +110,12 @@ def load_what_fits(request: Request, ledger: Ledger, num_side_by_side: int) -> D
 def load_once(config: DataConfig) -> Dataset:
     """As `load_dataset`; a command that needs the same images twice decodes them once."""
     source = source_hash(config)
-    return load_dataset(config) if source is None else _load(config, source)
+    return load_dataset(config) if source is None else _load(config.model_dump_json(), source)
 
 
 @lru_cache(maxsize=1)
-def _load(config: DataConfig, source: str) -> Dataset:
-    return load_dataset(config)
+def _load(config: str, source: str) -> Dataset:
+    return load_dataset(DataConfig.model_validate_json(config))
 
 
 def check_images(data: DataSizes) -> None:
