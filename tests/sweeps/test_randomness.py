@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 import pytest
@@ -85,7 +86,7 @@ def test_it_ends_as_if_nothing_had_happened(finished: tuple[Path, str], tmp_path
 
 def test_every_network_is_measured_on_classes_and_targets(finished: tuple[Path, str]) -> None:
     folder, out = finished
-    table = table_of(only(folder, "randomness"))
+    table: Any = table_of(only(folder, "randomness"))
     names = {f"{kind}-{level}" for kind in ("teacher", "noise") for level in ("0.00", "0.50", "1.00")}
     assert set(table.level) == {"class", "superclass", "none", *names}
     assert set(table.method) == {"vicreg", "supervised on teacher-0.00 (no augmentation)"}
