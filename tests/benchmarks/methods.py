@@ -30,6 +30,9 @@ from tests.benchmarks.pretrain import limit, ours
 
 UNTRAINED, PIXELS = "(untrained network)", "(raw pixels)"
 
+SHORT: dict[str, tuple[float, dict[str, Any]]] = {"spectral": (0.15, {"max_squared_norm": 10.0})}
+"""Learning rate and options for 20 epochs, of methods whose published ones teach nothing in so few."""
+
 
 def configuration(name: str, seed: int, flags: argparse.Namespace, depth: int, width: int) -> PretrainConfig:
     """One method's trial; options that a method does not have are left out."""
@@ -38,6 +41,8 @@ def configuration(name: str, seed: int, flags: argparse.Namespace, depth: int, w
     if name == "swav":  # a batch without a queue fills no more prototypes than it has images
         wished["num_prototypes"] = min(known["num_prototypes"].default, flags.batch // 2)
     options = {option: value for option, value in wished.items() if option in known and known[option].default}
+    short_rate, short_options = SHORT.get(name, (None, {}))
+    rate = flags.learning_rate or short_rate
     source = os.environ.get("RAY_SSL_CIFAR100")
     training = {"epochs": flags.epochs, "global_batch_size": flags.batch, "knn_every": flags.epochs}
     return PretrainConfig.from_dict(
@@ -45,9 +50,9 @@ def configuration(name: str, seed: int, flags: argparse.Namespace, depth: int, w
             "data": {"dataset": f"parquet:{source}" if source else "shapes", "num_images": flags.num_images},
             "views": {"crop_scale": flags.crop_scale},
             "backbone": {"name": "res_lh", "depth": depth, "width": width},
-            "method": {"name": name, **options},
+            "method": {"name": name, **options, **short_options},
             "training": {**training, "num_checkpoints": 2},
-            "optimiser": {"learning_rate": flags.learning_rate} if flags.learning_rate else {},
+            "optimiser": {"learning_rate": rate} if rate else {},
             "seed": seed,
         }
     )
