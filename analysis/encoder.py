@@ -26,8 +26,8 @@ from analysis.command import FIGURES, REPORT, draw
 from analysis.flags import refuse_other_numbers
 from analysis.measure import measure_backbone, measured_images
 from analysis.pipeline import MEASUREMENTS, sweep_name
-from analysis.publish import FOREIGN
 from analysis.settings import read_settings, with_targets
+from analysis.table import FOREIGN
 from analysis.tasks import TARGETS, find_tasks, metric_and_group
 from analysis.weights import fit_weights, read_weights
 from ray_ssl import interrupts
@@ -168,8 +168,12 @@ def load_encoder(flags: argparse.Namespace) -> tuple[Encoder, Dataset]:
     config = config.model_copy(update={"image_size": size})
     dataset = load_dataset(config)
     mean, std = statistics or dataset.channel_statistics
+    encoder = Encoder(backbone, options, size, tuple(flags.mean or mean), tuple(flags.std or std))
+    whose = "torchvision's for these weights" if statistics else f"of {dataset.name}'s training images"
+    for name, given, used in (("mean", flags.mean, encoder.mean), ("std", flags.std, encoder.std)):
+        print(f"{name:9} {' '.join(f'{value:.4f}' for value in used)} ({'as given' if given else whose})")
     backbone.eval().to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-    return Encoder(backbone, options, size, tuple(flags.mean or mean), tuple(flags.std or std)), dataset
+    return encoder, dataset
 
 
 def _from_file(flags: argparse.Namespace, image_size: int) -> tuple[Backbone, dict[str, Any]]:

@@ -133,6 +133,7 @@ def _command(metric: str, level: str, sweep: str) -> str:
     module = next((name for name in metric_names() if metric in _spec_names(name)), None)
     flags = f" --metrics {module}" if module and is_on_request(module) else ""
     flags += f" --levels {group}" if group != DATA else ""
+    flags += " --targets FOLDER_OF_SWEEPS_RANDOMNESS" if group == TARGETS else ""
     return f"python -m analysis {sweep}{flags}"
 
 

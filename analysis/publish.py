@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from analysis.table import FOREIGN
 from ray_ssl.tracking import Tracker
 
 Frame = Any
@@ -12,8 +13,6 @@ Frame = Any
 CURVES = ("linear_accuracy", "ncc_accuracy", "cdnv", "effective_rank")
 PROFILES = ("linear_accuracy", "ncc_accuracy", "effective_rank")
 REPRESENTATION = "representation"
-FOREIGN = "foreign"
-"""Method of networks that were trained elsewhere."""
 
 
 def publish(tracker: Tracker, measurements: Frame) -> None:

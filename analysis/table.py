@@ -40,6 +40,9 @@ SCHEMA: Final = pa.schema(
 KEY: Final = ("sweep", "trial_key", "dataset", "epoch", "layer", "level", "split", "metric")
 """Columns that identify a measurement; of rows that agree in all of them one is kept."""
 
+FOREIGN: Final = "foreign"
+"""Method of networks that were trained elsewhere."""
+
 KIND: Final = Kind(MEASUREMENTS, SCHEMA, KEY, format="2")
 
 

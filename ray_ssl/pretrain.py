@@ -56,6 +56,13 @@ def checkpoint_epochs(training: TrainingConfig) -> list[int]:
     return epochs if training.num_checkpoints > 2 else [0, training.epochs]
 
 
+_SAVE_SHARE = 0.01
+"""Of the time, that saving the training state may take: who stops a short trial soon finds it where it was."""
+
+_FIRST_SAVE_SECONDS = 0.05
+"""What a save is taken for before one was timed."""
+
+
 def pretrain(
     config: PretrainConfig,
     dataset: Dataset,
@@ -73,8 +80,8 @@ def pretrain(
         trial: The trial's folder; with several workers, one that all of them see.
         report: Called by the first worker after every epoch; when going on, first with every epoch that was done.
         device: Where to train.
-        state_seconds: Least time between two saves of the training state; one is also saved with every
-            checkpoint. 0 saves every epoch.
+        state_seconds: Time between two saves of the training state; one is also saved with every checkpoint.
+            It is shorter where the saves still take no more than a hundredth of the time; 0 saves every epoch.
         warn: Called by the first worker where a training state was damaged.
 
     Raises:
@@ -97,7 +104,7 @@ def pretrain(
         save_checkpoint(trial, checkpoint_folder(0), Checkpoint(trainer.card(0), trainer.method.state_dict()))
     for past in history if first else []:
         report(past)  # whoever listens may have missed them; a listener keeps each epoch once
-    saved_at = time.monotonic()
+    saved_at, save_seconds = time.monotonic(), _FIRST_SAVE_SECONDS
     for epoch in range(done + 1, config.training.epochs + 1):
         metrics = trainer.train_epoch(epoch)
         if not first:
@@ -108,11 +115,14 @@ def pretrain(
         if epoch in kept:
             model = Checkpoint(trainer.card(epoch), trainer.method.state_dict())
             save_checkpoint(trial, checkpoint_folder(epoch), model)
-        if epoch < config.training.epochs and (epoch in kept or time.monotonic() - saved_at >= state_seconds):
+        due = time.monotonic() - saved_at >= min(state_seconds, save_seconds / _SAVE_SHARE)
+        if epoch < config.training.epochs and (epoch in kept or due):
+            began = time.monotonic()
             card = trainer.card(epoch, history=history)
             tensors = optimiser_tensors(trainer.optimiser, trainer.method)
             save_state(trial, epoch * trainer.steps_per_epoch, Checkpoint(card, trainer.method.state_dict(), tensors))
             saved_at = time.monotonic()
+            save_seconds = saved_at - began
         report(metrics)
     return TrainedTrial(history, trainer.precision, has_collapsed(history))
 

@@ -10,6 +10,7 @@ from collections.abc import Mapping, Sequence
 from analysis.command import Tracking
 from analysis.pipeline import MEASUREMENTS
 from analysis.publication import FIGURES, REPORT
+from ray_ssl.config import TrainingConfig
 from ray_ssl.errors import EXIT_DONE, EXIT_SOME_FAILED, print_error
 from ray_ssl.ledger import FAILED, Ledger, Trial, TrialState
 from ray_ssl.search import GridSource, OptunaSource
@@ -21,6 +22,16 @@ from sweeps.wanted import runs
 Source = GridSource | OptunaSource
 NUM_SEEDS = 3
 """Repetitions that a study with one seed is advised to have."""
+
+
+FEW_WARMUP_STEPS = 10
+"""With fewer, VICReg's default rate was seen to diverge."""
+
+
+def warmup_steps(training: TrainingConfig, num_images: int) -> int:
+    """Returns the steps in which the learning rate of a training on so many images rises."""
+    num_steps = training.epochs * (num_images // training.global_batch_size)
+    return round(training.warmup_fraction * num_steps)
 
 
 def print_plan(
@@ -55,6 +66,9 @@ def print_plan(
         if trial.key in lost:
             epochs = ", ".join(map(str, lost[trial.key]))
             print(f"{trial.name} ({trial.key}): its checkpoint of epoch {epochs} is damaged or missing")
+    if source.num_trials and (num_steps := warmup_steps(request.base.training, data.num_train)) < FEW_WARMUP_STEPS:
+        print(f"note: the learning rate warms up within {num_steps} step(s), so the run may diverge; more --epochs, "
+              "a smaller --global-batch-size or a smaller --learning-rate help")  # fmt: skip
     print_torn(request, ledger, source.trials)
     sys.stdout.flush()
 

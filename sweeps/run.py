@@ -180,7 +180,8 @@ def _train_and_analyse(
         room = room_for(request, cluster_nodes())
         if source.num_trials:
             hint = _idle_hint(source.num_trials, room.num_concurrent, request)
-            print(f"training: {source.num_trials} trial(s), {room.num_concurrent} side by side{hint}", flush=True)
+            together = min(source.num_trials, room.num_concurrent)
+            print(f"training: {source.num_trials} trial(s), {together} side by side{hint}", flush=True)
             waiting = [t for t in source.trials if runs(ledger.state(t.key), request)]
             scheduler = make_scheduler(request)
             num_classes = len(dataset.train.fine_names)

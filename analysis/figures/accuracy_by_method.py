@@ -43,6 +43,7 @@ from analysis.figures.base.sheet import (
     text_width,
 )
 from analysis.figures.base.ticks import padded, reaching, tick_labels, y_ticks
+from analysis.table import FOREIGN
 
 TITLE = "Test accuracy of the representation by method"
 
@@ -60,11 +61,14 @@ _BELOW = 0.8  # rows kept free below the last, for the name of the dotted line
 def numbers(table: Frame) -> Frame:
     """Returns linear and NCC accuracy by network and level at its last epoch, with that of chance.
 
-    Empty where there is one method only.
+    Empty where there is one method only. Networks that were measured at initialisation alone, as those of failed
+    trials are, are left out where others were trained.
     """
     rows = prepare(table, LINEAR, NCC)
     rows = rows[rows["layer_name"] == REPRESENTATION]
     rows = last_epoch(pd.concat([values(rows, LINEAR), values(rows, NCC)]))
+    if (rows["epoch"] > 0).any():
+        rows = rows[(rows["epoch"] > 0) | (rows["method"] == FOREIGN)]
     found = with_chance(over_seeds(rows, ["level", "metric", "epoch"]), table)
     return found if found["method"].nunique() > 1 else found.iloc[:0]
 

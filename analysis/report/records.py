@@ -7,9 +7,9 @@ from typing import Any, Final
 
 from analysis.curves import TRAINING_LAYER
 from analysis.figures.base.numbers import Frame
-from analysis.publish import FOREIGN
 from analysis.report import markup
 from analysis.report.facts import Facts, TrialFacts, as_text
+from analysis.table import FOREIGN
 from ray_ssl.ledger import TrialState
 
 _FOLDED_ROWS: Final = 12  # a longer table is folded away
