@@ -54,6 +54,7 @@ class Encoder:
         image_size: Pixels.
         mean: Of the channels, on the 0..1 scale.
         std: Of the channels.
+        origin: Of "mean" and of "std", in words.
     """
 
     backbone: Backbone
@@ -61,6 +62,7 @@ class Encoder:
     image_size: int
     mean: tuple[float, ...]
     std: tuple[float, ...]
+    origin: dict[str, str]
 
     def card(self) -> dict[str, Any]:
         """Returns what `measure_backbone` must know."""
@@ -110,6 +112,8 @@ def run(flags: argparse.Namespace) -> int:
     print(f"encoder {key}: {len(encoder.backbone.layer_names)} layers, {len(images.dataset.train)} training and "
           f"{len(images.dataset.test)} test images of {dataset.name}"
           f"{'' if lacking else ', measured already'}", flush=True)  # fmt: skip
+    for name, values in (("mean", encoder.mean), ("std", encoder.std)):
+        print(f"{name:9} {' '.join(f'{value:.4f}' for value in values)} ({encoder.origin[name]})")
     if lacking:
         record = {"source": flags.source, **encoder.card(), "backbone": encoder.options, "data": dataset.fingerprint}
         storage.child(key).write_sealed(RECORD, record | {"layer_names": list(encoder.backbone.layer_names)})
@@ -168,12 +172,10 @@ def load_encoder(flags: argparse.Namespace) -> tuple[Encoder, Dataset]:
     config = config.model_copy(update={"image_size": size})
     dataset = load_dataset(config)
     mean, std = statistics or dataset.channel_statistics
-    encoder = Encoder(backbone, options, size, tuple(flags.mean or mean), tuple(flags.std or std))
     whose = "torchvision's for these weights" if statistics else f"of {dataset.name}'s training images"
-    for name, given, used in (("mean", flags.mean, encoder.mean), ("std", flags.std, encoder.std)):
-        print(f"{name:9} {' '.join(f'{value:.4f}' for value in used)} ({'as given' if given else whose})")
+    origin = {"mean": "as given" if flags.mean else whose, "std": "as given" if flags.std else whose}
     backbone.eval().to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-    return encoder, dataset
+    return Encoder(backbone, options, size, tuple(flags.mean or mean), tuple(flags.std or std), origin), dataset
 
 
 def _from_file(flags: argparse.Namespace, image_size: int) -> tuple[Backbone, dict[str, Any]]:

@@ -151,8 +151,8 @@ def test_accuracy_by_layer_and_its_ratio() -> None:
 def test_curves_and_targets_change_no_figure_that_does_not_show_them() -> None:
     plain = table()[(table()["layer"] >= 0) & ~table()["level"].str.startswith("teacher")]
     for name in plugin_names("analysis.figures"):
-        if name[:4] not in ("fig3", "fig4"):
-            module = plugin_module("analysis.figures", name)
+        module = plugin_module("analysis.figures", name)
+        if name[:4] not in ("fig3", "fig4") and not hasattr(module, "TABLE"):  # another table than the measurements
             pd.testing.assert_frame_equal(module.numbers(table()), module.numbers(plain))
 
 
