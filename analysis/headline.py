@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from typing import Any, Final
 
+from analysis.curves import TRAINING
 from ray_ssl.ledger import Ledger, TrialState
 from ray_ssl.mlflow_store import PARENT, now_ms
 from ray_ssl.tracking import Tracker
@@ -69,7 +70,7 @@ def fully_measured(ledger: Ledger, measurements: Frame) -> list[str]:
 
     What is logged of a trial's last checkpoint cannot be changed in MLflow, so it must not be that of an earlier one.
     """
-    last: Frame = measurements[measurements.layer >= 0].groupby("trial_key").epoch.max()
+    last: Frame = measurements[measurements.layer_name != TRAINING].groupby("trial_key").epoch.max()
     keys = []
     for trial in ledger.known_trials():
         state, epoch = ledger.state(trial.key), last.get(trial.key)

@@ -3,6 +3,7 @@
 import json
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 import pytest
 from mlflow.entities import Run
@@ -68,19 +69,25 @@ def finished(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str]:
 def test_a_sweep_leaves_checkpoints_table_figures_and_runs(finished: tuple[Path, str]) -> None:
     folder, out = finished
     table = table_of(folder)
+    curves, table = table[table.layer == -1], table[table.layer >= 0]
+    assert {*curves.epoch} == {1, 2, 3, 4} and {"loss", "invariance", "regularisation"} <= {*curves.metric}
     assert set(table.epoch) == {0, 1, 4}
     assert set(table.layer_name) == {"stem", "block1", "representation"}
     assert set(table.level) == {"class", "superclass", "none"}
     assert {"linear_accuracy", "ncc_accuracy", "cdnv", "class_variance", "effective_rank"} <= set(table.metric)
     assert sorted(set(table.width)) == [4, 6]
     block = table[table.layer_name == "block1"].value.to_numpy()
-    assert (block == table[table.layer_name == "representation"].value.to_numpy()).all()
+    np.testing.assert_array_equal(block, table[table.layer_name == "representation"].value.to_numpy())  # NaN is NaN
     figures = {p.name for p in (sweep_folder(folder) / "figures").iterdir()}
     for name in ("accuracy_by_epoch", "fig5_left", "fig5_middle", "fig5_right", "fig2_middle", "depth_width_heatmap"):
         assert {f"{name}.png", f"{name}.svg", f"{name}.csv"} <= figures
     assert_every_point_once(folder, 4, 2)
     client, parents, children = runs_of(folder)
-    assert {a.path for a in client.list_artifacts(parents[0].info.run_id)} == {"figures", "measurements.parquet"}
+    assert {a.path for a in client.list_artifacts(parents[0].info.run_id)} == {
+        "figures",
+        "measurements.parquet",
+        "report.html",
+    }
     assert {a.path for a in client.list_artifacts(children[0].info.run_id)} == {"config.json", "environment.json"}
     for line in (
         "results  ",
