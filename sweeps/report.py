@@ -66,7 +66,8 @@ def print_plan(
         if trial.key in lost:
             epochs = ", ".join(map(str, lost[trial.key]))
             print(f"{trial.name} ({trial.key}): its checkpoint of epoch {epochs} is damaged or missing")
-    if source.num_trials and (num_steps := warmup_steps(request.base.training, data.num_train)) < FEW_WARMUP_STEPS:
+    num_steps = warmup_steps(request.base.training, data.num_train)
+    if isinstance(source, GridSource) and source.num_trials and num_steps < FEW_WARMUP_STEPS:
         print(f"note: the learning rate warms up within {num_steps} step(s), so the run may diverge; more --epochs, "
               "a smaller --global-batch-size or a smaller --learning-rate help")  # fmt: skip
     print_torn(request, ledger, source.trials)
