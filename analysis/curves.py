@@ -41,6 +41,6 @@ def add_curves(ledger: Ledger, measurements: Any) -> bool:
                     found = Measurement(UNLABELLED, "train", name, float(epoch[name]))
                     values.append(at | table.LayerMeasurement(TRAINING_LAYER, TRAINING, found).as_row())
         sweep = ledger.sweep
-        table.write_rows(sweep.filesystem, sweep.path(MEASUREMENTS), about, TRAINING, values, {})
+        table.KIND.write(sweep.filesystem, sweep.path(MEASUREMENTS), about, TRAINING, values, {})
         added = True
     return added

@@ -8,9 +8,10 @@ from collections.abc import Sequence
 from analysis import stored
 from analysis.settings import IMAGE_NUMBERS, AnalysisSettings, add_numbers, add_task_flags
 from analysis.tasks import find_tasks
-from ray_ssl.config import DataConfig, Part
+from ray_ssl.config import DataConfig
 from ray_ssl.errors import UserError
 from ray_ssl.flags import Parser
+from ray_ssl.part import Part
 from ray_ssl.plugins import plugin_module, plugin_names
 from ray_ssl.storage import Storage
 

@@ -67,6 +67,7 @@ def measured_images(dataset: Dataset, settings: AnalysisSettings, tasks: Sequenc
 
 def check_measurable(dataset: Dataset, settings: AnalysisSettings, tasks: Sequence[str]) -> None:
     """Raises UserError where the images do not have what the tasks need."""
+    measured: Dataset | None = None
     groups = {metric_and_group(task)[1] for task in tasks}
     if SAMPLE in groups and settings.num_samples > len(dataset.train):
         raise UserError(
@@ -79,7 +80,8 @@ def check_measurable(dataset: Dataset, settings: AnalysisSettings, tasks: Sequen
         metric, group = metric_and_group(task)
         check: Any = getattr(plugin_module(METRICS, metric), "check_levels", None)
         if check is not None:
-            check(_levels(_measured(dataset, settings), settings, group))
+            measured = measured if measured is not None else _measured(dataset, settings)
+            check(_levels(measured, settings, group))
 
 
 def _measured(dataset: Dataset, settings: AnalysisSettings) -> Dataset:

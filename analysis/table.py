@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
 from typing import Any, Final, NamedTuple
 
 import pandas as pd
@@ -10,7 +9,8 @@ import pyarrow as pa
 from pyarrow import fs as pafs
 
 from analysis.metrics.base import Measurement
-from analysis.parts import CHECKPOINT_FIELDS, Checkpoint, Kind
+from analysis.parts import CHECKPOINT_FIELDS, Kind
+from analysis.parts import Checkpoint as Checkpoint
 from analysis.parts import part_name as part_name
 
 MEASUREMENTS: Final = "measurements"
@@ -58,37 +58,6 @@ class LayerMeasurement(NamedTuple):
         return {"layer": self.layer, "layer_name": self.layer_name, **self.measurement._asdict()}
 
 
-def write_part(
-    fs: pafs.FileSystem,
-    folder: str,
-    checkpoint: Checkpoint,
-    task: str,
-    rows: Iterable[LayerMeasurement],
-    settings: Mapping[str, Any],
-) -> str:
-    """Writes all that one metric task measured of one checkpoint; returns the path (see `Kind.write`)."""
-    return KIND.write(fs, folder, checkpoint, task, [checkpoint._asdict() | row.as_row() for row in rows], settings)
-
-
-def write_rows(
-    fs: pafs.FileSystem,
-    folder: str,
-    checkpoint: Checkpoint,
-    task: str,
-    values: list[dict[str, Any]],
-    settings: Mapping[str, Any],
-) -> str:
-    """Writes a part as `write_part`, from rows with all columns; they may be of other epochs than the checkpoint."""
-    return KIND.write(fs, folder, checkpoint, task, values, settings)
-
-
 def read_table(fs: pafs.FileSystem, folder: str) -> pd.DataFrame:
     """Returns all measurements in `folder`, columns as in `SCHEMA`, in the order of the part names; see `Kind.read`."""
     return KIND.read(fs, folder)
-
-
-def present(
-    fs: pafs.FileSystem, folder: str, settings: Mapping[str, Mapping[str, Any]] | None = None
-) -> set[tuple[str, int, str]]:
-    """Returns (trial_key, epoch, task) of every whole part in `folder`; see `Kind.present`."""
-    return KIND.present(fs, folder, settings)

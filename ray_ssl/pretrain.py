@@ -104,7 +104,7 @@ def pretrain(
         save_checkpoint(trial, checkpoint_folder(0), Checkpoint(trainer.card(0), trainer.method.state_dict()))
     for past in history if first else []:
         report(past)  # whoever listens may have missed them; a listener keeps each epoch once
-    saved_at, save_seconds = time.monotonic(), _FIRST_SAVE_SECONDS
+    saver = _StateSaver(trial, trainer, state_seconds)
     for epoch in range(done + 1, config.training.epochs + 1):
         metrics = trainer.train_epoch(epoch)
         if not first:
@@ -115,16 +115,33 @@ def pretrain(
         if epoch in kept:
             model = Checkpoint(trainer.card(epoch), trainer.method.state_dict())
             save_checkpoint(trial, checkpoint_folder(epoch), model)
-        due = time.monotonic() - saved_at >= min(state_seconds, save_seconds / _SAVE_SHARE)
-        if epoch < config.training.epochs and (epoch in kept or due):
-            began = time.monotonic()
-            card = trainer.card(epoch, history=history)
-            tensors = optimiser_tensors(trainer.optimiser, trainer.method)
-            save_state(trial, epoch * trainer.steps_per_epoch, Checkpoint(card, trainer.method.state_dict(), tensors))
-            saved_at = time.monotonic()
-            save_seconds = saved_at - began
+        if epoch < config.training.epochs and (epoch in kept or saver.is_due):
+            saver.save(epoch, history)
         report(metrics)
     return TrainedTrial(history, trainer.precision, has_collapsed(history))
+
+
+class _StateSaver:
+    """Saves the training state of one trial, and knows when it is time to."""
+
+    def __init__(self, trial: Storage, trainer: Trainer, longest: float) -> None:
+        """`longest`: seconds between two saves at most, see `pretrain`."""
+        self.trial, self.trainer, self.longest = trial, trainer, longest
+        self.saved_at, self.seconds = time.monotonic(), _FIRST_SAVE_SECONDS
+
+    @property
+    def is_due(self) -> bool:
+        """Whether so long ago was the last save that another costs little."""
+        return time.monotonic() - self.saved_at >= min(self.longest, self.seconds / _SAVE_SHARE)
+
+    def save(self, epoch: int, history: list[EpochMetrics]) -> None:
+        """Saves weights, buffers, optimiser and history after an epoch."""
+        began, method = time.monotonic(), self.trainer.method
+        card = self.trainer.card(epoch, history=history)
+        tensors = optimiser_tensors(self.trainer.optimiser, method)
+        save_state(self.trial, epoch * self.trainer.steps_per_epoch, Checkpoint(card, method.state_dict(), tensors))
+        self.saved_at = time.monotonic()
+        self.seconds = self.saved_at - began
 
 
 def has_collapsed(history: list[EpochMetrics]) -> bool:

@@ -162,26 +162,11 @@ def parse(sweep: Sweep, arguments: Sequence[str] | None = None) -> Request:
         SystemExit: A flag that does not exist or cannot be read (code 2), or --help (code 0).
     """
     from analysis.settings import read_settings
-    from ray_ssl.config import PretrainConfig
-    from ray_ssl.flags import Parser
-    from sweeps.flags import add_config_flags
     from sweeps.options import Grid
     from sweeps.ranges import ranges
-    from sweeps.run_flags import add_run_flags
 
     typed = list(sys.argv[1:] if arguments is None else arguments)
-    parser = Parser(
-        prog=f"sweeps/{sweep.name}.py",
-        usage=f"python sweeps/{sweep.name}.py [options]",
-        description=sweep.question.strip().replace("%", "%%"),
-        epilog="Without --dataset a small demonstration runs on embedded images. The same line again resumes. "
-        "Exit codes: 0 done, 1 some trials failed, 2 bad input, 75 interrupted.",
-    )
-    _add_axis_flags(parser, sweep)
-    if sweep.extension is not None:
-        sweep.extension.add_flags(parser)
-    add_run_flags(parser, sweep.name)
-    flags = add_config_flags(parser, PretrainConfig(), {axis.path for axis in sweep.axes}, sweep.demo)
+    parser, flags = _parser(sweep)
     given = vars(parser.parse_strictly(typed))
     demo = "data.dataset" not in given
     preset = sweep.demo if demo else sweep.study
@@ -218,6 +203,27 @@ def parse(sweep: Sweep, arguments: Sequence[str] | None = None) -> Request:
         command=shlex.join([*_program(), *typed]), settings=settings,
         metrics=given["metrics"], levels=given["levels"], given=given,
     )  # fmt: skip
+
+
+def _parser(sweep: Sweep) -> tuple[Parser, dict[str, str]]:
+    """Returns the parser of a sweep's command, and the flags of the configuration's options by dotted path."""
+    from ray_ssl.config import PretrainConfig
+    from ray_ssl.flags import Parser
+    from sweeps.flags import add_config_flags
+    from sweeps.run_flags import add_run_flags
+
+    parser = Parser(
+        prog=f"sweeps/{sweep.name}.py",
+        usage=f"python sweeps/{sweep.name}.py [options]",
+        description=sweep.question.strip().replace("%", "%%"),
+        epilog="Without --dataset a small demonstration runs on embedded images. The same line again resumes. "
+        "Exit codes: 0 done, 1 some trials failed, 2 bad input, 75 interrupted.",
+    )
+    _add_axis_flags(parser, sweep)
+    if sweep.extension is not None:
+        sweep.extension.add_flags(parser)
+    add_run_flags(parser, sweep.name)
+    return parser, add_config_flags(parser, PretrainConfig(), {axis.path for axis in sweep.axes}, sweep.demo)
 
 
 def folder_name(sweep: str, base: PretrainConfig, shared: dict[str, Any]) -> str:

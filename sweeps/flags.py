@@ -9,7 +9,8 @@ from typing import Any, Literal, Union, get_args, get_origin
 from pydantic import TypeAdapter, ValidationError
 from pydantic.fields import FieldInfo
 
-from ray_ssl.config import BackboneConfig, MethodConfig, Part, PretrainConfig, part_type
+from ray_ssl.config import BackboneConfig, MethodConfig, PretrainConfig
+from ray_ssl.part import Part, part_type
 from ray_ssl.plugins import plugin_module, plugin_names
 
 PLUGINS: dict[type[Part], str] = {BackboneConfig: "ray_ssl.backbones", MethodConfig: "ray_ssl.methods"}

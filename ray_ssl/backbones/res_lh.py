@@ -6,7 +6,8 @@ from pathlib import Path
 from typing import Literal
 
 from ray_ssl.backbones.base import Backbone, PlainTorch, res_lh_network
-from ray_ssl.config import BackboneConfig, Count
+from ray_ssl.config import BackboneConfig
+from ray_ssl.part import Count
 
 
 class Config(BackboneConfig):

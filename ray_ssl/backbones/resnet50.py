@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Literal
 
 from ray_ssl.backbones.base import PlainTorch, ResNetBackbone, ResNetConfig
-from ray_ssl.config import Count
+from ray_ssl.part import Count
 
 
 class Config(ResNetConfig):

@@ -8,7 +8,8 @@ from pydantic import model_validator
 
 from ray_ssl.backbones.base import PlainTorch, TransformerBackbone
 from ray_ssl.backbones.base.transformer import LayerFeatures, check_patches
-from ray_ssl.config import BackboneConfig, Count, Positive
+from ray_ssl.config import BackboneConfig
+from ray_ssl.part import Count, Positive
 
 
 class Config(BackboneConfig):

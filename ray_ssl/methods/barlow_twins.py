@@ -7,8 +7,8 @@ from typing import Any, ClassVar, Literal
 from torch import Tensor
 from torch.nn.functional import batch_norm
 
-from ray_ssl.config import NonNegative, Positive
 from ray_ssl.methods.base import ProjectorConfig, Terms, TwoViewMethod
+from ray_ssl.part import NonNegative, Positive
 
 
 class Config(ProjectorConfig):

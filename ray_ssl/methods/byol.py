@@ -10,7 +10,6 @@ from torch import Tensor, nn
 from torch.nn.functional import normalize
 
 from ray_ssl.backbones.base import Backbone
-from ray_ssl.config import Count
 from ray_ssl.methods.base import (
     Method,
     PredictorConfig,
@@ -21,6 +20,7 @@ from ray_ssl.methods.base import (
     mlp,
     teacher_of,
 )
+from ray_ssl.part import Count
 
 
 class Config(PredictorConfig):

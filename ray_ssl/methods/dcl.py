@@ -9,8 +9,8 @@ from pydantic import Field
 from torch import Tensor
 from torch.nn.functional import normalize
 
-from ray_ssl.config import Positive
 from ray_ssl.methods.base import ProjectorConfig, Terms, TwoViewMethod
+from ray_ssl.part import Positive
 
 
 class Config(ProjectorConfig):

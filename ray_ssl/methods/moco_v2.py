@@ -10,7 +10,6 @@ from torch import Tensor, nn
 from torch.nn.functional import normalize
 
 from ray_ssl.backbones.base import Backbone
-from ray_ssl.config import Count, Positive
 from ray_ssl.methods.base import (
     Method,
     ProjectorConfig,
@@ -23,6 +22,7 @@ from ray_ssl.methods.base import (
     info_nce_terms,
     teacher_of,
 )
+from ray_ssl.part import Count, Positive
 
 
 class Config(ProjectorConfig):

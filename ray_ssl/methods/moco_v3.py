@@ -9,7 +9,6 @@ from pydantic import Field
 from torch import Tensor, nn
 
 from ray_ssl.backbones.base import Backbone
-from ray_ssl.config import Count, Positive
 from ray_ssl.methods.base import (
     Method,
     PredictorConfig,
@@ -22,6 +21,7 @@ from ray_ssl.methods.base import (
     mlp,
     teacher_of,
 )
+from ray_ssl.part import Count, Positive
 
 
 class Config(PredictorConfig):

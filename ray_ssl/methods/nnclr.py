@@ -10,8 +10,8 @@ from torch import Tensor, nn
 from torch.nn.functional import normalize
 
 from ray_ssl.backbones.base import Backbone
-from ray_ssl.config import Count, Positive
 from ray_ssl.methods.base import Method, PredictorConfig, Queue, Terms, both_ways, check_queue, info_nce_terms, mlp
+from ray_ssl.part import Count, Positive
 
 
 class Config(PredictorConfig):

@@ -11,8 +11,8 @@ from torch import Tensor, nn
 from torch.nn.functional import normalize
 
 from ray_ssl.backbones.base import Backbone
-from ray_ssl.config import Positive
 from ray_ssl.methods.base import ProjectorConfig, Terms, TwoViewMethod
+from ray_ssl.part import Positive
 
 
 class Config(ProjectorConfig):

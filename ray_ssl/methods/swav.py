@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from torch.nn.functional import normalize
 
 from ray_ssl.backbones.base import Backbone
-from ray_ssl.config import Count, Positive, Probability, ViewConfig
+from ray_ssl.config import ViewConfig
 from ray_ssl.errors import UserError
 from ray_ssl.methods.base import (
     Method,
@@ -31,6 +31,7 @@ from ray_ssl.methods.base.crops import (
     stack_crops,
     swapped_cross_entropy,
 )
+from ray_ssl.part import Count, Positive, Probability
 
 
 class Config(MultiCropConfig, ProjectorConfig):

@@ -7,8 +7,8 @@ from typing import Final, Literal
 from torch import Tensor
 from torch.nn.functional import mse_loss, relu
 
-from ray_ssl.config import NonNegative
 from ray_ssl.methods.base import ProjectorConfig, Terms, TwoViewMethod
+from ray_ssl.part import NonNegative
 
 VARIANCE_EPSILON: Final = 1e-4
 """Added to the variance under the root, epsilon of the paper's equation 2."""

@@ -10,9 +10,9 @@ from torch import Tensor
 from torch.nn.functional import cosine_similarity
 
 from ray_ssl.backbones.base import Backbone
-from ray_ssl.config import Count, Positive
 from ray_ssl.errors import UserError
 from ray_ssl.methods.base import ProjectorConfig, Terms, TwoViewMethod
+from ray_ssl.part import Count, Positive
 from ray_ssl.rng import torch_stream
 
 VARIANCE_FLOOR: Final = 1e-12

@@ -59,7 +59,7 @@ def write_table(ledger: Ledger, rows: Any) -> None:
         about = table.Checkpoint("sweep", str(key), "vicreg", 1, 1, 0, "shapes", int(epoch))
         values: list[dict[str, Any]] = part.to_dict("records")
         settings = {"num_train_images": 4000, "num_test_images": 1000}
-        table.write_rows(sweep.filesystem, sweep.path(MEASUREMENTS), about, "ncc", values, settings)
+        table.KIND.write(sweep.filesystem, sweep.path(MEASUREMENTS), about, "ncc", values, settings)
 
 
 def fail(ledger: Ledger, reason: str) -> Trial:

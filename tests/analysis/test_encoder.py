@@ -27,6 +27,7 @@ from ray_ssl.ledger import Ledger, make_trials
 from ray_ssl.pretrain import pretrain
 from ray_ssl.storage import Storage
 from tests.analysis.payload import Payload
+from tests.analysis.written_tables import write_part
 
 DATA = {"dataset": "shapes", "num_images": 60, "num_test_images": 30, "image_size": 16}
 DATA_FLAGS = ["--dataset", "shapes", "--num-images", "60", "--data-num-test-images", "30", "--image-size", "16"]
@@ -100,7 +101,7 @@ def test_a_file_of_a_checkpoints_weights_gives_the_checkpoints_numbers(
     expected = measure_checkpoint(checkpoint, images, METRICS, torch.device("cpu"))
     about, settings = describe(checkpoint.card, "sweep", trial.key, dataset.name), AnalysisSettings().of("ncc")
     for metric, rows in expected.items():
-        table.write_part(fs.LocalFileSystem(), str(tmp_path / "sweep" / MEASUREMENTS), about, metric, rows, settings)
+        write_part(fs.LocalFileSystem(), str(tmp_path / "sweep" / MEASUREMENTS), about, metric, rows, settings)
 
     folder = f"{ledger.trial(trial.key).uri}/{checkpoint_folder(1)}"
     model = Path(folder) / "model.safetensors"

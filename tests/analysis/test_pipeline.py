@@ -21,6 +21,7 @@ from ray_ssl.ledger import DONE, STOPPED, Ledger, Trial, TrialState, make_trials
 from ray_ssl.pretrain import pretrain
 from ray_ssl.storage import Storage
 from ray_ssl.trainer import Trainer
+from tests.analysis.written_tables import write_part
 from tests.sweeps.command import TINY, run
 from tests.sweeps.test_sweep import assert_every_point_once
 
@@ -125,9 +126,9 @@ def test_a_finished_trial_loses_what_was_never_measured_or_set_aside(
     assert lost(trained) == {trial.key: [1, 2]}
     about = table.Checkpoint("sweep", trial.key, "vicreg", 2, 6, 0, "shapes", 1)
     parts = ledger.sweep.path(MEASUREMENTS)
-    table.write_part(ledger.sweep.filesystem, parts, about, "ncc", [], AnalysisSettings().of("ncc"))
+    write_part(ledger.sweep.filesystem, parts, about, "ncc", [], AnalysisSettings().of("ncc"))
     assert lost(trained) == {trial.key: [2]}  # measured, then deleted to save space
-    table.write_part(ledger.sweep.filesystem, parts, about._replace(epoch=2), "rank", [], {})
+    write_part(ledger.sweep.filesystem, parts, about._replace(epoch=2), "rank", [], {})
     assert lost(trained) == {}  # deleted too; a metric that is new is no reason to train again
     folder.write(f"damaged/{checkpoint_folder(2)}/card.json", b"")
     assert lost(trained) == {trial.key: [2]}  # not deleted: set aside

@@ -25,6 +25,7 @@ from ray_ssl.errors import UserError
 from ray_ssl.ledger import Ledger, Trial, make_trials
 from ray_ssl.pretrain import pretrain
 from ray_ssl.storage import Storage
+from tests.analysis.written_tables import write_part
 
 SETTINGS = AnalysisSettings(num_samples=6, num_train_views=4, num_test_views=1)
 TASKS = ("umap", "umap@sample", "ncc")
@@ -54,7 +55,7 @@ def test_points_come_back_with_the_columns_of_the_schema_and_a_torn_part_counts_
 
 def test_a_part_of_the_other_table_is_refused_by_name(tmp_path: Path) -> None:
     storage = Storage.at(tmp_path)
-    path = table.write_part(storage.filesystem, storage.path(PROJECTIONS), ABOUT, "umap", [], {})
+    path = write_part(storage.filesystem, storage.path(PROJECTIONS), ABOUT, "umap", [], {})
     with pytest.raises(UserError, match=rf"{Path(path).name} is of format 2 with 14 columns, .* format 1 with 16"):
         projections.KIND.read(storage.filesystem, storage.path(PROJECTIONS))
 

@@ -19,11 +19,10 @@ from analysis.table import (
     Checkpoint,
     LayerMeasurement,
     part_name,
-    present,
     read_table,
-    write_part,
 )
 from ray_ssl.errors import UserError
+from tests.analysis.written_tables import write_part
 
 FS = pafs.LocalFileSystem()
 
@@ -56,14 +55,14 @@ def test_values_come_back_bit_exact_with_the_columns_of_the_schema(tmp_path):
 def test_a_missing_folder_is_an_empty_table_of_the_same_columns(tmp_path):
     table = read_table(FS, str(tmp_path / "none"))
     assert len(table) == 0 and list(table.columns) == SCHEMA.names
-    assert present(FS, str(tmp_path / "none")) == set()
+    assert KIND.present(FS, str(tmp_path / "none")) == set()
 
 
 def test_a_part_name_says_what_is_present_even_without_rows(tmp_path):
     write(tmp_path, at=checkpoint(epoch=1_234_567))
     write_part(FS, str(tmp_path), checkpoint(epoch=0), "cdnv", [], {})
     key = checkpoint().trial_key
-    assert present(FS, str(tmp_path)) == {(key, 1_234_567, "linear_probe"), (key, 0, "cdnv")}
+    assert KIND.present(FS, str(tmp_path)) == {(key, 1_234_567, "linear_probe"), (key, 0, "cdnv")}
     assert len(read_table(FS, str(tmp_path))) == 1
 
 
@@ -97,7 +96,7 @@ def test_a_torn_part_is_reported_once_and_counts_as_missing_until_it_is_written_
     whole, torn = write(tmp_path), write(tmp_path, row(0.7), at=checkpoint(epoch=4))
     torn.write_bytes(torn.read_bytes()[: int(share * torn.stat().st_size)])
     with caplog.at_level(logging.WARNING):
-        assert [n for _, n, _ in present(FS, str(tmp_path))] == [3]
+        assert [n for _, n, _ in KIND.present(FS, str(tmp_path))] == [3]
         assert read_table(FS, str(tmp_path))["epoch"].tolist() == [3]
     assert [str(torn) in r.getMessage() for r in caplog.records] == [True]
     write(tmp_path, row(0.7), at=checkpoint(epoch=4))
@@ -109,7 +108,7 @@ def test_a_part_whose_middle_is_destroyed_is_torn_too(tmp_path):
     content = bytearray(part.read_bytes())
     content[4 : len(content) // 2] = bytes(len(content) // 2 - 4)
     part.write_bytes(content)
-    assert present(FS, str(tmp_path)) == set() and len(read_table(FS, str(tmp_path))) == 0
+    assert KIND.present(FS, str(tmp_path)) == set() and len(read_table(FS, str(tmp_path))) == 0
 
 
 def test_every_flipped_bit_of_a_part_is_noticed(tmp_path, caplog):
@@ -143,7 +142,7 @@ def test_a_part_is_plain_parquet_for_everybody(tmp_path):
 def test_a_foreign_parquet_file_is_refused_by_name_in_one_line(tmp_path, name):
     write(tmp_path)
     pq.write_table(pa.table({"x": [1]}), tmp_path / name)
-    for read in (read_table, present):
+    for read in (read_table, KIND.present):
         with pytest.raises(UserError) as error:
             read(FS, str(tmp_path))
         assert str(tmp_path / name) in str(error.value) and "\n" not in str(error.value)
@@ -178,9 +177,9 @@ def test_parts_of_other_settings_are_measured_again_and_never_mixed(tmp_path):
     write(tmp_path, module="rank", images=10)  # each module has its own settings
     with pytest.raises(UserError, match=f"{second.name}.*0.2.*{first.name}.*0.1"):
         read_table(FS, str(tmp_path))
-    found = present(FS, str(tmp_path), {"linear_probe": {"penalty": 0.2}})
+    found = KIND.present(FS, str(tmp_path), {"linear_probe": {"penalty": 0.2}})
     assert {(epoch, module) for _, epoch, module in found} == {(4, "linear_probe"), (3, "rank")}
-    assert len(present(FS, str(tmp_path))) == 3
+    assert len(KIND.present(FS, str(tmp_path))) == 3
 
 
 def test_two_thousand_parts_read_faster_than_one_by_one_into_pandas(tmp_path):

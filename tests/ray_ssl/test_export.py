@@ -26,6 +26,7 @@ from ray_ssl.errors import EXIT_BAD_INPUT, EXIT_DONE
 from ray_ssl.ledger import Ledger, Trial, make_trials
 from ray_ssl.pretrain import pretrain
 from ray_ssl.storage import Storage
+from tests.analysis.written_tables import write_part
 
 
 def images(num: int, seed: int) -> ImageSet:
@@ -131,7 +132,7 @@ def test_the_card_has_what_was_measured_of_the_last_layer_then(
         about = describe(checkpoint.card, "sweep", trial.key, "tiny")
         measured[epoch] = measure_checkpoint(checkpoint, images, ["ncc", "cdnv"], torch.device("cpu"))
         for metric, rows in measured[epoch].items():
-            table.write_part(sweep.filesystem, sweep.path(MEASUREMENTS), about, metric, rows, settings)
+            write_part(sweep.filesystem, sweep.path(MEASUREMENTS), about, metric, rows, settings)
     torn = f"{MEASUREMENTS}/{table.part_name(trial.key, 2, 'rank')}"
     sweep.write(torn, b"PAR1 torn")
     part = sweep.read(f"{MEASUREMENTS}/{table.part_name(trial.key, 2, 'ncc')}")

@@ -13,9 +13,10 @@ from pydantic import Field
 from torch import Tensor, nn
 
 from ray_ssl.backbones.base import Backbone
-from ray_ssl.config import MethodConfig, Probability, ViewConfig
+from ray_ssl.config import MethodConfig, ViewConfig
 from ray_ssl.errors import UserError
 from ray_ssl.methods.base.contract import Terms, ViewPlan
+from ray_ssl.part import Probability
 
 NUM_FULL: Final = 2
 

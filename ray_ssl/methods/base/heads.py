@@ -7,7 +7,8 @@ from typing import Annotated
 from pydantic import Field
 from torch import nn
 
-from ray_ssl.config import Count, MethodConfig
+from ray_ssl.config import MethodConfig
+from ray_ssl.part import Count
 
 
 class ProjectorConfig(MethodConfig):
