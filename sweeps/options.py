@@ -39,8 +39,11 @@ class Grid:
 
     def configs(self) -> list[PretrainConfig]:
         """Returns the grid's configurations, the first axis varying slowest, and those besides."""
-        points = itertools.product(*self.axes.values())
-        return [*(self.config(dict(zip(self.axes, point, strict=True))) for point in points), *self.more]
+        return [*(self.config(point) for point in self.points()), *self.more]
+
+    def points(self) -> list[Values]:
+        """Returns every combination of the axes' values by dotted path, the first axis varying slowest."""
+        return [dict(zip(self.axes, point, strict=True)) for point in itertools.product(*self.axes.values())]
 
     def config(self, point: Values) -> PretrainConfig:
         """Returns one configuration.
@@ -118,7 +121,8 @@ class Grid:
             part, _, leaf = path.partition(".")
             if part not in PLUGIN_PARTS or leaf == "name":
                 continue
-            names = self.axes.get(f"{part}.name", (chosen[part],)) + (self.more_methods if part == "method" else ())
+            names = self.axes.get(f"{part}.name", (self._plugin(part, {}),))
+            names = dict.fromkeys((*names, chosen[part], *(self.more_methods if part == "method" else ())))
             if not any(leaf in _options(part, name) for name in names):
                 owners = [n for n in plugin_names(PLUGIN_PARTS[part]) if leaf in _options(part, n)]
                 raise UserError(f"{self.flags[path]} belongs to {part} {', '.join(owners)}, not to {', '.join(names)}")

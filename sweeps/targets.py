@@ -1,10 +1,12 @@
-"""What `sweeps/randomness.py` does besides a grid: a teacher, its targets, networks that are trained on them."""
+"""What sweeps on graded randomness do besides a grid: a teacher, its targets, supervised networks to compare with."""
 
 from __future__ import annotations
 
 import argparse
 import math
+from collections.abc import Iterator
 from dataclasses import replace
+from functools import partial
 from typing import TYPE_CHECKING, Any, Final
 
 from ray_ssl.errors import EXIT_DONE, UserError
@@ -23,6 +25,10 @@ DEMO_TEACHER_EPOCHS: Final = 30
 FEW_LABELS: Final = 2
 LARGE_SHARE: Final = 0.95
 """A target with fewer labels, or with this share of training images on one, is hardly a question."""
+
+NETWORK: Final = ("depth", "width")
+PANEL_METRICS: Final = ("mine", "umap")
+"""Besides those that are always measured."""
 
 TEACHER: Final = Sweep(name="teacher", question="a classifier whose predictions become other labels", axes=())
 
@@ -58,6 +64,17 @@ def _add_flags(parser: argparse.ArgumentParser) -> None:
     )
 
 
+def _add_network_flags(parser: argparse.ArgumentParser) -> None:
+    """Adds those of sweeps over networks."""
+    _add_flags(parser)
+    group = parser.add_argument_group("teacher's network", "The supervised networks on its targets have the same.")
+    for name in NETWORK:
+        group.add_argument(
+            f"--teacher-{name}", type=int, metavar="N",
+            help=f"{name} of the teacher (default: the largest of --{name}s when the targets are made)",
+        )  # fmt: skip
+
+
 def _shared(given: dict[str, Any], base: PretrainConfig) -> dict[str, Any]:
     """The teacher's options: those of another teacher are other targets."""
     epochs = base.training.epochs if given.keys() & {"data.dataset", "training.epochs"} else DEMO_TEACHER_EPOCHS
@@ -66,20 +83,28 @@ def _shared(given: dict[str, Any], base: PretrainConfig) -> dict[str, Any]:
         "teacher.num_checkpoints": given["teacher_checkpoints"],
         "teacher.learning_rate": given["teacher_learning_rate"],
         "teacher.seed": given["teacher_seed"],
-    }
+    } | {f"teacher.{name}": given[f"teacher_{name}"] for name in NETWORK if f"teacher_{name}" in given}
 
 
-def _run(request: Request) -> int:
-    """Trains the teacher where its targets are not there yet, then runs the sweep; returns the exit code."""
-    from analysis.tasks import DATA, TARGETS
+def _run(request: Request, everything: bool = False) -> int:
+    """Trains the teacher where its targets are not there yet, then runs the sweep; returns the exit code.
+
+    Args:
+        request: The sweep.
+        everything: Train each network also supervised, with and without augmentation, and measure it at all levels,
+            with `PANEL_METRICS` too.
+    """
+    from analysis.tasks import DATA, GROUPS, TARGETS
     from ray_ssl.ledger import Ledger
     from ray_ssl.storage import Storage
     from ray_ssl.targets import read_targets
     from sweeps.run import run
 
     if request.search != "grid":
-        raise UserError("sweeps/randomness.py compares the same networks on all targets: it takes no --search")
-    request = replace(request, levels=request.levels or [DATA, TARGETS])
+        raise UserError(f"sweeps/{request.sweep.name}.py compares the same networks on all targets: no --search")
+    request = replace(request, levels=request.levels or (list(GROUPS) if everything else [DATA, TARGETS]))
+    if everything and request.metrics is None:
+        request = replace(request, metrics=_panel_metrics())
     levels, train_on = _levels(request)
     teacher = _teacher_request(request)
     ledger = Ledger(Storage.at(request.storage).child(request.name))
@@ -87,7 +112,7 @@ def _run(request: Request) -> int:
     targets = read_targets(ledger.sweep)
     lacking = [level for level in levels if targets is None or f"teacher-{level:.2f}" not in targets.sets]
     if lacking and request.dry_run:
-        return _dry_run(request, teacher, train_on)
+        return _dry_run(request, teacher, train_on, everything)
     if lacking:
         code = run(teacher)
         if code != EXIT_DONE:
@@ -96,12 +121,38 @@ def _run(request: Request) -> int:
     assert targets is not None
     print_targets(targets)
     options = [targets.option(f"teacher-{level:.2f}") for level in train_on]
+    network = _teacher_network(request)
     more = [
-        request.grid.config({"method.name": "supervised", "method.target": option, "seed": seed})
+        request.grid.config({"method.name": "supervised", "method.target": option, "seed": seed, **network})
         for option in options
         for seed in request.grid.axes["seed"]
     ]
-    return run(replace(request, grid=replace(request.grid, more=tuple(more))))
+    return run(_with(request, [*(_references(request) if everything else []), *more]))
+
+
+def _with(request: Request, more: list[PretrainConfig]) -> Request:
+    return replace(request, grid=replace(request.grid, more=tuple(more)))
+
+
+def _references(request: Request) -> Iterator[PretrainConfig]:
+    """Each network of the grid, supervised without and with augmentation."""
+    for point in request.grid.points():
+        for augment in (False, True):
+            yield request.grid.config({**point, "method.name": "supervised", "method.augment": augment})
+
+
+def _panel_metrics() -> list[str]:
+    """The metrics of every panel of the paper: those that are always measured, and the expensive ones it has."""
+    from analysis.tasks import is_on_request, metric_names
+
+    return [name for name in metric_names() if name in PANEL_METRICS or not is_on_request(name)]
+
+
+def _teacher_network(request: Request) -> dict[str, int]:
+    """The depth and width of the teacher, of a sweep over them."""
+    axes, shared = request.grid.axes, request.shared
+    sizes = {name: axes[f"backbone.{name}"] for name in NETWORK if f"backbone.{name}" in axes}
+    return {f"backbone.{name}": shared.get(f"teacher.{name}") or max(values) for name, values in sizes.items()}
 
 
 def _levels(request: Request) -> tuple[list[float], list[float]]:
@@ -133,7 +184,8 @@ def _teacher_request(request: Request) -> Request:
     own = {f"method.{name}" for name in plugin_module("ray_ssl.methods", "supervised").Config.model_fields}
     grid, shared = request.grid, request.shared
     given = {path: v for path, v in grid.given.items() if not path.startswith("method.") or path in own}
-    given |= {
+    network = _teacher_network(request)
+    given |= network | {
         "method.name": "supervised",
         "method.target": "class",
         "training.epochs": shared["teacher.epochs"],
@@ -141,12 +193,16 @@ def _teacher_request(request: Request) -> Request:
     }
     if shared["teacher.learning_rate"] is not None:
         given["optimiser.learning_rate"] = shared["teacher.learning_rate"]
-    flags = grid.flags | {
-        "training.epochs": "--teacher-epochs",
-        "training.num_checkpoints": "--teacher-checkpoints",
-        "optimiser.learning_rate": "--teacher-learning-rate",
-        "seed": "--teacher-seed",
-    }
+    flags = (
+        grid.flags
+        | {path: path.replace("backbone.", "--teacher-") for path in network}
+        | {
+            "training.epochs": "--teacher-epochs",
+            "training.num_checkpoints": "--teacher-checkpoints",
+            "optimiser.learning_rate": "--teacher-learning-rate",
+            "seed": "--teacher-seed",
+        }
+    )
     grid = replace(grid, given=given, axes={"seed": (shared["teacher.seed"],)}, flags=flags)
     base, options = grid.config({}), grid.shared()
     return replace(
@@ -181,14 +237,14 @@ def _make(request: Request, teacher: Request, ledger: Ledger, levels: list[float
     return targets
 
 
-def _dry_run(request: Request, teacher: Request, train_on: list[float]) -> int:
+def _dry_run(request: Request, teacher: Request, train_on: list[float], everything: bool) -> int:
     """Prints the plans of both parts; the keys of networks on targets that are not made yet are not known."""
     from sweeps.run import run
 
     run(teacher)
     num_more = len(train_on) * len(request.grid.axes["seed"])
     print(f"after it, {num_more} supervised network(s) on its predictions, and:", flush=True)
-    return run(replace(request, metrics=None, levels=None))
+    return run(_with(replace(request, metrics=None, levels=None), list(_references(request)) if everything else []))
 
 
 def print_targets(targets: Targets) -> None:
@@ -214,4 +270,6 @@ def _remark(name: str, one: TargetSet, targets: Targets) -> str:
 
 
 GRADED: Final = Extension(_add_flags, _shared, _run, methods=("supervised",))
-"""For `Sweep.extension`."""
+"""For `Sweep.extension`: the targets, and supervised networks on some of them."""
+EVERY_PANEL: Final = Extension(_add_network_flags, _shared, partial(_run, everything=True), methods=("supervised",))
+"""The same for a grid of networks, each trained supervised too, measured for every panel of arXiv 2305.15614."""
