@@ -253,6 +253,4 @@ def columns(config: PretrainConfig, sweep: str, key: str, dataset: str, epoch: i
 
 def method_name(config: PretrainConfig) -> str:
     """Returns what the table calls a trial's method: supervised training differs by views and by labels too."""
-    labels = "" if config.trained_on == "class" else f" on {config.trained_on}"
-    augment = getattr(config.method, "augment", True)
-    return config.method.name + labels + ("" if augment else " (no augmentation)")
+    return config.method.name + config.variant

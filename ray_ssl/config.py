@@ -253,6 +253,12 @@ class PretrainConfig(Part):
         """Name of the labels that the method learns from, where it learns from any."""
         return getattr(self.method, "target", "class").partition("@")[0]
 
+    @property
+    def variant(self) -> str:
+        """What tells trials of one method apart for people: " on superclass", " (no augmentation)", else ""."""
+        labels = "" if self.trained_on == "class" else f" on {self.trained_on}"
+        return labels + ("" if getattr(self.method, "augment", True) else " (no augmentation)")
+
     def to_dict(self) -> dict[str, Any]:
         """Returns plain JSON values, every option included."""
         return self.model_dump(mode="json")

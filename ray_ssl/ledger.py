@@ -67,8 +67,7 @@ class Trial:
         """A short name for people, e.g. "vicreg 5-64 seed 0", "supervised 5-64 seed 0 on teacher-0.25"."""
         backbone = self.config.backbone.model_dump()
         shape = f"{backbone['depth']}-{backbone['width']}" if {"depth", "width"} <= set(backbone) else backbone["name"]
-        labels = "" if self.config.trained_on == "class" else f" on {self.config.trained_on}"
-        return f"{self.config.method.name} {shape} seed {self.config.seed}{labels}"
+        return f"{self.config.method.name} {shape} seed {self.config.seed}{self.config.variant}"
 
 
 def make_trials(configs: list[PretrainConfig], data_fingerprint: str) -> list[Trial]:

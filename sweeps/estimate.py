@@ -54,9 +54,10 @@ def dry_run(request: Request, ledger: Ledger, dataset: Dataset) -> int:
         states = [TrialState.RESUMABLE if t.key in lost else ledger.state(t.key) for t in trials]
     calibrated = calibrate(request, [t for t, s in zip(trials, states, strict=True) if runs(s, request)], dataset)
     total_seconds, total_bytes = 0.0, 0.0
+    width = max((len(trial.name) for trial in trials), default=0)
     for trial, state in zip(trials, states, strict=True):
         size = footprint(trial.config, len(dataset.train.fine_names))
-        line = f"{trial.key}  {trial.name:32} {state.value:10} {size.num_parameters / 1e6:8.2f} M parameters"
+        line = f"{trial.key}  {trial.name:{width}} {state.value:10} {size.num_parameters / 1e6:8.2f} M parameters"
         if runs(state, request):
             seconds = calibrated[size_of(trial.config)] * trial.config.training.epochs
             total_seconds, total_bytes = total_seconds + seconds, total_bytes + size.disk_bytes

@@ -14,6 +14,7 @@ from typing import Final
 import torch
 
 from analysis.settings import AnalysisSettings
+from analysis.tasks import SAMPLE, metric_and_group
 from ray_ssl.cluster import MachineOptions, cluster_to_join
 from ray_ssl.config import DataConfig
 from ray_ssl.data import Dataset, load_dataset
@@ -92,7 +93,8 @@ def load_what_fits(request: Request, ledger: Ledger, num_side_by_side: int) -> D
         check_images(sizes)
         done = {t.config.to_json() for t in ledger.known_trials() if not runs(ledger.state(t.key), request)}
         trials = [Trial("", config) for config in request.grid.configs() if config.to_json() not in done]
-        check_memory(trials, sizes, request.machine, num_side_by_side)
+        num_measured = pictures_at_once(request.settings, request.tasks, sizes)
+        check_memory(trials, sizes, num_measured, request.machine, num_side_by_side)
         if request.base.data.source == "shapes" and sizes.num_images * sizes.image_size**2 > MANY_PIXELS:
             size = sizes.image_size
             print(f"drawing {sizes.num_images} images of {size} x {size} pixels, this takes a while", flush=True)
@@ -102,7 +104,9 @@ def load_what_fits(request: Request, ledger: Ledger, num_side_by_side: int) -> D
     if request.search == "grid":
         trials = [t for t in trials if runs(ledger.state(t.key), request)]
     if sizes is None:
-        check_memory(trials, DataSizes.of(dataset), request.machine, num_side_by_side)
+        sizes = DataSizes.of(dataset)
+        num_measured = pictures_at_once(request.settings, request.tasks, sizes)
+        check_memory(trials, sizes, num_measured, request.machine, num_side_by_side)
     check_disk(trials, len(dataset.train.fine_names), ledger)
     return dataset
 
@@ -133,7 +137,9 @@ def check_images(data: DataSizes) -> None:
         )
 
 
-def check_memory(trials: Sequence[Trial], data: DataSizes, machine: MachineOptions, num_side_by_side: int) -> None:
+def check_memory(
+    trials: Sequence[Trial], data: DataSizes, num_measured: int, machine: MachineOptions, num_side_by_side: int
+) -> None:
     """Refuses trials that never fit into memory; warns where those side by side may not.
 
     On a cluster that is joined, memory is its own affair.
@@ -141,6 +147,7 @@ def check_memory(trials: Sequence[Trial], data: DataSizes, machine: MachineOptio
     Args:
         trials: Those that are to run.
         data: Their images.
+        num_measured: See `pictures_at_once`.
         machine: Where they run.
         num_side_by_side: How many run at once.
 
@@ -161,7 +168,7 @@ def check_memory(trials: Sequence[Trial], data: DataSizes, machine: MachineOptio
             parts = _of_training(trial, size, trial.config.num_workers)
             alone.append(sum(count for _, count in parts))
             _refuse(trial, size, [*parts, images], there, "this machine")
-        _refuse(trial, size, [*_of_analysis(size, data), images], there, "this machine")
+        _refuse(trial, size, [*_of_analysis(size, num_measured), images], there, "this machine")
     together = sum(sorted(alone)[-num_side_by_side:]) + data.num_bytes
     if together > there:
         log.warning(
@@ -183,9 +190,14 @@ def _of_training(trial: Trial, size: Footprint, num_workers: int) -> Parts:
     ]
 
 
-def _of_analysis(size: Footprint, data: DataSizes) -> Parts:
-    settings = AnalysisSettings()
-    num_images = min(data.num_train, settings.num_train_images) + min(data.num_test, settings.num_test_images)
+def pictures_at_once(settings: AnalysisSettings, tasks: Sequence[str], data: DataSizes) -> int:
+    """Returns how many pictures the analysis of a checkpoint has the features of at once: those of one level group."""
+    plain = min(data.num_train, settings.num_train_images) + min(data.num_test, settings.num_test_images)
+    views = min(data.num_train, settings.num_samples) * (settings.num_train_views + settings.num_test_views)
+    return max(views if metric_and_group(task)[1] == SAMPLE else plain for task in tasks)
+
+
+def _of_analysis(size: Footprint, num_images: int) -> Parts:
     return [
         ("weights", NUM_BYTES * (size.num_parameters + size.num_other)),
         (f"features of {num_images} images in all layers", num_images * size.feature_bytes),

@@ -11,6 +11,7 @@ import sys
 import tempfile
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 from ray_ssl.entry import run_command
 
@@ -46,7 +47,27 @@ def _parse(arguments: Sequence[str]) -> argparse.Namespace:
     parser.add_argument("figure", metavar="FIGURE", help="fig1 ... fig5, the name of one figure, or all")
     parser.add_argument("sweep", metavar="SWEEP_FOLDER", help="folder of a sweep: a path, s3://... or gs://...")
     parser.add_argument("--out", metavar="FOLDER", help="where the files are put (default: SWEEP_FOLDER/figures)")
+    parser.add_argument(
+        "--trials", nargs="+", metavar="KEY", help="draw these trials alone, by key or its beginning (default: all)"
+    )
     return parser.parse_strictly(arguments)
+
+
+def _of_trials(table: Any, keys: Sequence[str], sweep: str) -> Any:
+    """The rows of trials.
+
+    Raises:
+        UserError: A key that no row or more than one trial has.
+    """
+    from ray_ssl.errors import UserError
+
+    known = sorted(table["trial_key"].unique())
+    for key in keys:
+        found = [name for name in known if name.startswith(key)]
+        if len(found) != 1:
+            what = "begins several trials" if found else "is no measured trial"
+            raise UserError(f"--trials: {key!r} {what} of {sweep!r}, which has {' '.join(known)}")
+    return table[table["trial_key"].str.startswith(tuple(keys))]
 
 
 def _answer(arguments: list[str]) -> int:
@@ -62,6 +83,9 @@ def _answer(arguments: list[str]) -> int:
     quiet()
     sweep = Storage.at(flags.sweep)
     table, points = read_measurements(sweep), read_projections(sweep)
+    if flags.trials:
+        table = _of_trials(table, flags.trials, flags.sweep)
+        points = points[points["trial_key"].isin(table["trial_key"])]
     out = Storage.at(flags.out) if flags.out else sweep.child(FIGURES)
     written = 0
     with tempfile.TemporaryDirectory(prefix="ray_ssl_") as scratch:

@@ -1,7 +1,7 @@
 """UMAP of the representation before and after training: views of five images, five classes, five superclasses.
 
 Corresponds to figure 1 of arXiv 2305.15614: clusters at every level after training. One network is shown, the deepest
-and widest; the rows of another trial, given alone, draw that one.
+and widest of those without labels; the rows of another trial, given alone, draw that one.
 """
 
 from __future__ import annotations

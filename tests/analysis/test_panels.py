@@ -192,6 +192,21 @@ def test_the_command_writes_what_it_can_and_says_what_the_rest_needs(
     assert "nothing of depth_width_heatmap can be drawn" in captured.err
 
 
+def test_trials_are_drawn_alone_by_the_beginning_of_their_key(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    write_table(table(), tmp_path)
+    chosen = keys()[0]
+    assert command.main(["fig5_left", str(tmp_path), "--trials", chosen]) == EXIT_DONE
+    drawn = pd.read_csv(tmp_path / "figures" / "fig5_left.csv")
+    alone = plugin_module("analysis.figures", "fig5_left").numbers(table()[table()["trial_key"] == chosen])
+    assert drawn["mean"].tolist() == pytest.approx(alone["mean"].tolist()) and set(drawn["n"]) == {1}
+    capsys.readouterr()
+    assert command.main(["fig5_left", str(tmp_path), "--trials", "no_such"]) == EXIT_BAD_INPUT
+    error = capsys.readouterr().err
+    assert error.count("\n") == 1 and "'no_such' is no measured trial" in error and chosen in error
+
+
 @pytest.mark.parametrize("foreign", [False, True])
 def test_a_folder_that_is_no_sweep_is_one_line(
     foreign: bool, tmp_path: Path, capsys: pytest.CaptureFixture[str]

@@ -69,6 +69,13 @@ def test_figure_1_shows_the_deepest_network_before_and_after_training():
     assert places(one)[0] == at(table, trial_key="2_16_1", layer=3, level="sample", epoch=0)
 
 
+def test_figure_1_prefers_a_network_that_saw_no_labels():
+    table = points(depths=(2, 5))
+    supervised = table.assign(method="supervised", depth=table["depth"] + 5, trial_key="x" + table["trial_key"])
+    found = plugin_module("analysis.figures", "fig1").numbers(pd.concat([table, supervised]))
+    assert set(found["trial_key"]) == {"5_16_0"}
+
+
 def test_a_network_that_was_projected_once_has_no_before_and_after():
     table = points()
     early = table[(table["depth"] == 2) | (table["epoch"] == 0)]

@@ -7,6 +7,7 @@ import pytest
 import torch
 from torch import nn
 
+from analysis.settings import AnalysisSettings
 from ray_ssl.backbones.base import build_backbone
 from ray_ssl.checkpoints import saved_epochs
 from ray_ssl.cluster import MachineOptions
@@ -148,10 +149,17 @@ def test_trials_side_by_side_that_may_not_fit_are_warned_of(
     size = footprint(BASE, 20)
     alone = size.weight_bytes + size.activation_bytes
     monkeypatch.setattr(room, "machine_memory", lambda: 2.2 * alone)
-    room.check_memory(THREE, SMALL_DATA, LOCAL, 2)
+    room.check_memory(THREE, SMALL_DATA, 2000, LOCAL, 2)
     assert caplog.text == ""
-    room.check_memory(THREE, SMALL_DATA, LOCAL, 3)
+    room.check_memory(THREE, SMALL_DATA, 2000, LOCAL, 3)
     assert "3 trials side by side need about" in caplog.text
+
+
+def test_the_largest_level_group_decides_how_much_the_analysis_holds() -> None:
+    settings = AnalysisSettings(num_train_images=200, num_samples=10, num_train_views=30, num_test_views=5)
+    assert room.pictures_at_once(settings, ("ncc", "rank"), SMALL_DATA) == 200 + 60
+    assert room.pictures_at_once(settings, ("ncc", "ncc@sample"), SMALL_DATA) == 10 * (30 + 5)
+    assert room.pictures_at_once(settings, ("ncc@targets",), SMALL_DATA) == 200 + 60
 
 
 def test_a_disk_that_may_become_full_is_warned_of(

@@ -12,6 +12,7 @@ from analysis.figures.base.marks import panel_inches
 from analysis.figures.base.networks import MARKERS, OKABE_ITO
 from analysis.figures.base.numbers import LEVELS, REPRESENTATION, Frame, evenly, trials
 from analysis.figures.base.sheet import FONT, GREY, INK, SIZE, Line, Row, Words, marker, sheet, shortened
+from analysis.needs import is_self_supervised
 
 ALONE: Final = "every panel is a UMAP by itself: axes have no unit and are not those of another panel"
 MAX_SHOWN: Final = 6
@@ -23,8 +24,8 @@ _POINT = ["trial_key", "epoch", "layer", "level", "point"]
 def one_network(table: Frame, least_epochs: int) -> Frame:
     """Returns the points of one trial, sorted; none where no trial has so many epochs.
 
-    Of several it is the deepest, of these the widest, of these the first by method, seed and trial key. The rows of
-    another trial, given alone, are those of that one.
+    Of several it is one that learns without labels, of these the deepest, of these the widest, of these the first by
+    method, seed and trial key. The rows of another trial, given alone, are those of that one.
 
     Raises:
         UserError: Several data sets.
@@ -32,8 +33,9 @@ def one_network(table: Frame, least_epochs: int) -> Frame:
     names = trials(table)
     num_epochs = names["trial_key"].map(table.groupby("trial_key")["epoch"].nunique())
     names = names[num_epochs >= least_epochs]
-    order = ["depth", "width", "method", "seed", "trial_key"]
-    chosen = names.sort_values(order, ascending=[False, False, True, True, True]).head(1)
+    names = names.assign(labelled=~names["method"].map(is_self_supervised).astype(bool))
+    order = ["labelled", "depth", "width", "method", "seed", "trial_key"]
+    chosen = names.sort_values(order, ascending=[True, False, False, True, True, True]).head(1)
     rows = table[table["trial_key"].isin(chosen["trial_key"])].drop_duplicates(_POINT, keep="last")
     rows = rows.assign(network=rows["trial_key"].map(dict(zip(chosen["trial_key"], chosen["network"], strict=True))))
     at = {level: i for i, level in enumerate(LEVELS)}
@@ -47,7 +49,7 @@ def who(found: Frame, table: Frame) -> str:
     one, several = found.iloc[0], table["trial_key"].nunique()
     words = [f"{name} {one[name]}" for name in ("depth", "width") if one[name] > 0]
     shown = ", ".join([one["method"], *words, f"seed {one['seed']}"]) + f" on {one['dataset']}"
-    return shown + (f"; 1 of {several} trials: deepest, then widest, then first seed" if several > 1 else "")
+    return shown + (f"; 1 of {several} trials (others: --trials KEY)" if several > 1 else "")
 
 
 def by_layer_and_epoch(table: Frame, level: str) -> Frame:
