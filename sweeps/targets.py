@@ -101,7 +101,9 @@ def _run(request: Request, everything: bool = False) -> int:
     from sweeps.run import run
 
     if request.search != "grid":
-        raise UserError(f"sweeps/{request.sweep.name}.py compares the same networks on all targets: no --search")
+        raise UserError(
+            f"sweeps/{request.sweep.name}.py compares the same networks on all targets: it takes no --search"
+        )
     request = replace(request, levels=request.levels or (list(GROUPS) if everything else [DATA, TARGETS]))
     if everything and request.metrics is None:
         request = replace(request, metrics=_panel_metrics())
@@ -151,8 +153,9 @@ def _panel_metrics() -> list[str]:
 def _teacher_network(request: Request) -> dict[str, int]:
     """The depth and width of the teacher, of a sweep over them."""
     axes, shared = request.grid.axes, request.shared
-    sizes = {name: axes[f"backbone.{name}"] for name in NETWORK if f"backbone.{name}" in axes}
-    return {f"backbone.{name}": shared.get(f"teacher.{name}") or max(values) for name, values in sizes.items()}
+    largest = {name: max(axes[f"backbone.{name}"]) for name in NETWORK if f"backbone.{name}" in axes}
+    asked = {name: shared.get(f"teacher.{name}") for name in largest}
+    return {f"backbone.{n}": size if asked[n] is None else asked[n] for n, size in largest.items()}
 
 
 def _levels(request: Request) -> tuple[list[float], list[float]]:
