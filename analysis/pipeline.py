@@ -83,17 +83,22 @@ def sweep_name(sweep: Storage) -> str:
 
 
 def survey(
-    ledger: Ledger, trials: Sequence[Trial], settings: AnalysisSettings, tasks: Sequence[str] | None = None
+    ledger: Ledger,
+    trials: Sequence[Trial],
+    settings: AnalysisSettings,
+    tasks: Sequence[str] | Callable[[Trial], Sequence[str]] | None = None,
 ) -> Survey:
     """Returns what is not measured yet, checkpoint by checkpoint.
 
     Args:
-        tasks: See `analysis.tasks`; None: the default ones.
+        tasks: See `analysis.tasks`, the same for all trials or by trial; None: the default ones.
     """
-    wanted = tasks if tasks is not None else find_tasks()
-    present = stored.present(ledger.sweep, {task: settings.of(task) for task in wanted})
+    default = find_tasks() if tasks is None else tasks
+    tasks_of = {trial.key: tuple(default(trial) if callable(default) else default) for trial in trials}
+    present = stored.present(ledger.sweep, {t: settings.of(t) for wanted in tasks_of.values() for t in wanted})
     work, gaps = [], {}
     for trial in trials:
+        wanted = tasks_of[trial.key]
         saved = saved_epochs(ledger.trial(trial.key))
         for epoch in sorted({*saved, *checkpoint_epochs(trial.config.training)}):
             lacking = tuple(task for task in wanted if (trial.key, epoch, task) not in present)

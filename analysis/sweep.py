@@ -29,7 +29,7 @@ from ray_ssl import interrupts
 from ray_ssl.cluster import MachineOptions, ray_session
 from ray_ssl.config import replace, trial_key
 from ray_ssl.data import Dataset, load_dataset
-from ray_ssl.errors import EXIT_DONE, EXIT_SOME_FAILED, UserError, print_error
+from ray_ssl.errors import EXIT_DONE, EXIT_SOME_FAILED, UserError, did_you_mean, print_error
 from ray_ssl.flags import Parser, add_address_flag
 from ray_ssl.follower import Follower
 from ray_ssl.ledger import Ledger, Trial
@@ -51,6 +51,9 @@ def parse(arguments: Sequence[str]) -> argparse.Namespace:
         "--targets",
         metavar="FOLDER",
         help="copy the targets of graded randomness from this sweep over the same images, for --levels targets",
+    )
+    parser.add_argument(
+        "--methods", nargs="+", metavar="NAME", help="measure trials of these methods alone, e.g. vicreg (default: all)"
     )
     parser.add_argument("--tracking-uri", metavar="URI", help="MLflow server (default: the sweep's)")
     add_address_flag(parser)
@@ -80,7 +83,7 @@ def run(flags: argparse.Namespace) -> int:
     targets = _targets(ledger, trials[0], flags.targets)
     settings = with_targets(settings, targets, tasks)
     refuse_other_numbers(ledger.sweep, settings, tasks)
-    work = missing_work(ledger, trials, settings, tasks)
+    work = missing_work(ledger, _of_methods(trials, flags.methods), settings, tasks)
     tracker = tracking.connect(owner=False)
     Follower(tracker, ledger).catch_up()
     errors: list[str] = []
@@ -103,6 +106,15 @@ def run(flags: argparse.Namespace) -> int:
     for error in errors:
         print_error(f"not analysed: {error}")
     return EXIT_SOME_FAILED if errors else EXIT_DONE
+
+
+def _of_methods(trials: list[Trial], methods: Sequence[str] | None) -> list[Trial]:
+    """Raises UserError for a method that no trial has."""
+    known = sorted({trial.config.method.name for trial in trials})
+    for name in methods or []:
+        if name not in known:
+            raise UserError(f"--methods: no trial of {name!r}{did_you_mean(name, known)}; there is {', '.join(known)}")
+    return [trial for trial in trials if methods is None or trial.config.method.name in methods]
 
 
 def _tracking(ledger: Ledger, uri: str | None) -> Tracking:

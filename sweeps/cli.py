@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from ray_ssl.cluster import MachineOptions
     from ray_ssl.config import PretrainConfig
     from ray_ssl.flags import Parser
+    from ray_ssl.ledger import Trial
     from sweeps.options import Grid, Values
 
 
@@ -96,6 +97,7 @@ class Request:
         shared: The options all trials share; identifies the study.
         command: The line that was typed.
         given: Values of all flags.
+        reference_tasks: What supervised networks on the classes are measured on; None: the same as the others.
         is_part: It prepares another sweep of the same command, and its results are not announced.
     """
 
@@ -121,6 +123,7 @@ class Request:
     metrics: list[str] | None
     levels: list[str] | None
     given: dict[str, Any] = field(default_factory=dict)
+    reference_tasks: tuple[str, ...] | None = None
     is_part: bool = False
 
     @cached_property
@@ -133,6 +136,11 @@ class Request:
         from analysis.tasks import find_tasks
 
         return find_tasks(self.metrics, self.levels)
+
+    def tasks_of(self, trial: Trial) -> tuple[str, ...]:
+        """What is measured of a trial's checkpoints."""
+        reference = trial.config.method.name == "supervised" and trial.config.trained_on == "class"
+        return self.reference_tasks if reference and self.reference_tasks is not None else self.tasks
 
 
 def main(sweep: Sweep, arguments: Sequence[str] | None = None) -> int:

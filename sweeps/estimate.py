@@ -50,7 +50,7 @@ def dry_run(request: Request, ledger: Ledger, dataset: Dataset) -> int:
         states = [TrialState.NEW] * len(trials)
     else:
         trials = source.trials
-        lost = survey(ledger, ledger.known_trials(), request.settings, request.tasks).lost
+        lost = survey(ledger, ledger.known_trials(), request.settings, request.tasks_of).lost
         states = [TrialState.RESUMABLE if t.key in lost else ledger.state(t.key) for t in trials]
     calibrated = calibrate(request, [t for t, s in zip(trials, states, strict=True) if runs(s, request)], dataset)
     total_seconds, total_bytes = 0.0, 0.0

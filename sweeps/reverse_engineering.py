@@ -21,7 +21,7 @@ SWEEP = Sweep(
     ),
     demo={
         "backbone.depth": (1, 2),
-        "backbone.width": (8, 16),
+        "backbone.width": (16,),
         "method.projector_width": 128,
         "method.embedding_dim": 128,
         "views.crop_scale": [0.3, 1.0],

@@ -78,7 +78,7 @@ def _answer_if_nothing_to_do(request: Request, storage: Storage, ledger: Ledger,
     source = make_source(request, ledger, data.fingerprint)
     if source.num_trials:
         return None
-    found = survey(ledger, ledger.known_trials(), request.settings, request.tasks)
+    found = survey(ledger, ledger.known_trials(), request.settings, request.tasks_of)
     if found.work or found.lost.keys() & {trial.key for trial in source.trials}:
         return None
     tracking = Tracking.named(storage, ledger, request.tracking_uri, request.experiment)
@@ -96,7 +96,7 @@ def _answer_if_nothing_to_do(request: Request, storage: Storage, ledger: Ledger,
 def _run_leased(request: Request, storage: Storage, ledger: Ledger, dataset: Dataset) -> int:
     data = DataCard.of(dataset)
     data.keep(ledger.sweep, request.base.data)
-    found = survey(ledger, ledger.known_trials(), request.settings, request.tasks)
+    found = survey(ledger, ledger.known_trials(), request.settings, request.tasks_of)
     num_stopped = reopen(request, ledger, make_source(request, ledger, data.fingerprint).trials, found.lost)
     source = make_source(request, ledger, data.fingerprint)
     tracking = Tracking.named(storage, ledger, request.tracking_uri, request.experiment)
@@ -191,7 +191,7 @@ def _train_and_analyse(
 
             with Board(source.num_trials, ledger, waiting, room.num_concurrent, cost) as follower.board:
                 run_trials(source, num_workers, ledger, dataset, request.machine, room, follower, scheduler)
-            found = survey(ledger, ledger.known_trials(), settings, request.tasks)
+            found = survey(ledger, ledger.known_trials(), settings, request.tasks_of)
         errors = analyse_with_progress(ledger, found.work, dataset, settings, request.machine.cpus_per_worker)
     return errors + _describe_lost(source, found)
 

@@ -91,10 +91,10 @@ def _run(request: Request, everything: bool = False) -> int:
 
     Args:
         request: The sweep.
-        everything: Train each network also supervised, with and without augmentation, and measure it at all levels,
-            with `PANEL_METRICS` too.
+        everything: Train each network also supervised, with and without augmentation, as references that are measured
+            at the data's levels; measure the others at all levels, with `PANEL_METRICS` too.
     """
-    from analysis.tasks import DATA, GROUPS, TARGETS
+    from analysis.tasks import DATA, GROUPS, TARGETS, find_tasks
     from ray_ssl.ledger import Ledger
     from ray_ssl.storage import Storage
     from ray_ssl.targets import read_targets
@@ -104,9 +104,9 @@ def _run(request: Request, everything: bool = False) -> int:
         raise UserError(
             f"sweeps/{request.sweep.name}.py compares the same networks on all targets: it takes no --search"
         )
-    request = replace(request, levels=request.levels or (list(GROUPS) if everything else [DATA, TARGETS]))
-    if everything and request.metrics is None:
-        request = replace(request, metrics=_panel_metrics())
+    if everything and request.metrics is None and request.levels is None:
+        request = replace(request, metrics=_panel_metrics(), levels=list(GROUPS), reference_tasks=find_tasks())
+    request = replace(request, levels=request.levels or [DATA, TARGETS])
     levels, train_on = _levels(request)
     teacher = _teacher_request(request)
     ledger = Ledger(Storage.at(request.storage).child(request.name))

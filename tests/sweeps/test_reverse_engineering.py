@@ -8,8 +8,9 @@ import numpy as np
 import pytest
 
 import sweeps.run
-from analysis.tasks import GROUPS
+from analysis.tasks import GROUPS, find_tasks
 from ray_ssl.data import load_dataset
+from ray_ssl.ledger import make_trials
 from ray_ssl.storage import Storage
 from ray_ssl.targets import SPLITS, SplitFacts, Targets, TargetSet, write_targets
 from sweeps.cli import Request, main, parse
@@ -66,8 +67,15 @@ def test_all_that_the_panels_need_is_measured(tmp_path: Path, asked: list[Reques
     tasks = asked[0].tasks
     assert {"mine", "umap", "umap@sample", "linear_probe", "ncc@sample", "cdnv@targets"} <= set(tasks)
     assert {task.partition("@")[2] or "data" for task in tasks} == set(GROUPS)
+    of_trial = {t.name: asked[0].tasks_of(t) for t in make_trials(asked[0].grid.configs(), "data")}
+    assert of_trial["vicreg 1-6 seed 0"] == of_trial["supervised 2-8 seed 0 on teacher-0.00"] == tasks
+    for reference in ("supervised 1-6 seed 0", "supervised 1-6 seed 0 (no augmentation)"):
+        assert of_trial[reference] == find_tasks()
+
+
+def test_what_was_asked_for_is_measured_of_all_networks(tmp_path: Path, asked: list[Request]) -> None:
     assert main(SWEEP, [*with_targets(tmp_path), "--metrics", "ncc", "--levels", "data"]) == 0
-    assert asked[1].tasks == ("ncc",)
+    assert {asked[0].tasks_of(trial) for trial in make_trials(asked[0].grid.configs(), "data")} == {("ncc",)}
 
 
 def test_the_teacher_is_the_largest_network_unless_told(tmp_path: Path, asked: list[Request]) -> None:
