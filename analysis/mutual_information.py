@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from analysis import critics
-from analysis.critics import CriticSettings
+from analysis.critics import CriticSettings, HeldOut
 from analysis.logistic import Scaling
 from ray_ssl.rng import torch_stream
 
@@ -29,9 +29,10 @@ class Settings:
     """Budget of one estimate; the defaults are those of the metrics in the table.
 
     Attributes:
-        seed: Of everything random.
-        num_seeds: Critics trained side by side, each with its own initial weights and batches.
-        max_train_pairs: Random training pairs used at most; a tenth of them decides when a critic is best.
+        seed: Of which pairs are used, and of the principal components.
+        critic_seeds: Of the critics, which are trained side by side: each has its own initial weights, its own
+            batches and its own tenth of the training pairs that decides when it is best.
+        max_train_pairs: Random training pairs used at most.
         max_test_pairs: Random held-out pairs used at most; their number N sets the ceiling ln N of the bounds.
         max_dims: Vectors of more dimensions are reduced to so many whitened principal components of the training
             pairs; None: never. What is lost can only lower the information (data-processing inequality), so the
@@ -40,7 +41,7 @@ class Settings:
     """
 
     seed: int = 0
-    num_seeds: int = 5
+    critic_seeds: tuple[int, ...] = (0, 1, 2, 3, 4)
     max_train_pairs: int = 10_000
     max_test_pairs: int = 5_000
     max_dims: int | None = 256
@@ -150,18 +151,16 @@ def estimate(train: tuple[Tensor, Tensor], test: tuple[Tensor, Tensor], settings
     fitted = _some_pairs(train, settings.max_train_pairs, settings.seed, "training pairs")
     tested = _some_pairs(test, settings.max_test_pairs, settings.seed, "test pairs")
     (x, x_test), (z, z_test) = (_prepare(a, b, settings) for a, b in zip(fitted, tested, strict=True))
-    num_held_out = len(x) // 10
-    held_out, fitted = (x[:num_held_out], z[:num_held_out]), (x[num_held_out:], z[num_held_out:])
+    pairs = HeldOut.split(x, z, settings.critic_seeds)
+    gaussian = pairs.gaussian(settings.critic.num_directions)
 
     def best(objective: critics.Objective) -> tuple[ScoreSums, ScoreSums]:
         bound = dv_bound if objective == "dv" else infonce_bound
         critic = critics.train(
-            fitted,
-            lambda critic: bound(score_sums(*critic(*held_out))),
-            objective, settings.critic, settings.seed, settings.num_seeds,
-        )  # fmt: skip
+            pairs, gaussian, lambda g, h: bound(score_sums(g, h)), objective, settings.critic, settings.critic_seeds
+        )
         with torch.no_grad():
-            return score_sums(*critic(*held_out)), score_sums(*critic(x_test, z_test))
+            return score_sums(*critic(*pairs.held_out_pairs())), score_sums(*critic(x_test, z_test))
 
     (stop_dv, test_dv), (_, test_infonce) = best("dv"), best("infonce")
     shift = 1 - stop_dv.log_mean[:, None]

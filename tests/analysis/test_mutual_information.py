@@ -25,7 +25,7 @@ from analysis.mutual_information import (
     score_sums,
 )
 
-SMALL = Settings(num_seeds=2, critic=CriticSettings(hidden=32, embedding=16, batch_size=128, max_steps=150))
+SMALL = Settings(critic_seeds=(0, 1), critic=CriticSettings(hidden=32, embedding=16, batch_size=128, max_steps=150))
 
 
 def draw(*shape: int, seed: int = 0) -> Tensor:
