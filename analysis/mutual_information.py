@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 import math
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from typing import Final, Literal, NamedTuple
 
 import torch
@@ -12,10 +14,8 @@ from torch import Tensor
 from analysis import critics
 from analysis.critics import CriticSettings, HeldOut
 from analysis.logistic import Scaling
+from analysis.saturation import SATURATED
 from ray_ssl.rng import torch_stream
-
-SATURATED: Final = 0.95
-"""Share of its ceiling from which an estimate says no more than that the information is at least so large."""
 
 NUM_POWER_ITERATIONS: Final = 2
 NUM_SPARE_DIRECTIONS: Final = 16
@@ -46,6 +46,15 @@ class Settings:
     max_test_pairs: int = 5_000
     max_dims: int | None = 256
     critic: CriticSettings = field(default_factory=CriticSettings)
+
+
+_METHOD: Final = 2  # of the estimate; one more where the same settings come to give other numbers
+
+
+def fingerprint(settings: Settings) -> str:
+    """Returns 8 hex digits of everything that changes an estimate, besides the pairs."""
+    text = json.dumps({"method": _METHOD, **asdict(settings)}, sort_keys=True)
+    return hashlib.sha256(text.encode()).hexdigest()[:8]
 
 
 class ScoreSums(NamedTuple):
