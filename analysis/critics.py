@@ -44,9 +44,9 @@ class CriticSettings:
     learning_rate: float = 1e-3
     average_decay: float = 0.9
     max_gradient_norm: float = 1.0
-    max_steps: int = 400
+    max_steps: int = 600
     check_steps: int = 25
-    patience: int = 4
+    patience: int = 6
 
 
 class Critics:

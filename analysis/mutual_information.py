@@ -14,6 +14,7 @@ from torch import Tensor
 from analysis import critics
 from analysis.critics import CriticSettings, HeldOut
 from analysis.logistic import Scaling
+from analysis.normal_scores import NormalScores
 from analysis.saturation import SATURATED
 from ray_ssl.rng import torch_stream
 
@@ -43,7 +44,7 @@ class Settings:
     seed: int = 0
     critic_seeds: tuple[int, ...] = (0, 1, 2, 3, 4)
     max_train_pairs: int = 10_000
-    max_test_pairs: int = 5_000
+    max_test_pairs: int = 10_000
     max_dims: int | None = 256
     critic: CriticSettings = field(default_factory=CriticSettings)
 
@@ -142,8 +143,9 @@ def score_sums(x: Tensor, z: Tensor) -> ScoreSums:
 def estimate(train: tuple[Tensor, Tensor], test: tuple[Tensor, Tensor], settings: Settings | None = None) -> Estimate:
     """Returns bounds of the mutual information of x and z, from critics that never saw the pairs they are taken on.
 
-    Both sides are standardised per dimension by the training pairs (constant dimensions become 0). Critics are
-    trained on the Donsker-Varadhan bound and, others, on InfoNCE. NWJ is taken with the former, their scores moved
+    Every dimension is put on the scale of a normal variable by the training pairs (see `analysis.normal_scores`),
+    which leaves the information as it is: critics of heavy tails go astray. Constant ones become 0. Critics start
+    from the one that would be optimal for Gaussians (`analysis.gaussian_critic`) and are trained on the Donsker-Varadhan bound and, others, on InfoNCE. NWJ is taken with the former, their scores moved
     by the constant that makes it tight on the pairs that decided when to stop: trained on itself it gives the same
     critic up to that constant, with gradients of exponential variance.
 
@@ -189,11 +191,12 @@ def _some_pairs(pairs: tuple[Tensor, Tensor], most: int, seed: int, purpose: str
 
 
 def _prepare(train: Tensor, test: Tensor, settings: Settings) -> tuple[Tensor, Tensor]:
-    train, test = _standardise(train, test)
-    if settings.max_dims is None or train.shape[1] <= settings.max_dims:
-        return train, test
-    directions = principal_directions(train, settings.max_dims, settings.seed)
-    return _standardise(train @ directions, test @ directions)
+    if settings.max_dims is not None and train.shape[1] > settings.max_dims:
+        train, test = _standardise(train, test)
+        directions = principal_directions(train, settings.max_dims, settings.seed)
+        train, test = train @ directions, test @ directions
+    scores = NormalScores.of(train)
+    return _standardise(scores.apply(train), scores.apply(test))
 
 
 def _standardise(train: Tensor, test: Tensor) -> tuple[Tensor, Tensor]:
