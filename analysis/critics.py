@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
+from copy import copy
 from dataclasses import dataclass
 from itertools import pairwise
 from typing import Final, Literal, NamedTuple
@@ -41,10 +42,10 @@ class CriticSettings:
     embedding: int = 32
     num_directions: int = 64
     batch_size: int = 256
-    learning_rate: float = 1e-3
+    learning_rate: float = 2e-3
     average_decay: float = 0.9
     max_gradient_norm: float = 1.0
-    max_steps: int = 600
+    max_steps: int = 1000
     check_steps: int = 25
     patience: int = 6
 
@@ -128,31 +129,37 @@ class HeldOut(NamedTuple):
         return fit(fitted, held_out, most)
 
 
+def untrained(pairs: HeldOut, settings: CriticSettings, seeds: Sequence[int]) -> Critics:
+    """Returns critics that begin as the Gaussian one, or half or none of its score, whichever is best held out."""
+    return Critics(_best_weight(pairs.gaussian(settings.num_directions), pairs.held_out_pairs()), settings, seeds)
+
+
 HeldOutBound = Callable[[Tensor, Tensor], Tensor]
 """Embeddings of x and z, [S, H, ...] -> float [S] bound."""
 
 
 def train(
-    pairs: HeldOut, gaussian: GaussianCritics, bound: HeldOutBound, objective: Objective, settings: CriticSettings,
+    pairs: HeldOut, start: Critics, bound: HeldOutBound, objective: Objective, settings: CriticSettings,
     seeds: Sequence[int],
 ) -> Critics:  # fmt: skip
     """Returns critics, each with the weights at which its bound on its held-out pairs was largest.
 
-    Each starts from the Gaussian critic, or half or none of its score, whichever is best there. Its training ends
-    after `patience` looks at which it got no better, or after `max_steps`; it depends on no other critic.
+    The training of each ends after `patience` looks at which it got no better, or after `max_steps`; it depends on
+    no other critic.
 
     Args:
         pairs: What they are trained on.
-        gaussian: See `HeldOut.gaussian`.
+        start: Critics that they start from; they stay as they are.
         bound: Taken on the held-out pairs.
         objective: Bound that is trained on.
         settings: See `CriticSettings`.
         seeds: One for each critic, S.
     """
     held_out = pairs.held_out_pairs()
-    critic = Critics(_best_weight(gaussian, held_out), settings, seeds)
+    critic = copy(start)
+    critic.weights = [weight.detach().clone().requires_grad_() for weight in start.weights]
     adam = torch.optim.Adam(critic.weights, lr=settings.learning_rate, foreach=True)
-    streams = [torch_stream(seed, "critic batches") for seed in seeds]
+    streams = [torch_stream(seed, f"critic batches of {objective}") for seed in seeds]
     best = _Best(critic, bound, held_out)
     log_average: Tensor | None = None
     num_fitted = pairs.fitted.shape[1]
@@ -165,7 +172,7 @@ def train(
         if objective == "dv":
             loss, log_average = dv_loss(scores, log_average, settings.average_decay)
         else:
-            loss = infonce_loss(scores)
+            loss = (infonce_loss(scores) + infonce_loss(scores.transpose(1, 2))) / 2  # either side given the other
         adam.zero_grad()
         loss.sum().backward()
         _clip(critic.weights, settings.max_gradient_norm)

@@ -18,11 +18,12 @@ from analysis.labels import LabelLevel, data_levels, sample_level, target_levels
 from analysis.projections import LayerPoint
 from analysis.settings import ALL_LAYERS, NO_TARGETS, PIXELS, AnalysisSettings, check_pair
 from analysis.tasks import DATA, METRICS, SAMPLE, TARGETS, metric_and_group
-from ray_ssl.backbones.base import Backbone
+from ray_ssl.backbones.base import Backbone, build_backbone
 from ray_ssl.checkpoints import Checkpoint
 from ray_ssl.config import ViewConfig
 from ray_ssl.data.base import Dataset
 from ray_ssl.errors import UserError
+from ray_ssl.ledger import Trial
 from ray_ssl.plugins import plugin_module
 from ray_ssl.rng import numpy_stream
 
@@ -82,6 +83,15 @@ def check_measurable(dataset: Dataset, settings: AnalysisSettings, tasks: Sequen
         if check is not None:
             measured = measured if measured is not None else _measured(dataset, settings)
             check(_levels(measured, settings, group))
+
+
+def check_layers(trials: Sequence[Trial], settings: AnalysisSettings, tasks: Sequence[str]) -> None:
+    """Raises UserError where a trial's network lacks a layer that a task is to measure; see `check_pair`."""
+    if (settings.mine_input, settings.mine_layer) == (AnalysisSettings.mine_input, AnalysisSettings.mine_layer):
+        return
+    for backbone, size in {(t.config.backbone, t.config.data.image_size) for t in trials}:
+        with torch.device("meta"):  # only its layers' names are wanted
+            check_pair(settings, tasks, build_backbone(backbone, size).layer_names)
 
 
 def _measured(dataset: Dataset, settings: AnalysisSettings) -> Dataset:

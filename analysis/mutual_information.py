@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from analysis import critics
-from analysis.critics import CriticSettings, HeldOut
+from analysis.critics import Critics, CriticSettings, HeldOut
 from analysis.logistic import Scaling
 from analysis.normal_scores import NormalScores
 from analysis.saturation import SATURATED
@@ -79,8 +79,8 @@ class Estimate(NamedTuple):
     """Bounds of the mutual information on held-out pairs, nats, by each critic.
 
     Attributes:
-        dv: float64 [S] Donsker-Varadhan bound of the critics trained on it.
-        infonce: float64 [S] InfoNCE bound of the critics trained on it.
+        dv: float64 [S] Donsker-Varadhan bound of the critics that were trained on it last.
+        infonce: float64 [S] InfoNCE bound of the critics trained on it alone.
         nwj: float64 [S] NWJ bound of the critics of `dv`.
         ceiling: ln N, which none of them exceeds.
     """
@@ -145,7 +145,8 @@ def estimate(train: tuple[Tensor, Tensor], test: tuple[Tensor, Tensor], settings
 
     Every dimension is put on the scale of a normal variable by the training pairs (see `analysis.normal_scores`),
     which leaves the information as it is: critics of heavy tails go astray. Constant ones become 0. Critics start
-    from the one that would be optimal for Gaussians (`analysis.gaussian_critic`) and are trained on the Donsker-Varadhan bound and, others, on InfoNCE. NWJ is taken with the former, their scores moved
+    from the one that would be optimal for Gaussians (`analysis.gaussian_critic`), are trained on InfoNCE, whose gradient
+    varies least, and go on from there on the Donsker-Varadhan bound. NWJ is taken with the latter, their scores moved
     by the constant that makes it tight on the pairs that decided when to stop: trained on itself it gives the same
     critic up to that constant, with gradients of exponential variance.
 
@@ -163,20 +164,23 @@ def estimate(train: tuple[Tensor, Tensor], test: tuple[Tensor, Tensor], settings
     tested = _some_pairs(test, settings.max_test_pairs, settings.seed, "test pairs")
     (x, x_test), (z, z_test) = (_prepare(a, b, settings) for a, b in zip(fitted, tested, strict=True))
     pairs = HeldOut.split(x, z, settings.critic_seeds)
-    gaussian = pairs.gaussian(settings.critic.num_directions)
-
-    def best(objective: critics.Objective) -> tuple[ScoreSums, ScoreSums]:
-        bound = dv_bound if objective == "dv" else infonce_bound
-        critic = critics.train(
-            pairs, gaussian, lambda g, h: bound(score_sums(g, h)), objective, settings.critic, settings.critic_seeds
-        )
-        with torch.no_grad():
-            return score_sums(*critic(*pairs.held_out_pairs())), score_sums(*critic(x_test, z_test))
-
-    (stop_dv, test_dv), (_, test_infonce) = best("dv"), best("infonce")
+    with torch.no_grad():
+        untrained = critics.untrained(pairs, settings.critic, settings.critic_seeds)
+    of_infonce = _trained(pairs, untrained, "infonce", settings)
+    of_dv = _trained(pairs, of_infonce, "dv", settings)
+    with torch.no_grad():
+        stop_dv = score_sums(*of_dv(*pairs.held_out_pairs()))
+        test_dv, test_infonce = (score_sums(*critic(x_test, z_test)) for critic in (of_dv, of_infonce))
     shift = 1 - stop_dv.log_mean[:, None]
     moved = ScoreSums(test_dv.true + shift, test_dv.log_sums + shift)
     return Estimate(dv_bound(test_dv), infonce_bound(test_infonce), nwj_bound(moved), math.log(len(x_test)))
+
+
+def _trained(pairs: HeldOut, start: Critics, objective: critics.Objective, settings: Settings) -> Critics:
+    bound = dv_bound if objective == "dv" else infonce_bound
+    return critics.train(
+        pairs, start, lambda g, h: bound(score_sums(g, h)), objective, settings.critic, settings.critic_seeds
+    )
 
 
 def _check_pairs(train: tuple[Tensor, Tensor], test: tuple[Tensor, Tensor]) -> None:
