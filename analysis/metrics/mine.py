@@ -25,7 +25,8 @@ SPECS = (
 GROUPS: Final = (DATA,)
 ON_REQUEST: Final = True
 NEEDS_INPUTS: Final = True
-NUMBERS_FROM: Final = {"estimator": fingerprint(Settings())}
+SETTINGS: Final = Settings()
+NUMBERS_FROM: Final = {"estimator": fingerprint(SETTINGS)}
 """What changes the numbers, besides the settings of the analysis: other critics measure again."""
 
 
@@ -37,7 +38,7 @@ def measure(features: LayerFeatures, levels: list[LabelLevel]) -> Iterator[Measu
     given size find, from a given number of pairs. `--mine-input` says what stands for the input (pixels, or an
     earlier layer), `--mine-layer` against which layer.
 
-    `mi_dv`, `mi_infonce` and `mi_nwj` are means over the critics of `mutual_information.Settings()` in nats, `_std`
+    `mi_dv`, `mi_infonce` and `mi_nwj` are means over the critics of `SETTINGS` in nats, `_std`
     their standard deviations (divided by their number less 1); the same in bits with `_bits`. No bound exceeds its
     `_ceiling`, ln of the number of test images in nats: estimates of different numbers of images are not comparable
     near it. Of more than 256 input dimensions the critics see 256 principal components, which can only lower them.
@@ -53,7 +54,7 @@ def measure(features: LayerFeatures, levels: list[LabelLevel]) -> Iterator[Measu
     if features.inputs is None:
         raise ValueError("mutual information with the input needs LayerFeatures.inputs, given None")
     train_inputs, test_inputs = features.inputs
-    found = estimate((train_inputs, features.train), (test_inputs, features.test), Settings())
+    found = estimate((train_inputs, features.train), (test_inputs, features.test), SETTINGS)
     for bound in found.saturated():
         warnings.warn(
             f"mi_{bound} is within {1 - SATURATED:.0%} of its ceiling, ln of the number of test images = "

@@ -5,11 +5,11 @@
 Pairs of correlated Gaussians: every dimension of x with its own of z, correlation rho, mutual information
 -d/2 ln(1 - rho^2); rho 0.3, 0.6, 0.9, and the one of 4 nats. "cubed": every number to its third power, which leaves
 the information as it is and the tails heavy. "signs": every number of z of a random sign, so that nothing is correlated
-and the Gaussian critic knows nothing; the truth is the mean of ln p(x, z) / (p(x) p(z)). Each bound stands with its error in nats and per cent of the
-truth. A case whose truth is above 0.8 of the ceiling, ln of the number of test pairs, is marked "*": no bound can show
-it. Then one layer as a network has them: 3072 inputs, 32 outputs. Before the end stand the largest errors of each
-bound among the Gaussians of 0.5 to 4 nats; the last line is the seconds of five critics one after the other over those
-of five side by side.
+and the Gaussian critic knows nothing; the truth is the mean of ln p(x, z) / (p(x) p(z)). Each bound stands with its
+error in nats and per cent of the truth. A case whose truth is above 0.8 of the ceiling, ln of the number of test
+pairs, is marked "*": no bound can show it. Then one layer as a network has them: 3072 inputs, 32 outputs. Before the
+end stand the largest errors of each bound among the Gaussians of 0.5 to 4 nats; the last line is the seconds of five
+critics one after the other over those of five side by side.
 """
 
 from __future__ import annotations
