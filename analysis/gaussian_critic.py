@@ -65,12 +65,12 @@ def fit(fitted: Sequence[Pairs], held_out: Sequence[Pairs], most: int) -> Gaussi
     """
     each = [_fit_one(a, b, most) for a, b in zip(fitted, held_out, strict=True)]
     num_directions = max(len(one[-1]) for one in each)
-    columns = [
+    u, v, x_offsets, z_offsets, correlations = (
         torch.stack([torch.nn.functional.pad(part, (0, num_directions - part.shape[-1])) for part in parts])
         for parts in zip(*each, strict=True)
-    ]
-    *geometry, correlations = columns
-    return GaussianCritics(*(part.float() for part in geometry), correlations, torch.ones(len(each)))
+    )
+    weights = torch.ones(len(each))
+    return GaussianCritics(u.float(), v.float(), x_offsets.float(), z_offsets.float(), correlations, weights)
 
 
 def _fit_one(fitted: Pairs, held_out: Pairs, most: int) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Final
 
@@ -20,10 +20,9 @@ from analysis.settings import ALL_LAYERS, NO_TARGETS, PIXELS, AnalysisSettings, 
 from analysis.tasks import DATA, METRICS, SAMPLE, TARGETS, metric_and_group
 from ray_ssl.backbones.base import Backbone, build_backbone
 from ray_ssl.checkpoints import Checkpoint
-from ray_ssl.config import ViewConfig
+from ray_ssl.config import PretrainConfig, ViewConfig
 from ray_ssl.data.base import Dataset
 from ray_ssl.errors import UserError
-from ray_ssl.ledger import Trial
 from ray_ssl.plugins import plugin_module
 from ray_ssl.rng import numpy_stream
 
@@ -85,11 +84,11 @@ def check_measurable(dataset: Dataset, settings: AnalysisSettings, tasks: Sequen
             check(_levels(measured, settings, group))
 
 
-def check_layers(trials: Sequence[Trial], settings: AnalysisSettings, tasks: Sequence[str]) -> None:
+def check_layers(configs: Iterable[PretrainConfig], settings: AnalysisSettings, tasks: Sequence[str]) -> None:
     """Raises UserError where a trial's network lacks a layer that a task is to measure; see `check_pair`."""
     if (settings.mine_input, settings.mine_layer) == (AnalysisSettings.mine_input, AnalysisSettings.mine_layer):
         return
-    for backbone, size in {(t.config.backbone, t.config.data.image_size) for t in trials}:
+    for backbone, size in {(config.backbone, config.data.image_size) for config in configs}:
         with torch.device("meta"):  # only its layers' names are wanted
             check_pair(settings, tasks, build_backbone(backbone, size).layer_names)
 

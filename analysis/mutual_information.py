@@ -146,9 +146,9 @@ def estimate(train: tuple[Tensor, Tensor], test: tuple[Tensor, Tensor], settings
     Every dimension is put on the scale of a normal variable by the training pairs (see `analysis.normal_scores`),
     which leaves the information as it is: critics of heavy tails go astray. Constant ones become 0. Critics start
     from the one that would be optimal for Gaussians (`analysis.gaussian_critic`), are trained on InfoNCE, whose
-    gradient varies least, and go on from there on the Donsker-Varadhan bound. NWJ is taken with the latter, their scores moved
-    by the constant that makes it tight on the pairs that decided when to stop: trained on itself it gives the same
-    critic up to that constant, with gradients of exponential variance.
+    gradient varies least, and go on from there on the Donsker-Varadhan bound. NWJ is taken with the latter, their
+    scores moved by the constant that makes it tight on the pairs that decided when to stop: trained on itself it gives
+    the same critic up to that constant, with gradients of exponential variance.
 
     Args:
         train: x float [N, P] and z float [N, D], row by row a pair.

@@ -145,8 +145,7 @@ def check_pair(settings: AnalysisSettings, tasks: Sequence[str], layer_names: Se
     ):  # fmt: skip
         if name not in (other, *layer_names):
             raise UserError(
-                f"{flag} is {other} or a layer ({', '.join(layer_names)}), given {name!r}"
-                f"{did_you_mean(name, (other, *layer_names))}"
+                f"{flag} is {other} or the name of a layer, given {name!r}{did_you_mean(name, (other, *layer_names))}"
             )
     if settings.mine_input == settings.mine_layer:
         raise UserError(f"--mine-input and --mine-layer are two layers, given {settings.mine_input!r} for both")

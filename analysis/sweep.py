@@ -79,7 +79,7 @@ def run(flags: argparse.Namespace) -> int:
     tracking = _tracking(ledger, flags.tracking_uri)
     targets = _targets(ledger, trials[0], flags.targets)
     settings = with_targets(settings, targets, tasks)
-    check_layers(trials, settings, tasks)
+    check_layers((trial.config for trial in trials), settings, tasks)
     refuse_other_numbers(ledger.sweep, settings, tasks)
     work = missing_work(ledger, trials, settings, tasks)
     tracker = tracking.connect(owner=False)

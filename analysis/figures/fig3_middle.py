@@ -56,8 +56,8 @@ def draw(table: Frame) -> Figure | None:
     at_ceiling = f"; {saturated} of {len(found)} points are at their ceiling" if saturated else ""
     several = f"; InfoNCE's ceilings {ceilings.min():.3g} to {ceilings.max():.3g} nats" if len(ceilings) > 1 else ""
     note = (
-        f"{network_subject(table, found)}; test images; lower bound of Donsker and Varadhan, 1 nat = {1 / math.log(2):.3f} "
-        f"bits; {over}{band}{several}{at_ceiling}{shown.left_out}."
+        f"{network_subject(table, found)}; test images; lower bound of Donsker and Varadhan, "
+        f"1 nat = {1 / math.log(2):.3f} bits; {over}{band}{several}{at_ceiling}{shown.left_out}."
     )
     found = found.assign(title="", name="mutual information (nats)", group="", series=found["network"])
     found = shown.in_columns(found, column="title", row="name")

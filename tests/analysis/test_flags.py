@@ -29,8 +29,8 @@ def test_mutual_information_is_of_what_it_was_asked_for(tmp_path: Path) -> None:
     check_pair(other, ["mine"], layers)
     check_pair(AnalysisSettings(mine_input="stemm"), ["ncc"], layers)
     for bad, message in (
-        (AnalysisSettings(mine_input="stemm"), r"--mine-input is pixels or a layer \(stem, .* given 'stemm'.*stem"),
-        (AnalysisSettings(mine_layer="pixels"), "--mine-layer is all or a layer"),
+        (AnalysisSettings(mine_input="stemm"), "--mine-input is pixels or the name of a layer, given 'stemm'.*stem"),
+        (AnalysisSettings(mine_layer="pixels"), "--mine-layer is all or the name of a layer"),
         (AnalysisSettings(mine_input="stem", mine_layer="stem"), "are two layers, given 'stem' for both"),
     ):
         with pytest.raises(UserError, match=message):

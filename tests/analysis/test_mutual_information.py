@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 import pandas as pd
@@ -133,7 +134,7 @@ def test_an_estimate_at_its_ceiling_warns_and_the_table_says_so(monkeypatch: pyt
     assert saturated_lines(_frame(low).iloc[:0]) == []
 
 
-def _frame(rows: list[dict[str, object]]) -> pd.DataFrame:
+def _frame(rows: Sequence[Mapping[str, object]]) -> pd.DataFrame:
     return pd.DataFrame(rows)
 
 
@@ -193,8 +194,8 @@ def test_information_without_correlation_is_found_by_training() -> None:
     settings = replace(SMALL, critic_seeds=(0,), critic=replace(SMALL.critic, learning_rate=5e-3))
     pairs = [pairs_of("signs", num_pairs, 1, 0.9, purpose) for num_pairs, purpose in ((2000, "train"), (1000, "test"))]
     truth = truth_of("signs", 1, 0.9)
-    untrained = estimate(*pairs, replace(settings, critic=replace(settings.critic, max_steps=0)))
-    assert untrained.infonce.item() < 0.1 * truth < 0.7 * truth < estimate(*pairs, settings).infonce.item()
+    untrained = estimate(pairs[0], pairs[1], replace(settings, critic=replace(settings.critic, max_steps=0)))
+    assert untrained.infonce.item() < 0.1 * truth < 0.7 * truth < estimate(pairs[0], pairs[1], settings).infonce.item()
 
 
 def test_gaussian_critic_is_the_log_density_ratio() -> None:
