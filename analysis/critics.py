@@ -53,8 +53,9 @@ class CriticSettings:
 class Critics:
     """S separable critics: the Gaussian one, fixed, + g(x) . h(z), where g and h are each a two-layer MLP.
 
-    Separable, so that the scores of all B^2 pairs cost one matmul. Networks alone overfit before they find what a
-    linear map tells of many dimensions: of two Gaussians with d = 16, rho = 0.6 and 10,000 pairs they had found 2.2
+    Separable, so that the scores of all B^2 pairs cost one matmul. Networks with a trained linear map
+    overfit before they find what a
+    fixed one tells of many dimensions: of two Gaussians with d = 16, rho = 0.6 and 10,000 pairs they had found 2.2
     of 3.6 nats when the held-out bound began to fall.
 
     Attributes:
