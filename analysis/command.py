@@ -21,6 +21,7 @@ from analysis.headline import fully_measured, publish_headline
 from analysis.pipeline import MEASUREMENTS, Outcome, Work, analyse, sweep_name
 from analysis.publication import FIGURES, REPORT, TRACKING
 from analysis.publish import publish
+from analysis.saturation import saturated_lines
 from analysis.settings import AnalysisSettings
 from ray_ssl import interrupts
 from ray_ssl.checkpoints import SET_ASIDE
@@ -190,6 +191,8 @@ def finish(ledger: Ledger, tracker: Tracker, scratch: Path, only: Trial | None =
     tracker.parent_artifact(scratch / REPORT)
     tracker.parent_artifact(scratch / FIGURES, FIGURES)
     tracker.parent_artifact(scratch / "measurements.parquet")
+    for line in saturated_lines(measurements):
+        print(line)
     return len(measurements)
 
 

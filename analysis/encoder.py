@@ -26,7 +26,8 @@ from analysis.command import FIGURES, REPORT, draw
 from analysis.flags import refuse_other_numbers
 from analysis.measure import measure_backbone, measured_images
 from analysis.pipeline import MEASUREMENTS, sweep_name
-from analysis.settings import read_settings, with_targets
+from analysis.saturation import saturated_lines
+from analysis.settings import check_pair, read_settings, with_targets
 from analysis.table import FOREIGN
 from analysis.tasks import TARGETS, find_tasks, metric_and_group
 from analysis.weights import fit_weights, read_weights
@@ -100,6 +101,7 @@ def run(flags: argparse.Namespace) -> int:
     encoder, dataset = load_encoder(flags)
     if any(metric_and_group(task)[1] == TARGETS for task in wanted):
         dataset = attach_targets(dataset, targets)
+    check_pair(settings, wanted, encoder.backbone.layer_names)
     key = encoder.key(dataset.fingerprint)
     present = stored.present(storage, {task: settings.of(task) for task in wanted})
     if any(other != key for other, _, _ in stored.present(storage) - present):
@@ -142,6 +144,8 @@ def show(storage: Storage) -> int:
     with interrupts.orderly(), tempfile.TemporaryDirectory(prefix="ray_ssl_") as scratch:
         draw(storage, measurements, stored.read_projections(storage), Path(scratch))
         storage.write(REPORT, make_report(Ledger(storage), measurements, Path(scratch)))
+    for line in saturated_lines(measurements):
+        print(line)
     print(f"table     {storage.uri}/{MEASUREMENTS} ({len(measurements)} measurements)")
     print(f"figures   {storage.uri}/{FIGURES}\nreport    {storage.uri}/{REPORT}")
     return EXIT_DONE

@@ -27,8 +27,8 @@ class LayerFeatures:
     Attributes:
         train: float32 [N, D].
         test: float32 [M, D].
-        inputs: What the network saw of both, float32 [N, P] and [M, P]: its normalised pixels. None unless a metric
-            needs them.
+        inputs: What mutual information is measured from, float32 [N, P] and [M, P]: the normalised pixels, or another
+            layer's features. None unless a metric needs them.
 
     Raises:
         ValueError: A feature is NaN or infinite, as those of a diverged run are.

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Sequence
+from dataclasses import fields
+from typing import Final
 
-from analysis import stored
-from analysis.settings import IMAGE_NUMBERS, AnalysisSettings, add_numbers, add_task_flags
+from analysis import stored, table
+from analysis.settings import IMAGE_NUMBERS, PAIR, AnalysisSettings, add_numbers, add_task_flags
 from analysis.tasks import find_tasks
 from ray_ssl.config import DataConfig
 from ray_ssl.errors import UserError
@@ -14,6 +16,9 @@ from ray_ssl.flags import Parser
 from ray_ssl.part import Part
 from ray_ssl.plugins import plugin_module, plugin_names
 from ray_ssl.storage import Storage
+
+_SHARED: Final = {field.name for field in fields(AnalysisSettings)} - set(PAIR)
+"""Settings that all tasks of a table agree in; what is a metric's own is compared only where it is measured."""
 
 
 def add_measure_flags(parser: argparse.ArgumentParser) -> None:
@@ -34,7 +39,12 @@ def refuse_other_numbers(storage: Storage, settings: AnalysisSettings, tasks: Se
         UserError: It would.
     """
     every = find_tasks(["all"], ["all"])
-    others = {task: settings.of(task) for task in every if task not in tasks}
+    measured = table.KIND.settings_by_task(storage.filesystem, storage.path(table.MEASUREMENTS))
+    others = {
+        task: measured.get(task, {}) | {name: value for name, value in settings.of(task).items() if name in _SHARED}
+        for task in every
+        if task not in tasks
+    }
     mixed = stored.present(storage) - stored.present(storage, others)
     if mixed:
         names = ", ".join(sorted({task for _, _, task in mixed}))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Final
 
@@ -16,11 +16,11 @@ from analysis import table
 from analysis.features import LayerFeatures, Pictures, extract, load_backbone
 from analysis.labels import LabelLevel, data_levels, sample_level, target_levels
 from analysis.projections import LayerPoint
-from analysis.settings import NO_TARGETS, AnalysisSettings
+from analysis.settings import ALL_LAYERS, NO_TARGETS, PIXELS, AnalysisSettings, check_pair
 from analysis.tasks import DATA, METRICS, SAMPLE, TARGETS, metric_and_group
-from ray_ssl.backbones.base import Backbone
+from ray_ssl.backbones.base import Backbone, build_backbone
 from ray_ssl.checkpoints import Checkpoint
-from ray_ssl.config import ViewConfig
+from ray_ssl.config import PretrainConfig, ViewConfig
 from ray_ssl.data.base import Dataset
 from ray_ssl.errors import UserError
 from ray_ssl.plugins import plugin_module
@@ -82,6 +82,15 @@ def check_measurable(dataset: Dataset, settings: AnalysisSettings, tasks: Sequen
         if check is not None:
             measured = measured if measured is not None else _measured(dataset, settings)
             check(_levels(measured, settings, group))
+
+
+def check_layers(configs: Iterable[PretrainConfig], settings: AnalysisSettings, tasks: Sequence[str]) -> None:
+    """Raises UserError where a trial's network lacks a layer that a task is to measure; see `check_pair`."""
+    if (settings.mine_input, settings.mine_layer) == (AnalysisSettings.mine_input, AnalysisSettings.mine_layer):
+        return
+    for backbone, size in {(config.backbone, config.data.image_size) for config in configs}:
+        with torch.device("meta"):  # only its layers' names are wanted
+            check_pair(settings, tasks, build_backbone(backbone, size).layer_names)
 
 
 def _measured(dataset: Dataset, settings: AnalysisSettings) -> Dataset:
@@ -165,20 +174,33 @@ class _Population:
                 yield table.LayerMeasurement(layer, self.names[layer], found)
             return
         if getattr(module, "NEEDS_INPUTS", False):
+            check_pair(self.images.settings, [task], self.names)
             self._give_inputs()
         levels = _levels(self.images.dataset, self.images.settings, group)
-        first = len(self.names) - 1 if getattr(module, "LAST_LAYER_ONLY", False) else 0
         projects = hasattr(module, "project")
         compute, row = (module.project, LayerPoint) if projects else (module.measure, table.LayerMeasurement)
         done: dict[int, list[Any]] = {}
-        for layer in range(first, len(self.names)):
+        for layer in self._layers_of(module):
             features = self.layers[layer]
             if id(features) not in done:
                 done[id(features)] = list(compute(features, levels))
             yield from (row(layer, self.names[layer], found) for found in done[id(features)])
 
+    def _layers_of(self, module: Any) -> list[int]:
+        """The layers that a metric measures."""
+        every = range(len(self.names))
+        if not getattr(module, "NEEDS_INPUTS", False):
+            return list(every)
+        source, wanted = self.images.settings.mine_input, self.images.settings.mine_layer
+        return [i for i in every if self.names[i] != source and wanted in (ALL_LAYERS, self.names[i])]
+
     def _give_inputs(self) -> None:
-        inputs = self.train_pictures.normalised(self.card), self.test_pictures.normalised(self.card)
+        source = self.images.settings.mine_input
+        if source == PIXELS:
+            inputs = self.train_pictures.normalised(self.card), self.test_pictures.normalised(self.card)
+        else:
+            layer = self.layers[self.names.index(source)]
+            inputs = layer.train, layer.test
         for features in self.layers:
             features.inputs = inputs
 

@@ -2,20 +2,21 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 import math
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from typing import Final, Literal, NamedTuple
 
 import torch
 from torch import Tensor
 
 from analysis import critics
-from analysis.critics import CriticSettings
+from analysis.critics import Critics, CriticSettings, HeldOut
 from analysis.logistic import Scaling
+from analysis.normal_scores import NormalScores
+from analysis.saturation import SATURATED
 from ray_ssl.rng import torch_stream
-
-SATURATED: Final = 0.95
-"""Share of its ceiling from which an estimate says no more than that the information is at least so large."""
 
 NUM_POWER_ITERATIONS: Final = 2
 NUM_SPARE_DIRECTIONS: Final = 16
@@ -29,9 +30,10 @@ class Settings:
     """Budget of one estimate; the defaults are those of the metrics in the table.
 
     Attributes:
-        seed: Of everything random.
-        num_seeds: Critics trained side by side, each with its own initial weights and batches.
-        max_train_pairs: Random training pairs used at most; a tenth of them decides when a critic is best.
+        seed: Of which pairs are used, and of the principal components.
+        critic_seeds: Of the critics, which are trained side by side: each has its own initial weights, its own
+            batches and its own tenth of the training pairs that decides when it is best.
+        max_train_pairs: Random training pairs used at most.
         max_test_pairs: Random held-out pairs used at most; their number N sets the ceiling ln N of the bounds.
         max_dims: Vectors of more dimensions are reduced to so many whitened principal components of the training
             pairs; None: never. What is lost can only lower the information (data-processing inequality), so the
@@ -40,11 +42,20 @@ class Settings:
     """
 
     seed: int = 0
-    num_seeds: int = 5
+    critic_seeds: tuple[int, ...] = (0, 1, 2, 3, 4)
     max_train_pairs: int = 10_000
-    max_test_pairs: int = 5_000
+    max_test_pairs: int = 10_000
     max_dims: int | None = 256
     critic: CriticSettings = field(default_factory=CriticSettings)
+
+
+_METHOD: Final = 2  # of the estimate; one more where the same settings come to give other numbers
+
+
+def fingerprint(settings: Settings) -> str:
+    """Returns 8 hex digits of everything that changes an estimate, besides the pairs."""
+    text = json.dumps({"method": _METHOD, **asdict(settings)}, sort_keys=True)
+    return hashlib.sha256(text.encode()).hexdigest()[:8]
 
 
 class ScoreSums(NamedTuple):
@@ -68,8 +79,8 @@ class Estimate(NamedTuple):
     """Bounds of the mutual information on held-out pairs, nats, by each critic.
 
     Attributes:
-        dv: float64 [S] Donsker-Varadhan bound of the critics trained on it.
-        infonce: float64 [S] InfoNCE bound of the critics trained on it.
+        dv: float64 [S] Donsker-Varadhan bound of the critics that were trained on it last.
+        infonce: float64 [S] InfoNCE bound of the critics trained on it alone.
         nwj: float64 [S] NWJ bound of the critics of `dv`.
         ceiling: ln N, which none of them exceeds.
     """
@@ -132,10 +143,12 @@ def score_sums(x: Tensor, z: Tensor) -> ScoreSums:
 def estimate(train: tuple[Tensor, Tensor], test: tuple[Tensor, Tensor], settings: Settings | None = None) -> Estimate:
     """Returns bounds of the mutual information of x and z, from critics that never saw the pairs they are taken on.
 
-    Both sides are standardised per dimension by the training pairs (constant dimensions become 0). Critics are
-    trained on the Donsker-Varadhan bound and, others, on InfoNCE. NWJ is taken with the former, their scores moved
-    by the constant that makes it tight on the pairs that decided when to stop: trained on itself it gives the same
-    critic up to that constant, with gradients of exponential variance.
+    Every dimension is put on the scale of a normal variable by the training pairs (see `analysis.normal_scores`),
+    which leaves the information as it is: critics of heavy tails go astray. Constant ones become 0. Critics start
+    from the one that would be optimal for Gaussians (`analysis.gaussian_critic`), are trained on InfoNCE, whose
+    gradient varies least, and go on from there on the Donsker-Varadhan bound. NWJ is taken with the latter, their
+    scores moved by the constant that makes it tight on the pairs that decided when to stop: trained on itself it gives
+    the same critic up to that constant, with gradients of exponential variance.
 
     Args:
         train: x float [N, P] and z float [N, D], row by row a pair.
@@ -150,23 +163,24 @@ def estimate(train: tuple[Tensor, Tensor], test: tuple[Tensor, Tensor], settings
     fitted = _some_pairs(train, settings.max_train_pairs, settings.seed, "training pairs")
     tested = _some_pairs(test, settings.max_test_pairs, settings.seed, "test pairs")
     (x, x_test), (z, z_test) = (_prepare(a, b, settings) for a, b in zip(fitted, tested, strict=True))
-    num_held_out = len(x) // 10
-    held_out, fitted = (x[:num_held_out], z[:num_held_out]), (x[num_held_out:], z[num_held_out:])
-
-    def best(objective: critics.Objective) -> tuple[ScoreSums, ScoreSums]:
-        bound = dv_bound if objective == "dv" else infonce_bound
-        critic = critics.train(
-            fitted,
-            lambda critic: bound(score_sums(*critic(*held_out))),
-            objective, settings.critic, settings.seed, settings.num_seeds,
-        )  # fmt: skip
-        with torch.no_grad():
-            return score_sums(*critic(*held_out)), score_sums(*critic(x_test, z_test))
-
-    (stop_dv, test_dv), (_, test_infonce) = best("dv"), best("infonce")
+    pairs = HeldOut.split(x, z, settings.critic_seeds)
+    with torch.no_grad():
+        untrained = critics.untrained(pairs, settings.critic, settings.critic_seeds)
+    of_infonce = _trained(pairs, untrained, "infonce", settings)
+    of_dv = _trained(pairs, of_infonce, "dv", settings)
+    with torch.no_grad():
+        stop_dv = score_sums(*of_dv(*pairs.held_out_pairs()))
+        test_dv, test_infonce = (score_sums(*critic(x_test, z_test)) for critic in (of_dv, of_infonce))
     shift = 1 - stop_dv.log_mean[:, None]
     moved = ScoreSums(test_dv.true + shift, test_dv.log_sums + shift)
     return Estimate(dv_bound(test_dv), infonce_bound(test_infonce), nwj_bound(moved), math.log(len(x_test)))
+
+
+def _trained(pairs: HeldOut, start: Critics, objective: critics.Objective, settings: Settings) -> Critics:
+    bound = dv_bound if objective == "dv" else infonce_bound
+    return critics.train(
+        pairs, start, lambda g, h: bound(score_sums(g, h)), objective, settings.critic, settings.critic_seeds
+    )
 
 
 def _check_pairs(train: tuple[Tensor, Tensor], test: tuple[Tensor, Tensor]) -> None:
@@ -181,11 +195,12 @@ def _some_pairs(pairs: tuple[Tensor, Tensor], most: int, seed: int, purpose: str
 
 
 def _prepare(train: Tensor, test: Tensor, settings: Settings) -> tuple[Tensor, Tensor]:
-    train, test = _standardise(train, test)
-    if settings.max_dims is None or train.shape[1] <= settings.max_dims:
-        return train, test
-    directions = principal_directions(train, settings.max_dims, settings.seed)
-    return _standardise(train @ directions, test @ directions)
+    if settings.max_dims is not None and train.shape[1] > settings.max_dims:
+        train, test = _standardise(train, test)
+        directions = principal_directions(train, settings.max_dims, settings.seed)
+        train, test = train @ directions, test @ directions
+    scores = NormalScores.of(train)
+    return _standardise(scores.apply(train), scores.apply(test))
 
 
 def _standardise(train: Tensor, test: Tensor) -> tuple[Tensor, Tensor]:

@@ -7,11 +7,20 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Final
 
-from analysis.tasks import DATA, GROUPS, SAMPLE, TARGETS, check_names, metric_and_group, metric_names
-from ray_ssl.errors import UserError
+from analysis.tasks import DATA, GROUPS, METRICS, SAMPLE, TARGETS, check_names, metric_and_group, metric_names
+from ray_ssl.errors import UserError, did_you_mean
+from ray_ssl.plugins import plugin_module
 
 if TYPE_CHECKING:
     from ray_ssl.targets import Targets
+
+
+PIXELS: Final = "pixels"
+ALL_LAYERS: Final = "all"
+PAIR: Final = {
+    "mine_input": "mine: what the information is of: pixels, or the name of a layer",
+    "mine_layer": "mine: which layer's information: its name, or all",
+}
 
 
 @dataclass(frozen=True)
@@ -26,6 +35,8 @@ class AnalysisSettings:
         num_test_views: Fresh ones that are tested (there: 20).
         sample_seed: Which images and which views; the same for all checkpoints.
         targets: Hash of the targets of graded randomness; empty where there are none.
+        mine_input: What mutual information is measured from: "pixels", or the name of a layer.
+        mine_layer: With which layer: its name, or "all".
     """
 
     num_train_images: int = 50_000
@@ -35,16 +46,20 @@ class AnalysisSettings:
     num_test_views: int = 20
     sample_seed: int = 0
     targets: str = ""
+    mine_input: str = "pixels"
+    mine_layer: str = "representation"
 
     def of(self, task: str) -> dict[str, Any]:
         """Returns what changes the numbers of one task, as plain JSON values."""
-        _, group = metric_and_group(task)
+        metric, group = metric_and_group(task)
+        module: Any = plugin_module(METRICS, metric)
         names = {
             DATA: ("num_train_images", "num_test_images"),
             SAMPLE: ("num_samples", "num_train_views", "num_test_views", "sample_seed"),
             TARGETS: ("num_train_images", "num_test_images", "targets"),
         }
-        return {name: getattr(self, name) for name in names[group]}
+        paired = PAIR if getattr(module, "NEEDS_INPUTS", False) else ()
+        return {name: getattr(self, name) for name in (*names[group], *paired)} | getattr(module, "NUMBERS_FROM", {})
 
 
 def with_targets(settings: AnalysisSettings, targets: Targets | None, tasks: Sequence[str]) -> AnalysisSettings:
@@ -92,6 +107,10 @@ def add_task_flags(parser: argparse._ActionsContainer) -> None:
         help=f"label levels to measure at: {levels}; or all (default: data; sweeps/randomness.py: data targets)",
     )
     add_numbers(parser, SAMPLE_NUMBERS)
+    for name, text in PAIR.items():
+        default = getattr(AnalysisSettings(), name)
+        flag = f"--{name.replace('_', '-')}"
+        parser.add_argument(flag, default=default, metavar="NAME", help=f"{text} (default: {default})")
 
 
 def add_numbers(parser: argparse._ActionsContainer, numbers: dict[str, str]) -> None:
@@ -113,4 +132,20 @@ def read_settings(flags: argparse.Namespace) -> AnalysisSettings:
     for name, value in given.items():
         if value < _LEAST.get(name, 1):
             raise UserError(f"--{name.replace('_', '-')} is at least {_LEAST.get(name, 1)}, given {value}")
-    return AnalysisSettings(**given)
+    pair = {name: getattr(flags, name) for name in PAIR if name in flags}
+    return AnalysisSettings(**given, **pair)
+
+
+def check_pair(settings: AnalysisSettings, tasks: Sequence[str], layer_names: Sequence[str]) -> None:
+    """Raises UserError where a task measures information of or with a layer that a network does not have."""
+    if not any(getattr(plugin_module(METRICS, metric_and_group(task)[0]), "NEEDS_INPUTS", False) for task in tasks):
+        return
+    for flag, name, other in (
+        ("--mine-input", settings.mine_input, PIXELS), ("--mine-layer", settings.mine_layer, ALL_LAYERS)
+    ):  # fmt: skip
+        if name not in (other, *layer_names):
+            raise UserError(
+                f"{flag} is {other} or the name of a layer, given {name!r}{did_you_mean(name, (other, *layer_names))}"
+            )
+    if settings.mine_input == settings.mine_layer:
+        raise UserError(f"--mine-input and --mine-layer are two layers, given {settings.mine_input!r} for both")

@@ -21,7 +21,7 @@ from analysis.command import (
     print_unsent,
 )
 from analysis.flags import add_measure_flags, refuse_other_numbers
-from analysis.measure import check_measurable
+from analysis.measure import check_layers, check_measurable
 from analysis.pipeline import MEASUREMENTS, missing_work, sweep_name
 from analysis.settings import read_settings, with_targets
 from analysis.tasks import find_tasks
@@ -82,6 +82,7 @@ def run(flags: argparse.Namespace) -> int:
     tracking = _tracking(ledger, flags.tracking_uri)
     targets = _targets(ledger, trials[0], flags.targets)
     settings = with_targets(settings, targets, tasks)
+    check_layers((trial.config for trial in trials), settings, tasks)
     refuse_other_numbers(ledger.sweep, settings, tasks)
     work = missing_work(ledger, _of_methods(trials, flags.methods), settings, tasks)
     tracker = tracking.connect(owner=False)

@@ -10,7 +10,7 @@ from typing import Any
 
 from analysis import publication
 from analysis.command import Tracking, analyse_with_progress, finish, print_unsent, quiet
-from analysis.measure import check_measurable
+from analysis.measure import check_layers, check_measurable
 from analysis.pipeline import Survey, survey
 from analysis.settings import with_targets
 from ray_ssl import interrupts
@@ -50,6 +50,8 @@ def run(request: Request) -> int:
     storage = Storage.at(request.storage)
     ledger = Ledger(storage.child(request.name))
     request = replace(request, settings=with_targets(request.settings, read_targets(ledger.sweep), request.tasks))
+    configs = request.grid.configs() if request.search == "grid" else [request.base]
+    check_layers(configs, request.settings, request.tasks)
     num_side_by_side = _side_by_side(request)
     card = None if request.dry_run else DataCard.recall(ledger.sweep, request.base.data)
     code = None if card is None else _answer_if_nothing_to_do(request, storage, ledger, card)

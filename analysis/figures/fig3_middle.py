@@ -1,10 +1,13 @@
 """Mutual information of input and representation by epoch: the Donsker-Varadhan bound of a trained critic (MINE).
 
 Corresponds to figure 3 middle of arXiv 2305.15614. The band is the spread over seeds of the critic, not of the network.
-Dotted: the most that InfoNCE could say with its number of pairs; estimates near it and above are not to be trusted.
+Dotted: the most that InfoNCE could say with its number of pairs; the note says how many points are within 5 % of it or
+above: these are not to be trusted. The table has the same numbers in bits (mi_dv_bits).
 """
 
 from __future__ import annotations
+
+import math
 
 from matplotlib.figure import Figure
 
@@ -15,6 +18,7 @@ from analysis.figures.base.panels import EPOCH_AXIS, lines
 from analysis.figures.base.sheet import Words
 from analysis.figures.base.targets import self_supervised
 from analysis.needs import Measured, Trials
+from analysis.saturation import SATURATED
 
 TITLE = "Mutual information of input and representation by epoch"
 
@@ -48,10 +52,12 @@ def draw(table: Frame) -> Figure | None:
     band = "band: standard deviation over seeds of the critic" if found["spread"].notna().any() else "no spread known"
     ceilings = found["ceiling"].dropna().round(6).unique()
     ceiling = (float(ceilings[0]), f"InfoNCE's ceiling {ceilings[0]:.3g}") if len(ceilings) == 1 else None
+    saturated = int((found["mean"] >= SATURATED * found["ceiling"]).sum())
+    at_ceiling = f"; {saturated} of {len(found)} points are at their ceiling" if saturated else ""
     several = f"; InfoNCE's ceilings {ceilings.min():.3g} to {ceilings.max():.3g} nats" if len(ceilings) > 1 else ""
     note = (
-        f"{network_subject(table, found)}; test images; lower bound of Donsker and Varadhan; {over}{band}{several}"
-        f"{shown.left_out}."
+        f"{network_subject(table, found)}; test images; lower bound of Donsker and Varadhan, "
+        f"1 nat = {1 / math.log(2):.3f} bits; {over}{band}{several}{at_ceiling}{shown.left_out}."
     )
     found = found.assign(title="", name="mutual information (nats)", group="", series=found["network"])
     found = shown.in_columns(found, column="title", row="name")

@@ -10,33 +10,38 @@ from typing import Final
 from analysis.features import LayerFeatures
 from analysis.labels import LabelLevel
 from analysis.metrics.base import UNLABELLED, Measurement, MetricSpec
-from analysis.mutual_information import SATURATED, Settings, estimate
+from analysis.mutual_information import Settings, estimate, fingerprint, nats_to_bits
+from analysis.saturation import SATURATED
 from analysis.tasks import DATA
 
+BOUNDS: Final = ("mi_dv", "mi_infonce", "mi_nwj")
 SPECS = (
-    MetricSpec("mi_dv", -math.inf, math.inf, "", labelled=False),
-    MetricSpec("mi_dv_std", 0, math.inf, "", labelled=False),
-    MetricSpec("mi_infonce", -math.inf, math.inf, "", labelled=False),
-    MetricSpec("mi_infonce_ceiling", 0, math.inf, "", labelled=False),
-    MetricSpec("mi_nwj", -math.inf, math.inf, "", labelled=False),
-    MetricSpec("mi_nwj_ceiling", 0, math.inf, "", labelled=False),
+    *(MetricSpec(name, -math.inf, math.inf, "", labelled=False) for name in BOUNDS),
+    *(MetricSpec(f"{name}_std", 0, math.inf, "", labelled=False) for name in BOUNDS),
+    *(MetricSpec(f"{name}_ceiling", 0, math.inf, "", labelled=False) for name in BOUNDS),
+    *(MetricSpec(f"{name}_bits", -math.inf, math.inf, "", labelled=False) for name in BOUNDS),
+    *(MetricSpec(f"{name}_std_bits", 0, math.inf, "", labelled=False) for name in BOUNDS),
 )
 GROUPS: Final = (DATA,)
 ON_REQUEST: Final = True
 NEEDS_INPUTS: Final = True
-LAST_LAYER_ONLY: Final = True
+SETTINGS: Final = Settings()
+NUMBERS_FROM: Final = {"estimator": fingerprint(SETTINGS)}
+"""What changes the numbers, besides the settings of the analysis: other critics measure again."""
 
 
 def measure(features: LayerFeatures, levels: list[LabelLevel]) -> Iterator[Measurement]:
-    """Yields three bounds of the information between input and features, nats, on the test images.
+    """Yields three bounds of the information between input and features, on the test images.
 
     A deterministic network of a continuous input has infinite mutual information with it. What falls during
     training in arXiv 2305.15614 (figure 3, middle) is this estimate: how much of the information critics of a
-    given size find, from a given number of pairs.
+    given size find, from a given number of pairs. `--mine-input` says what stands for the input (pixels, or an
+    earlier layer), `--mine-layer` against which layer.
 
-    `mi_dv`, `mi_infonce` and `mi_nwj` are means over the critics of `mutual_information.Settings()`, `mi_dv_std` is
-    their standard deviation (divided by their number less 1). No bound exceeds its ceiling, ln of the number of
-    test images: estimates of different numbers of images are not comparable near it.
+    `mi_dv`, `mi_infonce` and `mi_nwj` are means over the critics of `SETTINGS` in nats, `_std`
+    their standard deviations (divided by their number less 1); the same in bits with `_bits`. No bound exceeds its
+    `_ceiling`, ln of the number of test images in nats: estimates of different numbers of images are not comparable
+    near it. Of more than 256 input dimensions the critics see 256 principal components, which can only lower them.
 
     Warns:
         RuntimeWarning: A bound is within 5 % of its ceiling.
@@ -49,7 +54,7 @@ def measure(features: LayerFeatures, levels: list[LabelLevel]) -> Iterator[Measu
     if features.inputs is None:
         raise ValueError("mutual information with the input needs LayerFeatures.inputs, given None")
     train_inputs, test_inputs = features.inputs
-    found = estimate((train_inputs, features.train), (test_inputs, features.test), Settings())
+    found = estimate((train_inputs, features.train), (test_inputs, features.test), SETTINGS)
     for bound in found.saturated():
         warnings.warn(
             f"mi_{bound} is within {1 - SATURATED:.0%} of its ceiling, ln of the number of test images = "
@@ -57,13 +62,10 @@ def measure(features: LayerFeatures, levels: list[LabelLevel]) -> Iterator[Measu
             RuntimeWarning,
             stacklevel=2,
         )
-    values = {
-        "mi_dv": found.dv.mean().item(),
-        "mi_dv_std": found.dv.std().item(),
-        "mi_infonce": found.infonce.mean().item(),
-        "mi_infonce_ceiling": found.ceiling,
-        "mi_nwj": found.nwj.mean().item(),
-        "mi_nwj_ceiling": found.ceiling,
-    }
-    for name, value in values.items():
-        yield Measurement(UNLABELLED, "test", name, value)
+    for name, values in zip(BOUNDS, (found.dv, found.infonce, found.nwj), strict=True):
+        mean, std = values.mean().item(), values.std().item()
+        for suffix, value in (
+            ("", mean), ("_std", std), ("_ceiling", found.ceiling),
+            ("_bits", nats_to_bits(mean)), ("_std_bits", nats_to_bits(std)),
+        ):  # fmt: skip
+            yield Measurement(UNLABELLED, "test", f"{name}{suffix}", value)

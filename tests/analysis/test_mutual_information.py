@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
+import pandas as pd
 import pytest
 import torch
 from torch import Tensor
 
-from analysis.critics import CriticSettings, dv_loss
+from analysis import critics
+from analysis.critics import CriticSettings, HeldOut, dv_loss
 from analysis.features import LayerFeatures
+from analysis.gaussian_critic import MIN_UNEXPLAINED, fit
 from analysis.metrics import mine
 from analysis.mutual_information import (
     Estimate,
@@ -24,8 +28,14 @@ from analysis.mutual_information import (
     principal_directions,
     score_sums,
 )
+from analysis.normal_scores import NormalScores
+from analysis.saturation import saturated_lines
+from tests.benchmarks.mutual_information import pairs_of, truth_of
 
-SMALL = Settings(num_seeds=2, critic=CriticSettings(hidden=32, embedding=16, batch_size=128, max_steps=150))
+SMALL = Settings(critic_seeds=(0, 1), critic=CriticSettings(hidden=32, embedding=16, batch_size=128, max_steps=150))
+
+
+FEW = replace(SMALL, critic=replace(SMALL.critic, max_steps=40, check_steps=10, patience=2))
 
 
 def draw(*shape: int, seed: int = 0) -> Tensor:
@@ -109,10 +119,112 @@ def test_principal_directions_are_those_of_the_full_decomposition() -> None:
     assert torch.allclose(ours @ ours.T, theirs @ theirs.T, atol=1e-3)
 
 
-def test_an_estimate_at_its_ceiling_warns() -> None:
-    x, x_test = draw(1000, 4), draw(20, 4, seed=1)
+def test_an_estimate_at_its_ceiling_warns_and_the_table_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(mine, "SETTINGS", FEW)
+    x, x_test = draw(400, 4), draw(20, 4, seed=1)
     with pytest.warns(RuntimeWarning, match=r"mi_infonce is within 5% of its ceiling"):
-        list(mine.measure(LayerFeatures(x, x_test, inputs=(x, x_test)), []))
+        measured = list(mine.measure(LayerFeatures(x, x_test, inputs=(x, x_test)), []))
+    value = {m.metric: m.value for m in measured}
+    assert value["mi_dv_bits"] == pytest.approx(value["mi_dv"] / math.log(2)) and value["mi_dv_std"] >= 0
+    about = {"trial_key": "0", "dataset": "shapes", "layer": 3}
+    rows = [about | {"epoch": 0} | m._asdict() for m in measured]
+    low = [about | {"epoch": 1} | m._asdict() | ({} if "ceiling" in m.metric else {"value": 0.1}) for m in measured]
+    assert "saturated mi_infonce: 1 of 2 are within 5% of their ceiling" in "".join(saturated_lines(_frame(rows + low)))
+    assert saturated_lines(_frame(low)) == []
+    assert saturated_lines(_frame(low).iloc[:0]) == []
+
+
+def _frame(rows: Sequence[Mapping[str, object]]) -> pd.DataFrame:
+    return pd.DataFrame(rows)
+
+
+def test_critics_side_by_side_are_those_trained_alone() -> None:
+    together = found(0.7, replace(FEW, critic_seeds=(0, 1, 2)))
+    for seed in range(3):
+        alone = found(0.7, replace(FEW, critic_seeds=(seed,)))
+        for ours, theirs in zip(together[:3], alone[:3], strict=True):
+            assert ours[seed].item() == pytest.approx(theirs.item(), abs=1e-4)
+    assert together.dv.std() > 1e-3  # three critics indeed
+
+
+def test_a_critic_that_has_ended_stays_while_others_go_on() -> None:
+    x, z = pairs_of("signs", 600, 1, 0.9, "train")
+    settings, seeds = replace(FEW.critic, check_steps=5, patience=1), (0, 1, 2)
+
+    def trained(seeds: tuple[int, ...]) -> list[Tensor]:
+        pairs = HeldOut.split(x, z, seeds)
+        with torch.no_grad():
+            start = critics.untrained(pairs, settings, seeds)
+        return critics.train(pairs, start, lambda g, h: dv_bound(score_sums(g, h)), "dv", settings, seeds).weights
+
+    together = trained(seeds)
+    for i, seed in enumerate(seeds):
+        for ours, theirs in zip(together, trained((seed,)), strict=True):
+            torch.testing.assert_close(ours[i], theirs[0], atol=1e-3, rtol=1e-3)
+
+
+def test_order_of_held_out_pairs_does_not_matter() -> None:
+    x, z = gaussians(0.7, num_pairs=500, seed=1)
+    order = torch.randperm(500, generator=torch.Generator().manual_seed(5))
+    for ours, theirs in zip(estimate(gaussians(0.7), (x, z), FEW)[:3],
+                            estimate(gaussians(0.7), (x[order], z[order]), FEW)[:3], strict=True):  # fmt: skip
+        assert torch.allclose(ours, theirs, atol=1e-4)
+
+
+@pytest.mark.parametrize("rho", [0.0, 0.6])
+def test_few_pairs_of_many_dimensions_are_not_overestimated(rho: float) -> None:
+    truth = -8 * math.log(1 - rho**2)
+    result = estimate(gaussians(rho, 16, 400), gaussians(rho, 16, 1000, seed=1), FEW)
+    for values in result[:3]:
+        assert values.max().item() <= truth + 0.1
+    assert rho or result.dv.min().item() > -0.1  # nothing is found where there is nothing
+    assert not rho or result.dv.mean().item() > 0.5 * truth
+
+
+@pytest.mark.parametrize(("num_dims", "rho"), [(16, 0.6), (64, 0.3), (1, 0.9998)])
+def test_much_information_is_found_within_a_tenth(num_dims: int, rho: float) -> None:
+    truth = -num_dims / 2 * math.log(1 - rho**2)
+    result = estimate(gaussians(rho, num_dims, 10_000), gaussians(rho, num_dims, 3000, seed=1), FEW)
+    assert truth > 3
+    for values in result[:3]:
+        assert 0.88 * truth <= values.mean().item() <= truth + 0.15
+
+
+def test_information_without_correlation_is_found_by_training() -> None:
+    settings = replace(SMALL, critic_seeds=(0,), critic=replace(SMALL.critic, learning_rate=5e-3))
+    pairs = [pairs_of("signs", num_pairs, 1, 0.9, purpose) for num_pairs, purpose in ((2000, "train"), (1000, "test"))]
+    truth = truth_of("signs", 1, 0.9)
+    untrained = estimate(pairs[0], pairs[1], replace(settings, critic=replace(settings.critic, max_steps=0)))
+    assert untrained.infonce.item() < 0.1 * truth < 0.7 * truth < estimate(pairs[0], pairs[1], settings).infonce.item()
+
+
+def test_gaussian_critic_is_the_log_density_ratio() -> None:
+    mixing = draw(5, 5, seed=3).double()
+    joint = torch.distributions.MultivariateNormal(torch.ones(5).double(), mixing @ mixing.T + torch.eye(5))
+    torch.manual_seed(0)
+    fitted, held_out = joint.sample((200_000,)), joint.sample((200_000,))
+    x, z = held_out[:50, :2].float(), held_out[:50, 2:].float()
+    critic = fit([(fitted[:, :2], fitted[:, 2:])], [(held_out[:, :2], held_out[:, 2:])], most=10)
+    of_x, of_z = critic(x, z)
+    parts = [
+        torch.distributions.MultivariateNormal(torch.ones(len(rows)).double(), joint.covariance_matrix[rows][:, rows])
+        for rows in (torch.arange(2), torch.arange(2, 5))
+    ]
+    truth = joint.log_prob(held_out[:50]) - parts[0].log_prob(held_out[:50, :2]) - parts[1].log_prob(held_out[:50, 2:])
+    assert critic.correlations.max() < (1 - MIN_UNEXPLAINED) ** 0.5
+    assert torch.allclose((of_x * of_z).sum(-1)[0].double(), truth, atol=0.05)
+
+
+def test_normal_scores_keep_order_forget_scale_and_share_ties() -> None:
+    rows = draw(3000, 2)
+    scores = NormalScores.of(rows).apply(rows)
+    assert (scores - rows).abs().mean() < 0.05
+    assert torch.equal(scores.argsort(0), rows.argsort(0))
+    assert torch.allclose(NormalScores.of(rows**3).apply(rows**3), scores, atol=0.1)
+    relu = NormalScores.of(rows.relu()).apply(rows.relu())
+    assert len(relu[rows[:, 0] <= 0, 0].unique()) == 1 and (relu[rows[:, 0] > 0.1, 0] > relu[:, 0].min()).all()
+    constant = torch.ones(9, 1)
+    assert NormalScores.of(constant).apply(constant).unique().numel() == 1
 
 
 def test_what_cannot_be_measured_is_refused() -> None:

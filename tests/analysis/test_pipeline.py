@@ -2,6 +2,7 @@
 
 import hashlib
 import shutil
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -9,8 +10,11 @@ import torch
 
 from analysis import table
 from analysis.command import _explain
-from analysis.features import Pictures, extract, load_backbone
+from analysis.features import LayerFeatures, Pictures, extract, load_backbone
+from analysis.labels import LabelLevel
 from analysis.measure import measure_checkpoint, measured_images, pictures
+from analysis.metrics import mine
+from analysis.metrics.base import Measurement
 from analysis.pipeline import MEASUREMENTS, Outcome, _Measurer, missing_work, survey
 from analysis.settings import AnalysisSettings
 from ray_ssl.checkpoints import checkpoint_folder, load_checkpoint
@@ -65,6 +69,34 @@ def test_measuring_names_every_layer_level_and_metric(trained: tuple[Ledger, Tri
     assert {(r.layer_name, r.measurement.level) for r in rows["ncc"]} == {
         (layer, level) for layer in ("stem", "block1", "block2", "representation") for level in ("class", "superclass")
     }
+
+
+def test_mutual_information_is_of_the_chosen_layers(
+    trained: tuple[Ledger, Trial, Dataset], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen = []
+
+    def remember(features: LayerFeatures, levels: list[LabelLevel]) -> Iterator[Measurement]:
+        assert features.inputs is not None
+        seen.append((features.inputs[1], features.test))
+        yield Measurement("none", "test", "mi_dv", 1.0)
+
+    monkeypatch.setattr(mine, "measure", remember)
+    ledger, trial, dataset = trained
+    checkpoint = load_checkpoint(ledger.trial(trial.key), checkpoint_folder(1))
+    features = extract(load_backbone(checkpoint), Pictures(dataset.test.images), checkpoint.card, torch.device("cpu"))
+    for settings, names in (
+        (AnalysisSettings(), ["representation"]),
+        (AnalysisSettings(mine_input="stem", mine_layer="block1"), ["block1"]),
+        (AnalysisSettings(mine_input="stem", mine_layer="all"), ["block1", "block2", "representation"]),
+    ):
+        images = measured_images(dataset, settings, ["mine"])
+        rows = measure_checkpoint(checkpoint, images, ["mine"], torch.device("cpu"))["mine"]
+        assert [row.layer_name for row in rows] == names
+    assert [(x.shape[1], z.equal(features[i])) for (x, z), i in zip(seen[:2], (3, 1), strict=True)] == [
+        (3 * trial.config.data.image_size**2, True), (6, True)
+    ]  # fmt: skip
+    assert seen[1][0].equal(features[0])
 
 
 def test_level_sample_tells_views_of_single_images_apart(trained: tuple[Ledger, Trial, Dataset]) -> None:
