@@ -142,6 +142,8 @@ def analyse(
 
     context = ray.data.DataContext.get_current()
     context.enable_progress_bars = False
+    # An actor at work counts as 1, and the default of 1.75 would never start a second one.
+    context.autoscaling_config.actor_pool_util_upscaling_threshold = 0.9
     logging.getLogger("ray.data").setLevel(logging.ERROR)
     images = ray.put(measured_images(dataset, settings, sorted({task for one in work for task in one.tasks})))
     total = int(ray.cluster_resources().get("CPU", 1))
