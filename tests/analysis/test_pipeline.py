@@ -11,8 +11,9 @@ from analysis import table
 from analysis.command import _explain
 from analysis.features import Pictures, extract, load_backbone
 from analysis.measure import measure_checkpoint, measured_images, pictures
-from analysis.pipeline import MEASUREMENTS, Outcome, _Measurer, missing_work, survey
+from analysis.pipeline import MEASUREMENTS, Outcome, _Measurer
 from analysis.settings import AnalysisSettings
+from analysis.survey import missing_work, survey
 from ray_ssl.checkpoints import checkpoint_folder, load_checkpoint
 from ray_ssl.config import PretrainConfig
 from ray_ssl.data import Dataset, load_dataset
