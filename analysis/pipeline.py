@@ -25,6 +25,7 @@ from analysis.measure import MeasuredImages, Rows, measure_checkpoint, measured_
 from analysis.settings import AnalysisSettings
 from analysis.survey import Work, describe, sweep_name
 from analysis.table import MEASUREMENTS as MEASUREMENTS
+from ray_ssl.backbones.base import Backbone
 from ray_ssl.checkpoints import (
     Checkpoint,
     DamagedCheckpointError,
@@ -113,10 +114,10 @@ def _measure_by_block(pool: _Pool, work: Work, images: MeasuredImages, images_pe
         _write(pool.ledger, card, work.key, images, found)
     except _BlockFailedError as failure:
         return Outcome(work.key, work.epoch, failure.row["error"], failure.row["damaged"])
-    except OSError as problem:
-        return Outcome(work.key, work.epoch, describe_os_error(problem))
     except _ActorsDiedError as error:
         return Outcome(work.key, work.epoch, str(error))
+    except Exception as problem:  # as in an actor: one bad checkpoint must not stop the others
+        return Outcome(work.key, work.epoch, _describe(problem))
     return Outcome(work.key, work.epoch, "")
 
 
@@ -208,10 +209,8 @@ class _Actor:
             except DamagedCheckpointError as damage:
                 error = f"damaged checkpoint ({damage})"
                 damaged = self._set_aside(key, epoch)
-        except OSError as problem:
-            error = describe_os_error(problem)
         except Exception as problem:  # one bad checkpoint must not stop the others; it is reported at the end
-            error = f"{type(problem).__name__}: {problem}"
+            error = _describe(problem)
         return {"key": key, "epoch": epoch, "row": row.get("row"), "error": error, "damaged": damaged, "found": found}
 
     def _answer(self, key: str, epoch: int, row: dict[str, Any]) -> Any:
@@ -248,16 +247,16 @@ class _Summer(_Actor):
 
         super().__init__(sweep, images, threads)
         self.known: Merged = ray.get(known)
-        self.loaded: dict[tuple[str, int], Checkpoint] = {}  # the one that all blocks of this job are of
+        self.loaded: dict[tuple[str, int], tuple[Backbone, dict[str, Any]]] = {}  # what all rows of a job are of
 
     def _answer(self, key: str, epoch: int, row: dict[str, Any]) -> _BlockSums:
         if (key, epoch) not in self.loaded:
-            self.loaded = {(key, epoch): load_checkpoint(self.ledger.trial(key), checkpoint_folder(epoch))}
-        checkpoint = self.loaded[key, epoch]
+            checkpoint = load_checkpoint(self.ledger.trial(key), checkpoint_folder(epoch))
+            self.loaded = {(key, epoch): (load_backbone(checkpoint), checkpoint.card)}
+        backbone, card = self.loaded[key, epoch]
         group, split, start, stop = row["block"]
         block = Block(group, split, int(start), int(stop))
-        tasks, card = list(row["tasks"]), checkpoint.card
-        sums = sums_of_block(load_backbone(checkpoint), card, self.images, tasks, block, self.known, self.device)
+        sums = sums_of_block(backbone, card, self.images, list(row["tasks"]), block, self.known, self.device)
         return _BlockSums(card, sums)
 
 
@@ -267,6 +266,10 @@ class _BlockSums:
 
     card: dict[str, Any]
     sums: NetworkSums
+
+
+def _describe(problem: Exception) -> str:
+    return describe_os_error(problem) if isinstance(problem, OSError) else f"{type(problem).__name__}: {problem}"
 
 
 def _write(ledger: Ledger, card: dict[str, Any], key: str, images: MeasuredImages, found: Rows) -> None:
