@@ -96,13 +96,11 @@ def analyse(
 
 def _measure_by_block(pool: _Pool, work: Work, images: MeasuredImages, images_per_block: int) -> Outcome:
     """Measures one checkpoint by all actors together."""
-    import ray
-
     card: dict[str, Any] = {}
 
     def take(blocks: list[Block], known: Merged) -> Iterator[NetworkSums]:
         rows = [{"key": work.key, "epoch": work.epoch, "tasks": list(work.tasks), "block": list(b)} for b in blocks]
-        for row in pool.map(_Summer, rows, ray.put(known)):
+        for row in pool.map(_Summer, rows, known):
             if row["error"]:
                 raise _BlockFailedError(row)
             found = row["found"]
@@ -150,15 +148,21 @@ class _Pool:
     def map(self, actor: type, rows: list[dict[str, Any]], *arguments: Any) -> Iterator[dict[str, Any]]:
         """Yields what actors make of the rows; those that one died with are given to others.
 
+        Args:
+            actor: A kind of `_Actor`.
+            rows: What it is called with.
+            arguments: What its constructor takes besides; references of these.
+
         Raises:
             _ActorsDiedError: More than `MAX_ACTOR_DEATHS` times.
         """
+        import ray
         import ray.exceptions
 
-        done: set[int] = set()
+        references, done = [ray.put(argument) for argument in arguments], set[int]()
         for attempt in range(MAX_ACTOR_DEATHS + 1):
             try:
-                for row in self._job(actor, [r | {"row": i} for i, r in enumerate(rows) if i not in done], *arguments):
+                for row in self._job(actor, [r | {"row": i} for i, r in enumerate(rows) if i not in done], *references):
                     done.add(row["row"])
                     yield row
                 return

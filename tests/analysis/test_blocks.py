@@ -17,13 +17,15 @@ from analysis.blocks import Block, Merged, NetworkSums, check_by_block, measure_
 from analysis.features import load_backbone
 from analysis.measure import MeasuredImages, measure_backbone, measured_images
 from analysis.moments import ChosenRows, ClassMoments, Moments
+from analysis.pipeline import MEASUREMENTS, Outcome, _measure_by_block
 from analysis.settings import AnalysisSettings
+from analysis.survey import Work
 from analysis.tasks import METRICS, find_tasks, metric_and_group
 from ray_ssl.checkpoints import Checkpoint, checkpoint_folder, save_checkpoint
 from ray_ssl.config import PretrainConfig
 from ray_ssl.data import Dataset, load_dataset
 from ray_ssl.errors import UserError
-from ray_ssl.ledger import Ledger, make_trials
+from ray_ssl.ledger import DONE, Ledger, make_trials
 from ray_ssl.plugins import plugin_module
 from ray_ssl.storage import Storage
 from ray_ssl.trainer import Trainer
@@ -149,3 +151,35 @@ def test_what_cannot_be_measured_by_block_is_refused() -> None:
     for size in (-256, 100):
         with pytest.raises(UserError, match=f"a multiple of 256, given {size}"):
             check_by_block(["ncc"], size)
+
+
+class Pool:
+    """Calls an actor in this process."""
+
+    def __init__(self, ledger: Ledger, images: MeasuredImages) -> None:
+        self.ledger, self.images = ledger, images
+
+    def map(self, actor: Any, rows: list[dict[str, Any]], known: Merged) -> Iterator[dict[str, Any]]:
+        one = actor.__new__(actor)
+        one.ledger, one.images, one.device, one.known, one.loaded = self.ledger, self.images, CPU, known, {}
+        return map(one, rows)
+
+
+def test_a_checkpoint_that_cannot_be_measured_is_reported(
+    network: tuple[PretrainConfig, Dataset, Checkpoint], tmp_path: Path
+) -> None:
+    config, dataset, checkpoint = network
+    ledger, images = Ledger(Storage.at(tmp_path)), measured_images(dataset, AnalysisSettings(300, 100), ["ncc"])
+    trial = make_trials([config], dataset.fingerprint)[0]
+    ledger.write_config(trial)
+    ledger.end(trial.key, DONE, {"history": []})
+    diverged = {k: v * math.nan if v.is_floating_point() else v for k, v in checkpoint.model.items()}
+    for epoch, model in enumerate((checkpoint.model, diverged, checkpoint.model)):
+        save_checkpoint(ledger.trial(trial.key), checkpoint_folder(epoch), Checkpoint(checkpoint.card, model))
+    ledger.trial(trial.key).write(f"{checkpoint_folder(2)}/manifest.json", b"torn")
+    pool: Any = Pool(ledger, images)
+    good, bad, torn = (_measure_by_block(pool, Work(trial.key, e, ("ncc",)), images, 256) for e in range(3))
+    assert good == Outcome(trial.key, 0, "")
+    assert "training features must be finite" in bad.error and not bad.damaged
+    assert "damaged checkpoint" in torn.error and torn.damaged
+    assert len(list((tmp_path / MEASUREMENTS).iterdir())) == 1
