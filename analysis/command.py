@@ -18,11 +18,12 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from analysis import publication, stored, table
 from analysis.curves import add_curves
 from analysis.headline import fully_measured, publish_headline
-from analysis.pipeline import MEASUREMENTS, Outcome, Work, analyse, sweep_name
+from analysis.pipeline import MEASUREMENTS, Outcome, analyse
 from analysis.publication import FIGURES, REPORT, TRACKING
 from analysis.publish import publish
 from analysis.saturation import saturated_lines
 from analysis.settings import AnalysisSettings
+from analysis.survey import Work, sweep_name
 from ray_ssl import interrupts
 from ray_ssl.checkpoints import SET_ASIDE
 from ray_ssl.data.base import Dataset
@@ -88,14 +89,19 @@ class Tracking:
 
 
 def analyse_with_progress(
-    ledger: Ledger, work: Sequence[Work], dataset: Dataset, settings: AnalysisSettings, cpus_per_worker: int
+    ledger: Ledger,
+    work: Sequence[Work],
+    dataset: Dataset,
+    settings: AnalysisSettings,
+    cpus_per_worker: int,
+    images_per_block: int = 0,
 ) -> list[str]:
-    """Measures inside a Ray session; returns one line for each checkpoint that could not be measured."""
+    """Measures inside a Ray session, as `analyse`; returns one line for each checkpoint that could not be measured."""
     if not work:
         return []
     failed: list[Outcome] = []
     with _Counter(f"measuring {len(work)} checkpoint(s)", len(work)) as counter:
-        for outcome in analyse(ledger, work, dataset, settings, cpus_per_worker):
+        for outcome in analyse(ledger, work, dataset, settings, cpus_per_worker, images_per_block):
             interrupts.check()
             counter.advance(succeeded=not outcome.error)
             if outcome.error:

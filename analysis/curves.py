@@ -6,7 +6,8 @@ from typing import Any, Final
 
 from analysis import table
 from analysis.metrics.base import UNLABELLED, Measurement
-from analysis.pipeline import MEASUREMENTS, columns
+from analysis.pipeline import MEASUREMENTS
+from analysis.survey import columns
 from ray_ssl.ledger import DONE, Ledger
 
 TRAINING: Final = "training"

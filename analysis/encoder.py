@@ -25,9 +25,10 @@ from analysis import stored, table
 from analysis.command import FIGURES, REPORT, draw
 from analysis.flags import refuse_other_numbers
 from analysis.measure import measure_backbone, measured_images
-from analysis.pipeline import MEASUREMENTS, sweep_name
+from analysis.pipeline import MEASUREMENTS
 from analysis.saturation import saturated_lines
 from analysis.settings import check_pair, read_settings, with_targets
+from analysis.survey import sweep_name
 from analysis.table import FOREIGN
 from analysis.tasks import TARGETS, find_tasks, metric_and_group
 from analysis.weights import fit_weights, read_weights

@@ -4,13 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any, TypeVar
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
+from torch.nn.functional import normalize
 
+from analysis.labels import LabelLevel
+from analysis.sums import Images, Split, Statistic, Sum
 from ray_ssl import views
 from ray_ssl.backbones.base import Backbone, build_backbone
 from ray_ssl.checkpoints import Checkpoint
@@ -50,6 +54,33 @@ class LayerFeatures:
         value: Value = self._shared[name]
         return value
 
+    def unit(self, split: Split) -> Tensor:
+        """Returns a split's features scaled to length 1; a zero feature stays zero."""
+        return self.shared(f"unit {split}", lambda f: normalize(f.train if split == "train" else f.test))
+
+    def sums(self, statistic: Statistic[Sum], split: Split, level: LabelLevel | None = None) -> Sum:
+        """See `sums.Layer`; each is taken once."""
+        key = f"{statistic.name} of {split} {level.fingerprint if level else ''}"
+        return self.shared(key, lambda f: statistic.of(f.images(split, level), partial(_known, f, level)))
+
+    def images(self, split: Split, level: LabelLevel | None, start: int = 0, total: int | None = None) -> Images:
+        """Returns what sums are taken of.
+
+        Args:
+            split: Whose features.
+            level: Whose labels.
+            start: Row of the first image where these are a block of more.
+            total: How many these more are.
+        """
+        features = self.train if split == "train" else self.test
+        labels = torch.empty(0, dtype=torch.int64) if level is None else level.train if split == "train" else level.test
+        num_classes = 0 if level is None else level.num_classes
+        return Images(features, partial(self.unit, split), labels, num_classes, start, total or len(features))
+
+
+def _known(features: LayerFeatures, level: LabelLevel | None, statistic: Statistic[Sum], split: Split) -> Sum:
+    return features.sums(statistic, split, level if statistic.labelled else None)
+
 
 def require_finite(values: Tensor, what: str) -> None:
     """Raises ValueError where any of `values` [N, D] is NaN or infinite."""
@@ -74,6 +105,9 @@ class Pictures:
         views: How they are made.
         seed: Of the views: a row's view depends on it, on `purpose` and on the row, not on the network.
         purpose: Name of the random stream.
+        first: Row of the first picture where only a block is looked at, a multiple of `FORWARD_BATCH_SIZE`: the network
+            then sees the same batches as of all pictures, and gives bit-identical features.
+        last: Row behind the last; None: all.
     """
 
     images: NDArray[np.uint8]
@@ -81,18 +115,27 @@ class Pictures:
     views: ViewConfig | None = None
     seed: int = 0
     purpose: str = ""
+    first: int = 0
+    last: int | None = None
+
+    def __post_init__(self) -> None:
+        assert self.first % FORWARD_BATCH_SIZE == 0
 
     def __len__(self) -> int:
-        return len(self.images) * max(1, self.num_views)
+        return self._end - self.first
+
+    @property
+    def _end(self) -> int:
+        return len(self.images) * max(1, self.num_views) if self.last is None else self.last
 
     def batches(self, card: dict[str, Any], device: torch.device) -> Iterator[Tensor]:
         """Yields float32 [B, 3, size, size], normalised as the card says."""
         size = card["config"]["data"]["image_size"]
         mean, std = card["normalisation"]["mean"], card["normalisation"]["std"]
-        for number, start in enumerate(range(0, len(self), FORWARD_BATCH_SIZE)):
-            rows = np.arange(start, min(start + FORWARD_BATCH_SIZE, len(self))) // max(1, self.num_views)
+        for start in range(self.first, self._end, FORWARD_BATCH_SIZE):
+            rows = np.arange(start, min(start + FORWARD_BATCH_SIZE, self._end)) // max(1, self.num_views)
             chunk = torch.from_numpy(self.images[rows]).to(device)
-            random = torch_stream(self.seed, self.purpose, step=number)
+            random = torch_stream(self.seed, self.purpose, step=start // FORWARD_BATCH_SIZE)
             drawn = views.draw(
                 self.views if self.num_views else None, len(chunk), (chunk.shape[1], chunk.shape[2]), size, random
             )

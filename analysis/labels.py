@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+import hashlib
+from dataclasses import dataclass, field, replace
+from functools import cached_property
 
 import torch
 from torch import Tensor
@@ -44,6 +46,18 @@ class LabelLevel:
     num_classes: int
     target: TargetFacts | None = None
     names: tuple[str, ...] = field(default=(), kw_only=True)
+
+    @cached_property
+    def fingerprint(self) -> str:
+        """sha256 of the labels: a level's name does not say which images it is of."""
+        digest = hashlib.sha256(f"{self.num_classes} {len(self.train)}".encode())
+        for labels in (self.train, self.test):
+            digest.update(labels.cpu().numpy().tobytes())
+        return digest.hexdigest()
+
+    def rows(self, train: slice, test: slice) -> LabelLevel:
+        """Returns the labels of some images; without `target`, which is of all."""
+        return replace(self, train=self.train[train], test=self.test[test], target=None)
 
 
 def data_levels(dataset: Dataset) -> list[LabelLevel]:

@@ -17,6 +17,7 @@ from analysis.features import LayerFeatures, Pictures, extract, load_backbone
 from analysis.labels import LabelLevel, data_levels, sample_level, target_levels
 from analysis.projections import LayerPoint
 from analysis.settings import ALL_LAYERS, NO_TARGETS, PIXELS, AnalysisSettings, check_pair
+from analysis.sums import Layer
 from analysis.tasks import DATA, METRICS, SAMPLE, TARGETS, metric_and_group
 from ray_ssl.backbones.base import Backbone, build_backbone
 from ray_ssl.checkpoints import Checkpoint
@@ -28,6 +29,9 @@ from ray_ssl.rng import numpy_stream
 
 MAX_COMPARED: Final = 2000
 """Test images, evenly spaced, on which whole networks are compared with each other."""
+
+POPULATIONS: Final = ((DATA, TARGETS), (SAMPLE,))
+"""Groups of label levels that share their images, hence their features."""
 
 Earlier = Mapping[int, Callable[[], Checkpoint]]
 """Epoch -> how to load the checkpoint of the same trial at that epoch."""
@@ -81,7 +85,7 @@ def check_measurable(dataset: Dataset, settings: AnalysisSettings, tasks: Sequen
         check: Any = getattr(plugin_module(METRICS, metric), "check_levels", None)
         if check is not None:
             measured = measured if measured is not None else _measured(dataset, settings)
-            check(_levels(measured, settings, group))
+            check(label_levels(measured, settings, group))
 
 
 def check_layers(configs: Iterable[PretrainConfig], settings: AnalysisSettings, tasks: Sequence[str]) -> None:
@@ -99,8 +103,8 @@ def _measured(dataset: Dataset, settings: AnalysisSettings) -> Dataset:
     return replace(dataset, train=train, test=test)
 
 
-def _levels(dataset: Dataset, settings: AnalysisSettings, group: str) -> list[LabelLevel]:
-    """The label levels of a group, of the measured images."""
+def label_levels(dataset: Dataset, settings: AnalysisSettings, group: str) -> list[LabelLevel]:
+    """Returns the label levels of a group, of the measured images."""
     if group == SAMPLE:
         return [sample_level(settings.num_samples, settings.num_train_views, settings.num_test_views)]
     return data_levels(dataset) if group == DATA else target_levels(dataset)
@@ -143,8 +147,7 @@ def measure_backbone(
     """
     backbone = backbone.to(device)
     rows: Rows = {task: [] for task in tasks}
-    # The data's own levels and the targets share images, hence features.
-    for groups in ((DATA, TARGETS), (SAMPLE,)):
+    for groups in POPULATIONS:
         of_groups = [task for task in tasks if metric_and_group(task)[1] in groups]
         if of_groups:
             measured = _Population(backbone, card, images, groups[0], device)
@@ -176,23 +179,14 @@ class _Population:
         if getattr(module, "NEEDS_INPUTS", False):
             check_pair(self.images.settings, [task], self.names)
             self._give_inputs()
-        levels = _levels(self.images.dataset, self.images.settings, group)
-        projects = hasattr(module, "project")
-        compute, row = (module.project, LayerPoint) if projects else (module.measure, table.LayerMeasurement)
-        done: dict[int, list[Any]] = {}
-        for layer in self._layers_of(module):
-            features = self.layers[layer]
-            if id(features) not in done:
-                done[id(features)] = list(compute(features, levels))
-            yield from (row(layer, self.names[layer], found) for found in done[id(features)])
+        levels = label_levels(self.images.dataset, self.images.settings, group)
+        chosen = self._layers_of() if getattr(module, "NEEDS_INPUTS", False) else None
+        yield from measure_layers(module, self.names, self.layers, levels, chosen)
 
-    def _layers_of(self, module: Any) -> list[int]:
-        """The layers that a metric measures."""
-        every = range(len(self.names))
-        if not getattr(module, "NEEDS_INPUTS", False):
-            return list(every)
+    def _layers_of(self) -> list[int]:
+        """The layers whose information with another one is measured."""
         source, wanted = self.images.settings.mine_input, self.images.settings.mine_layer
-        return [i for i in every if self.names[i] != source and wanted in (ALL_LAYERS, self.names[i])]
+        return [i for i, name in enumerate(self.names) if name != source and wanted in (ALL_LAYERS, name)]
 
     def _give_inputs(self) -> None:
         source = self.images.settings.mine_input
@@ -216,6 +210,33 @@ class _Population:
             layers = extract(load_backbone(checkpoint).to(self.device), few, checkpoint.card, self.device)
             found[epoch] = [LayerFeatures(layer[:0], layer) for layer in layers]
         return found
+
+
+def measure_layers(
+    module: Any,
+    names: Sequence[str],
+    layers: Sequence[Layer],
+    levels: list[LabelLevel],
+    chosen: Sequence[int] | None = None,
+) -> Iterator[Any]:
+    """Yields what a metric finds in every layer, in those that share their features once computed.
+
+    Args:
+        module: Of the metric.
+        names: Of the layers.
+        layers: One each.
+        levels: Of a group that the metric is measured on.
+        chosen: Indices of the layers that are measured, ascending; None: those that the metric says.
+    """
+    first = len(names) - 1 if getattr(module, "LAST_LAYER_ONLY", False) else 0
+    projects = hasattr(module, "project")
+    compute, row = (module.project, LayerPoint) if projects else (module.measure, table.LayerMeasurement)
+    done: dict[int, list[Any]] = {}
+    for layer in range(first, len(names)) if chosen is None else chosen:
+        features = layers[layer]
+        if id(features) not in done:
+            done[id(features)] = list(compute(features, levels))
+        yield from (row(layer, names[layer], found) for found in done[id(features)])
 
 
 def _evenly(count: int) -> Tensor:

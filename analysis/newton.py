@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import one_hot
 
-_HESSIAN_SHARE, _MIN_HESSIAN_ROWS = 16, 4096
+_HESSIAN_SHARE, _MIN_HESSIAN_ROWS = 16, 2048
 _MAX_CG_STEPS, _CG_TOLERANCE = 20, 0.2
 _NUM_PAIRS = 8
 _MAX_SEARCH_STEPS, _SEARCH_TOLERANCE = 6, 0.1

@@ -2,6 +2,9 @@
 
 Each row is a checkpoint. An actor holds the measured images once, and writes what it measured itself, so that an
 interruption loses at most the checkpoints at hand. Memory does not grow with the number of checkpoints.
+
+Where the features of one checkpoint outgrow an actor, each row is a block of its images instead (see `blocks`): actors
+return sums, merged here in the order of the blocks, so that the numbers do not depend on which actor was faster.
 """
 
 from __future__ import annotations
@@ -15,13 +18,15 @@ from typing import Any
 
 import torch
 
-from analysis import stored, table
-from analysis.measure import MeasuredImages, measure_checkpoint, measured_images
+from analysis import stored
+from analysis.blocks import Block, Merged, NetworkSums, measure_by_block, sums_of_block
+from analysis.features import load_backbone
+from analysis.measure import MeasuredImages, Rows, measure_checkpoint, measured_images
 from analysis.settings import AnalysisSettings
+from analysis.survey import Work, describe, sweep_name
 from analysis.table import MEASUREMENTS as MEASUREMENTS
-from analysis.tasks import find_tasks
+from ray_ssl.backbones.base import Backbone
 from ray_ssl.checkpoints import (
-    SET_ASIDE,
     Checkpoint,
     DamagedCheckpointError,
     checkpoint_folder,
@@ -29,38 +34,13 @@ from ray_ssl.checkpoints import (
     saved_epochs,
     set_aside,
 )
-from ray_ssl.config import PretrainConfig
 from ray_ssl.data.base import Dataset
-from ray_ssl.ledger import DONE, Ledger, Trial, TrialState
-from ray_ssl.pretrain import checkpoint_epochs
+from ray_ssl.ledger import Ledger, TrialState
 from ray_ssl.storage import Storage, describe_os_error
 
 MAX_ACTOR_DEATHS = 2
 
 log = logging.getLogger("analysis")
-
-
-@dataclass(frozen=True)
-class Work:
-    """One checkpoint and the tasks it still lacks."""
-
-    key: str
-    epoch: int
-    tasks: tuple[str, ...]
-
-
-@dataclass(frozen=True)
-class Survey:
-    """What the table still lacks.
-
-    Attributes:
-        work: Checkpoints that are there.
-        lost: Trial key -> ascending epochs of a finished trial whose checkpoint is not there: it was set aside, or
-            it is missing and was never measured. (One that was measured and then deleted to save space is no loss.)
-    """
-
-    work: list[Work]
-    lost: dict[str, list[int]]
 
 
 @dataclass(frozen=True)
@@ -77,120 +57,145 @@ class Outcome:
     damaged: bool = False
 
 
-def sweep_name(sweep: Storage) -> str:
-    """Returns the name of a sweep, the last part of its folder."""
-    return sweep.name
-
-
-def survey(
-    ledger: Ledger,
-    trials: Sequence[Trial],
-    settings: AnalysisSettings,
-    tasks: Sequence[str] | Callable[[Trial], Sequence[str]] | None = None,
-) -> Survey:
-    """Returns what is not measured yet, checkpoint by checkpoint.
-
-    Args:
-        tasks: See `analysis.tasks`, the same for all trials or by trial; None: the default ones.
-    """
-    default = find_tasks() if tasks is None else tasks
-    tasks_of = {trial.key: tuple(default(trial) if callable(default) else default) for trial in trials}
-    present = stored.present(ledger.sweep, {t: settings.of(t) for wanted in tasks_of.values() for t in wanted})
-    work, gaps = [], {}
-    for trial in trials:
-        wanted = tasks_of[trial.key]
-        saved = saved_epochs(ledger.trial(trial.key))
-        for epoch in sorted({*saved, *checkpoint_epochs(trial.config.training)}):
-            lacking = tuple(task for task in wanted if (trial.key, epoch, task) not in present)
-            if lacking and epoch in saved:
-                work.append(Work(trial.key, epoch, lacking))
-            elif lacking:
-                gaps.setdefault(trial.key, []).append(epoch)
-    return Survey(work, _lost(ledger, gaps))
-
-
-def _lost(ledger: Ledger, gaps: dict[str, list[int]]) -> dict[str, list[int]]:
-    """Of the epochs without a checkpoint by trial, those that a finished trial should have."""
-    gaps = {key: epochs for key, epochs in gaps.items() if ledger.record(key, DONE) is not None}
-    if not gaps:
-        return {}
-    measured = {(key, epoch) for key, epoch, _ in stored.present(ledger.sweep)}
-    lost = {}
-    for key, epochs in gaps.items():
-        aside = ledger.trial(key).names(f"{SET_ASIDE}/checkpoints")
-        lost[key] = [e for e in epochs if (key, e) not in measured or checkpoint_folder(e).split("/")[1] in aside]
-    return {key: epochs for key, epochs in lost.items() if epochs}
-
-
-def missing_work(
-    ledger: Ledger, trials: Sequence[Trial], settings: AnalysisSettings, tasks: Sequence[str] | None = None
-) -> list[Work]:
-    """Returns the checkpoints that are there and not measured yet, as `survey`."""
-    return survey(ledger, trials, settings, tasks).work
-
-
 def analyse(
-    ledger: Ledger, work: Sequence[Work], dataset: Dataset, settings: AnalysisSettings, cpus_per_worker: int = 1
+    ledger: Ledger,
+    work: Sequence[Work],
+    dataset: Dataset,
+    settings: AnalysisSettings,
+    cpus_per_worker: int = 1,
+    images_per_block: int = 0,
 ) -> Iterator[Outcome]:
     """Measures what `missing_work` found, inside a Ray session; yields each checkpoint as it is done.
 
     A damaged checkpoint of a trial that has ended is set aside; the others go on.
+
+    Args:
+        cpus_per_worker: CPUs and threads of each actor.
+        images_per_block: Of one checkpoint that an actor holds features of; 0: all (see `blocks`).
     """
     import ray
     import ray.data
-    import ray.exceptions
 
     context = ray.data.DataContext.get_current()
     context.enable_progress_bars = False
     # An actor at work counts as 1, and the default of 1.75 would never start a second one.
     context.autoscaling_config.actor_pool_util_upscaling_threshold = 0.9
+    context.execution_options.preserve_order = images_per_block > 0
     logging.getLogger("ray.data").setLevel(logging.ERROR)
-    images = ray.put(measured_images(dataset, settings, sorted({task for one in work for task in one.tasks})))
-    total = int(ray.cluster_resources().get("CPU", 1))
-    num_actors = max(1, min(len(work), total // cpus_per_worker))
-    # The actors together leave a CPU free for Ray Data's own tasks: a pool that holds all of them hangs.
-    share = min(cpus_per_worker, max(1, total - 1) / num_actors) if total > 1 else 0.5
-    for attempt in range(MAX_ACTOR_DEATHS + 1):
-        done = set()
-        try:
-            for outcome in _measured(ledger, work, images, cpus_per_worker, num_actors, share):
-                done.add((outcome.key, outcome.epoch))
-                yield outcome
-            return
-        except ray.exceptions.RayError as error:
-            log.warning("an analysis process died; its checkpoints are measured again")
-            work = [w for w in work if (w.key, w.epoch) not in done]
-            reason = f"the analysis process died {MAX_ACTOR_DEATHS + 1} times: {str(error).strip().splitlines()[0]}"
-            if attempt == MAX_ACTOR_DEATHS:
-                yield from (Outcome(w.key, w.epoch, reason) for w in work)
+    images = measured_images(dataset, settings, sorted({task for one in work for task in one.tasks}))
+    pool = _Pool(ledger, ray.put(images), cpus_per_worker)
+    if images_per_block:
+        yield from (_measure_by_block(pool, one, images, images_per_block) for one in work)
+        return
+    rows = {(w.key, w.epoch): {"key": w.key, "epoch": w.epoch, "tasks": list(w.tasks)} for w in work}
+    try:
+        for row in pool.map(_Measurer, list(rows.values())):
+            del rows[row["key"], row["epoch"]]
+            yield Outcome(row["key"], row["epoch"], row["error"], row["damaged"])
+    except _ActorsDiedError as error:
+        yield from (Outcome(*one, str(error)) for one in rows)
 
 
-def _measured(
-    ledger: Ledger,
-    work: Sequence[Work],
-    images: Any,
-    threads: int,
-    num_actors: int,
-    num_cpus: float,
-) -> Iterator[Outcome]:
-    """One Ray Data job. Raises RayError where an actor died: restarting is ours, since Ray's prints warnings."""
-    import ray.data
+def _measure_by_block(pool: _Pool, work: Work, images: MeasuredImages, images_per_block: int) -> Outcome:
+    """Measures one checkpoint by all actors together."""
+    card: dict[str, Any] = {}
 
-    rows = [{"key": w.key, "epoch": w.epoch, "tasks": list(w.tasks)} for w in work]
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # max_restarts has no other way in yet
-        measured = ray.data.from_items(rows, override_num_blocks=len(rows)).map(
-            _Measurer,  # type: ignore[arg-type]  # Ray Data's type of a class's call is its constructor's
-            fn_constructor_args=(ledger.sweep.uri, images, threads),
-            compute=ray.data.ActorPoolStrategy(min_size=1, max_size=num_actors, max_tasks_in_flight_per_actor=1),
-            num_cpus=num_cpus,
-            max_restarts=0,
-        )
-    for row in measured.iter_rows():
-        yield Outcome(row["key"], int(row["epoch"]), row["error"], bool(row["damaged"]))
+    def take(blocks: list[Block], known: Merged) -> Iterator[NetworkSums]:
+        rows = [{"key": work.key, "epoch": work.epoch, "tasks": list(work.tasks), "block": list(b)} for b in blocks]
+        for row in pool.map(_Summer, rows, known):
+            if row["error"]:
+                raise _BlockFailedError(row)
+            found = row["found"]
+            card.update(found.card)
+            yield found.sums
+
+    try:
+        found = measure_by_block(images, work.tasks, images_per_block, take)
+        _write(pool.ledger, card, work.key, images, found)
+    except _BlockFailedError as failure:
+        return Outcome(work.key, work.epoch, failure.row["error"], failure.row["damaged"])
+    except _ActorsDiedError as error:
+        return Outcome(work.key, work.epoch, str(error))
+    except Exception as problem:  # as in an actor: one bad checkpoint must not stop the others
+        return Outcome(work.key, work.epoch, _describe(problem))
+    return Outcome(work.key, work.epoch, "")
 
 
-class _Measurer:
+class _ActorsDiedError(Exception):
+    """Actors died so often that it is no accident."""
+
+
+class _BlockFailedError(Exception):
+    """An actor reported an error; `row` is what it returned."""
+
+    def __init__(self, row: dict[str, Any]) -> None:
+        super().__init__(row["error"])
+        self.row = row
+
+
+@dataclass(frozen=True)
+class _Pool:
+    """Runs Ray Data jobs, one after the other.
+
+    Attributes:
+        ledger: Of the sweep.
+        images: Reference of the `MeasuredImages`.
+        threads: CPUs and threads of each actor.
+    """
+
+    ledger: Ledger
+    images: Any
+    threads: int
+
+    def map(self, actor: type, rows: list[dict[str, Any]], *arguments: Any) -> Iterator[dict[str, Any]]:
+        """Yields what actors make of the rows; those that one died with are given to others.
+
+        Args:
+            actor: A kind of `_Actor`.
+            rows: What it is called with.
+            arguments: What its constructor takes besides; references of these.
+
+        Raises:
+            _ActorsDiedError: More than `MAX_ACTOR_DEATHS` times.
+        """
+        import ray
+        import ray.exceptions
+
+        references, done = [ray.put(argument) for argument in arguments], set[int]()
+        for attempt in range(MAX_ACTOR_DEATHS + 1):
+            try:
+                for row in self._job(actor, [r | {"row": i} for i, r in enumerate(rows) if i not in done], *references):
+                    done.add(row["row"])
+                    yield row
+                return
+            except ray.exceptions.RayError as error:
+                log.warning("an analysis process died; its checkpoints are measured again")
+                if attempt == MAX_ACTOR_DEATHS:
+                    reason = str(error).strip().splitlines()[0]
+                    raise _ActorsDiedError(f"the analysis process died {attempt + 1} times: {reason}") from None
+
+    def _job(self, actor: type, rows: list[dict[str, Any]], *arguments: Any) -> Iterator[dict[str, Any]]:
+        """One Ray Data job. Raises RayError where an actor died: restarting is ours, since Ray's prints warnings."""
+        import ray
+        import ray.data
+
+        total = int(ray.cluster_resources().get("CPU", 1))
+        num_actors = max(1, min(len(rows), total // self.threads))
+        # The actors together leave a CPU free for Ray Data's own tasks: a pool that holds all of them hangs.
+        share = min(self.threads, max(1, total - 1) / num_actors) if total > 1 else 0.5
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # max_restarts has no other way in yet
+            answers = ray.data.from_items(rows, override_num_blocks=len(rows)).map(
+                actor,  # type: ignore[arg-type]  # Ray Data's type of a class's call is its constructor's
+                fn_constructor_args=(self.ledger.sweep.uri, self.images, self.threads, *arguments),
+                compute=ray.data.ActorPoolStrategy(min_size=1, max_size=num_actors, max_tasks_in_flight_per_actor=1),
+                num_cpus=share,
+                max_restarts=0,
+            )
+        yield from answers.iter_rows()
+
+
+class _Actor:
     """An actor of the pool."""
 
     def __init__(self, sweep: str, images: Any, threads: int) -> None:
@@ -203,18 +208,19 @@ class _Measurer:
 
     def __call__(self, row: dict[str, Any]) -> dict[str, Any]:
         key, epoch = str(row["key"]), int(row["epoch"])
-        damaged, error = False, ""
+        damaged, error, found = False, "", None
         try:
             try:
-                self._measure(key, epoch, list(row["tasks"]))
+                found = self._answer(key, epoch, row)
             except DamagedCheckpointError as damage:
                 error = f"damaged checkpoint ({damage})"
                 damaged = self._set_aside(key, epoch)
-        except OSError as problem:
-            error = describe_os_error(problem)
         except Exception as problem:  # one bad checkpoint must not stop the others; it is reported at the end
-            error = f"{type(problem).__name__}: {problem}"
-        return {"key": key, "epoch": epoch, "error": error, "damaged": damaged}
+            error = _describe(problem)
+        return {"key": key, "epoch": epoch, "row": row.get("row"), "error": error, "damaged": damaged, "found": found}
+
+    def _answer(self, key: str, epoch: int, row: dict[str, Any]) -> Any:
+        raise NotImplementedError
 
     def _set_aside(self, key: str, epoch: int) -> bool:
         """Moves a checkpoint out of the way, unless its trial may be writing it at this moment."""
@@ -223,7 +229,11 @@ class _Measurer:
             set_aside(self.ledger.trial(key), checkpoint_folder(epoch))
         return ended
 
-    def _measure(self, key: str, epoch: int, tasks: list[str]) -> None:
+
+class _Measurer(_Actor):
+    """Measures whole checkpoints, and writes what it found."""
+
+    def _answer(self, key: str, epoch: int, row: dict[str, Any]) -> None:
         trial = self.ledger.trial(key)
         checkpoint = load_checkpoint(trial, checkpoint_folder(epoch))
         earlier: dict[int, Callable[[], Checkpoint]] = {
@@ -231,33 +241,44 @@ class _Measurer:
             for other in saved_epochs(trial)
             if other < epoch
         }
-        found = measure_checkpoint(checkpoint, self.images, tasks, self.device, earlier)
-        sweep = self.ledger.sweep
-        about = describe(checkpoint.card, sweep_name(sweep), key, self.images.dataset.name)
-        for task, rows in found.items():
-            stored.write(sweep, about, task, rows, self.images.settings.of(task))
+        found = measure_checkpoint(checkpoint, self.images, list(row["tasks"]), self.device, earlier)
+        _write(self.ledger, checkpoint.card, key, self.images, found)
 
 
-def describe(card: dict[str, Any], sweep: str, key: str, dataset: str) -> table.Checkpoint:
-    """Returns the columns that all rows of a checkpoint share."""
-    return columns(PretrainConfig.from_dict(card["config"]), sweep, key, dataset, card["epoch"])
+class _Summer(_Actor):
+    """Takes the sums of blocks."""
+
+    def __init__(self, sweep: str, images: Any, threads: int, known: Any) -> None:
+        import ray
+
+        super().__init__(sweep, images, threads)
+        self.known: Merged = ray.get(known)
+        self.loaded: dict[tuple[str, int], tuple[Backbone, dict[str, Any]]] = {}  # what all rows of a job are of
+
+    def _answer(self, key: str, epoch: int, row: dict[str, Any]) -> _BlockSums:
+        if (key, epoch) not in self.loaded:
+            checkpoint = load_checkpoint(self.ledger.trial(key), checkpoint_folder(epoch))
+            self.loaded = {(key, epoch): (load_backbone(checkpoint), checkpoint.card)}
+        backbone, card = self.loaded[key, epoch]
+        group, split, start, stop = row["block"]
+        block = Block(group, split, int(start), int(stop))
+        sums = sums_of_block(backbone, card, self.images, list(row["tasks"]), block, self.known, self.device)
+        return _BlockSums(card, sums)
 
 
-def columns(config: PretrainConfig, sweep: str, key: str, dataset: str, epoch: int) -> table.Checkpoint:
-    """Returns the columns that all rows of a trial's epoch share."""
-    shape = config.backbone.model_dump()
-    return table.Checkpoint(
-        sweep=sweep,
-        trial_key=key,
-        method=method_name(config),
-        depth=shape.get("depth", 0),
-        width=shape.get("width", 0),
-        seed=config.seed,
-        dataset=dataset,
-        epoch=epoch,
-    )
+@dataclass(frozen=True)
+class _BlockSums:
+    """What an actor found of one block, and its checkpoint's card."""
+
+    card: dict[str, Any]
+    sums: NetworkSums
 
 
-def method_name(config: PretrainConfig) -> str:
-    """Returns what the table calls a trial's method: supervised training differs by views and by labels too."""
-    return config.method.name + config.variant
+def _describe(problem: Exception) -> str:
+    return describe_os_error(problem) if isinstance(problem, OSError) else f"{type(problem).__name__}: {problem}"
+
+
+def _write(ledger: Ledger, card: dict[str, Any], key: str, images: MeasuredImages, found: Rows) -> None:
+    about = describe(card, sweep_name(ledger.sweep), key, images.dataset.name)
+    for task, rows in found.items():
+        stored.write(ledger.sweep, about, task, rows, images.settings.of(task))

@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from analysis import encoder
+from analysis.blocks import check_by_block
 from analysis.command import (
     FIGURES,
     REPORT,
@@ -22,8 +23,9 @@ from analysis.command import (
 )
 from analysis.flags import add_measure_flags, refuse_other_numbers
 from analysis.measure import check_layers, check_measurable
-from analysis.pipeline import MEASUREMENTS, missing_work, sweep_name
+from analysis.pipeline import MEASUREMENTS
 from analysis.settings import read_settings, with_targets
+from analysis.survey import missing_work, sweep_name
 from analysis.tasks import find_tasks
 from ray_ssl import interrupts
 from ray_ssl.cluster import MachineOptions, ray_session
@@ -60,6 +62,12 @@ def parse(arguments: Sequence[str]) -> argparse.Namespace:
     parser.add_argument(
         "--cpus-per-worker", type=int, default=1, metavar="N", help="CPUs and threads of each actor (default: 1)"
     )
+    parser.add_argument(
+        "--images-per-block", type=int, default=0, metavar="N",
+        help="share the images of each checkpoint among the actors, each of which holds the features of N at a time, "
+        "a multiple of 256; for sets whose features (4 bytes x images x features of all layers) outgrow one; only for "
+        "metrics that are functions of sums over images (default: 0: all images of a checkpoint at once, any metric)",
+    )  # fmt: skip
     return parser.parse_strictly(arguments)
 
 
@@ -72,6 +80,7 @@ def run(flags: argparse.Namespace) -> int:
     settings, tasks = read_settings(flags), find_tasks(flags.metrics, flags.levels)
     if flags.cpus_per_worker < 1:
         raise UserError("--cpus-per-worker is at least 1")
+    check_by_block(tasks, flags.images_per_block)
     machine = MachineOptions(address=flags.address, cpus_per_worker=flags.cpus_per_worker)
     ledger = Ledger(Storage.at(flags.sweep))
     trials = ledger.known_trials()
@@ -94,7 +103,9 @@ def run(flags: argparse.Namespace) -> int:
             check_measurable(dataset, settings, tasks)
             data_bytes = dataset.train.images.nbytes + dataset.test.images.nbytes
             with ray_session(machine, data_bytes, nested_train=False):
-                errors = analyse_with_progress(ledger, work, dataset, settings, flags.cpus_per_worker)
+                errors = analyse_with_progress(
+                    ledger, work, dataset, settings, flags.cpus_per_worker, flags.images_per_block
+                )
         else:
             print("nothing to measure: every checkpoint has these metrics")
         num_rows = finish(ledger, tracker, Path(scratch))

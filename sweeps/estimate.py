@@ -7,7 +7,7 @@ from typing import Final
 
 import torch
 
-from analysis.pipeline import survey
+from analysis.survey import survey
 from ray_ssl.cluster import capacity, local_node
 from ray_ssl.config import PretrainConfig
 from ray_ssl.data import Dataset

@@ -45,7 +45,7 @@ def print_plan(
     """Prints what is asked, on which data, and how many trials stand where.
 
     Args:
-        lost: See `analysis.pipeline.Survey`.
+        lost: See `analysis.survey.Survey`.
         num_stopped: Trials that had been stopped early and go on now.
     """
     superclasses = f" in {data.num_superclasses} superclasses" if data.num_superclasses else ""

@@ -11,8 +11,8 @@ from typing import Any
 from analysis import publication
 from analysis.command import Tracking, analyse_with_progress, finish, print_unsent, quiet
 from analysis.measure import check_layers, check_measurable
-from analysis.pipeline import Survey, survey
 from analysis.settings import with_targets
+from analysis.survey import Survey, survey
 from ray_ssl import interrupts
 from ray_ssl.cluster import Capacity, capacity, cluster_nodes, cluster_to_join, local_node, ray_session
 from ray_ssl.config import PretrainConfig

@@ -154,8 +154,8 @@ def _teacher_network(request: Request) -> dict[str, int]:
     """The depth and width of the teacher, of a sweep over them."""
     axes, shared = request.grid.axes, request.shared
     largest = {name: max(axes[f"backbone.{name}"]) for name in NETWORK if f"backbone.{name}" in axes}
-    asked = {name: shared.get(f"teacher.{name}") for name in largest}
-    return {f"backbone.{n}": size if asked[n] is None else asked[n] for n, size in largest.items()}
+    asked: dict[str, int | None] = {name: shared.get(f"teacher.{name}") for name in largest}
+    return {f"backbone.{name}": largest[name] if size is None else size for name, size in asked.items()}
 
 
 def _levels(request: Request) -> tuple[list[float], list[float]]:

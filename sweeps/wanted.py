@@ -22,7 +22,7 @@ def reopen(request: Request, ledger: Ledger, wanted: Collection[Trial], lost: Co
     """Makes trials run again: those that lost a checkpoint and, where asked for, those that failed or were stopped.
 
     Args:
-        lost: Keys, see `analysis.pipeline.Survey`.
+        lost: Keys, see `analysis.survey.Survey`.
 
     Returns:
         How many had been stopped early.

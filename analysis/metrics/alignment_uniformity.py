@@ -9,17 +9,10 @@ from typing import Final
 import torch
 from torch import Tensor
 
-from analysis.features import LayerFeatures
 from analysis.labels import LabelLevel
-from analysis.metrics.base import (
-    UNLABELLED,
-    ClassMoments,
-    Measurement,
-    MetricSpec,
-    class_moments,
-    split_labels,
-    unit_features,
-)
+from analysis.metrics.base import SPLITS, UNLABELLED, Measurement, MetricSpec
+from analysis.moments import ChosenRows, ClassMoments
+from analysis.sums import UNIT_CLASS_MOMENTS, Images, Known, Layer, Statistic
 from ray_ssl.rng import torch_stream
 
 SPECS = (MetricSpec("alignment", 0, 4, "down"), MetricSpec("uniformity", -8, 0, "", labelled=False))
@@ -32,7 +25,15 @@ MAX_ROWS: Final = 4096
 PAIR_CHUNK: Final = 512
 
 
-def measure(features: LayerFeatures, levels: list[LabelLevel]) -> Iterator[Measurement]:
+def _chosen_unit_rows(images: Images, _: Known) -> ChosenRows:
+    return ChosenRows.of(images.unit(), images.start, _choice(images.total))
+
+
+UNIT_ROWS = Statistic("unit features for uniformity", _chosen_unit_rows, labelled=False)
+SUMS: Final = (UNIT_CLASS_MOMENTS, UNIT_ROWS)
+
+
+def measure(features: Layer, levels: list[LabelLevel]) -> Iterator[Measurement]:
     """Yields alignment of every level and uniformity, of features scaled to length 1, for both splits.
 
     - alignment: E|f(x) - f(y)|^2, x any image and y another one of the same label: 0 where each label is one
@@ -44,14 +45,13 @@ def measure(features: LayerFeatures, levels: list[LabelLevel]) -> Iterator[Measu
 
     Source: Wang and Isola 2020, arXiv 2005.10242, alpha = 2 and t = 2. A zero feature stays zero.
     """
-    train, test = unit_features(features)
     for level in levels:
-        for split, rows, labels in split_labels(train, test, level):
-            value = alignment(class_moments(rows, labels, level.num_classes))
+        for split in SPLITS:
+            value = alignment(features.sums(UNIT_CLASS_MOMENTS, split, level))
             yield Measurement(level.name, split, "alignment", value)
     if any(level.name != "sample" for level in levels):
-        yield Measurement(UNLABELLED, "train", "uniformity", uniformity(train))
-        yield Measurement(UNLABELLED, "test", "uniformity", uniformity(test))
+        for split in SPLITS:
+            yield Measurement(UNLABELLED, split, "uniformity", _uniformity(features.sums(UNIT_ROWS, split).rows))
 
 
 def alignment(moments: ClassMoments) -> float:
@@ -66,10 +66,18 @@ def alignment(moments: ClassMoments) -> float:
 
 def uniformity(unit: Tensor) -> float:
     """Returns log E exp(-2 |f(x) - f(y)|^2) over pairs of different rows of float [N, D]."""
-    if len(unit) > MAX_ROWS:
-        chosen = torch.randperm(len(unit), generator=torch_stream(0, "uniformity rows"))[:MAX_ROWS]
-        unit = unit[chosen.to(unit.device)]
-    rows = unit.double()
+    return _uniformity(unit[_choice(len(unit)).to(unit.device)])
+
+
+def _choice(num_rows: int) -> Tensor:
+    """The rows that uniformity takes, int64 [min(N, MAX_ROWS)]."""
+    if num_rows <= MAX_ROWS:
+        return torch.arange(num_rows)
+    return torch.randperm(num_rows, generator=torch_stream(0, "uniformity rows"))[:MAX_ROWS]
+
+
+def _uniformity(chosen: Tensor) -> float:
+    rows = chosen.double()
     norms = rows.square().sum(1)
     total = -rows.new_full((), len(rows))  # a row and itself are no pair: each adds exp(0)
     for part, part_norms in zip(rows.split(PAIR_CHUNK), norms.split(PAIR_CHUNK), strict=True):

@@ -9,13 +9,15 @@ from typing import Final
 import torch
 from torch import Tensor
 
-from analysis.features import LayerFeatures
 from analysis.labels import LabelLevel
-from analysis.metrics.base import ROW_CHUNK, UNLABELLED, Measurement, MetricSpec
+from analysis.metrics.base import UNLABELLED, Measurement, MetricSpec
+from analysis.moments import Moments
+from analysis.sums import MOMENTS, Layer
 
 SPECS = (MetricSpec("alpha_req", 0, math.inf, "", labelled=False),)
 
 GROUPS: Final = ("data",)
+SUMS: Final = (MOMENTS,)
 
 FIRST_RANK, LAST_RANK = 4, 100
 """Fitted ranks, the largest eigenvalue being rank 1. The first are off the line, the last are noise."""
@@ -24,7 +26,7 @@ CUTOFF: Final = 1e-10
 """Eigenvalues below this share of the largest are rounding of float32 features, hence not fitted."""
 
 
-def measure(features: LayerFeatures, levels: list[LabelLevel]) -> Iterator[Measurement]:
+def measure(features: Layer, levels: list[LabelLevel]) -> Iterator[Measurement]:
     """Yields alpha, where the eigenvalues of the covariance of the training features fall as rank^-alpha.
 
     0: all directions alike; the larger, the fewer directions hold the variance. The paper finds the best
@@ -32,22 +34,14 @@ def measure(features: LayerFeatures, levels: list[LabelLevel]) -> Iterator[Measu
 
     Source: arXiv 2202.05808.
     """
-    yield Measurement(UNLABELLED, "train", SPECS[0].name, alpha(eigenvalues(features.train)))
+    yield Measurement(
+        UNLABELLED, "train", SPECS[0].name, alpha(features.sums(MOMENTS, "train").eigenvalues(centred=True))
+    )
 
 
 def eigenvalues(features: Tensor) -> Tensor:
     """Returns the eigenvalues of the covariance of float [N, D], float64 [min(N, D)], falling."""
-    num_rows, num_dims = features.shape
-    mean = features.mean(0, dtype=torch.float64)
-    if num_rows < num_dims:
-        centred = features.double() - mean
-        gram = centred @ centred.T
-    else:
-        gram = mean.new_zeros(num_dims, num_dims)
-        for rows in features.split(ROW_CHUNK):
-            centred = rows.double() - mean
-            gram += centred.T @ centred
-    return torch.linalg.eigvalsh(gram / num_rows).flip(0).clamp_min(0)
+    return Moments.of(features).eigenvalues(centred=True)
 
 
 def alpha(spectrum: Tensor) -> float:

@@ -8,9 +8,10 @@ from collections.abc import Iterator
 import torch
 from torch import Tensor
 
-from analysis.features import LayerFeatures
 from analysis.labels import LabelLevel
-from analysis.metrics.base import ClassMoments, Measurement, MetricSpec, class_moments, split_labels
+from analysis.metrics.base import SPLITS, Measurement, MetricSpec
+from analysis.moments import ClassMoments
+from analysis.sums import CLASS_MOMENTS, Layer
 
 SPECS = (
     MetricSpec("cdnv", 0, math.inf, "down"),
@@ -18,8 +19,10 @@ SPECS = (
     MetricSpec("class_mean_distance", 0, math.inf, ""),
 )
 
+SUMS = (CLASS_MOMENTS,)
 
-def measure(features: LayerFeatures, levels: list[LabelLevel]) -> Iterator[Measurement]:
+
+def measure(features: Layer, levels: list[LabelLevel]) -> Iterator[Measurement]:
     """Yields CDNV, mean class variance and mean squared distance of class means, per level and split.
 
     Each split has its own class means. Classes without images in a split are left out of it, and those with a
@@ -29,9 +32,9 @@ def measure(features: LayerFeatures, levels: list[LabelLevel]) -> Iterator[Measu
     Source: arXiv 2305.15614, section 2 (and arXiv 2112.15121, where CDNV is defined).
     """
     for level in levels:
-        for split, rows, labels in split_labels(features.train, features.test, level):
-            moments = class_moments(rows, labels, level.num_classes)
-            for spec, value in zip(SPECS, cdnv_parts(moments), strict=True):
+        for split in SPLITS:
+            values = cdnv_parts(features.sums(CLASS_MOMENTS, split, level))
+            for spec, value in zip(SPECS, values, strict=True):
                 yield Measurement(level.name, split, spec.name, value.item())
 
 

@@ -9,9 +9,10 @@ from typing import Final
 import torch
 from torch import Tensor
 
-from analysis.features import LayerFeatures
 from analysis.labels import LabelLevel
-from analysis.metrics.base import ROW_CHUNK, Measurement, MetricSpec, class_moments
+from analysis.metrics.base import Measurement, MetricSpec
+from analysis.moments import ROW_CHUNK, ClassMoments, Total
+from analysis.sums import CLASS_MOMENTS, Images, Known, Layer, Statistic
 
 SPECS = (MetricSpec("lidar", 1, math.inf, ""),)
 
@@ -24,12 +25,21 @@ EPSILON: Final = 1e-7
 """Added to every share of the spectrum."""
 
 
-def measure(features: LayerFeatures, levels: list[LabelLevel]) -> Iterator[Measurement]:
+def _scatter_within(images: Images, known: Known) -> Total:
+    return scatter_within(images.features, images.labels, known(CLASS_MOMENTS, "train"))
+
+
+SCATTER_WITHIN = Statistic("scatter within classes", _scatter_within, ("train",), after=(CLASS_MOMENTS,))
+SUMS: Final = (CLASS_MOMENTS, SCATTER_WITHIN)
+
+
+def measure(features: Layer, levels: list[LabelLevel]) -> Iterator[Measurement]:
     """Yields LiDAR of the training views of level "sample": of another level it is not defined."""
     for level in levels:
         if level.name == "sample":
-            value = lidar(features.train, level.train, level.num_classes)
-            yield Measurement(level.name, "train", SPECS[0].name, value)
+            moments = features.sums(CLASS_MOMENTS, "train", level)
+            scatter = features.sums(SCATTER_WITHIN, "train", level)
+            yield Measurement(level.name, "train", SPECS[0].name, lidar_of_moments(moments, scatter))
 
 
 def lidar(features: Tensor, labels: Tensor, num_classes: int) -> float:
@@ -48,13 +58,23 @@ def lidar(features: Tensor, labels: Tensor, num_classes: int) -> float:
 
     Source: arXiv 2312.04000, section 3.
     """
-    labels = labels.to(features.device)
-    moments = class_moments(features, labels, num_classes)
-    num_dims = features.shape[1]
-    within = DELTA * torch.eye(num_dims, dtype=torch.float64, device=features.device)
-    for rows, row_labels in zip(features.split(ROW_CHUNK), labels.split(ROW_CHUNK), strict=True):
+    moments = ClassMoments.of(features, labels, num_classes)
+    return lidar_of_moments(moments, scatter_within(features, labels, moments))
+
+
+def scatter_within(features: Tensor, labels: Tensor, moments: ClassMoments) -> Total:
+    """Returns the sum of (f - mu_c)(f - mu_c)^T, float64 [D, D], of features [N, D] with labels int64 [N]."""
+    scatter = moments.means.new_zeros(features.shape[1], features.shape[1])
+    for rows, row_labels in zip(features.split(ROW_CHUNK), labels.to(features.device).split(ROW_CHUNK), strict=True):
         deviations = rows.double() - moments.means[row_labels]
-        within += deviations.T @ deviations / len(features)
+        scatter += deviations.T @ deviations
+    return Total(scatter)
+
+
+def lidar_of_moments(moments: ClassMoments, scatter: Total) -> float:
+    """Returns `lidar` of the views with these moments of samples and this scatter within them."""
+    within = scatter.value / moments.counts.sum()
+    within.diagonal().add_(DELTA)
     means = moments.means[moments.counts > 0]
     between = means - means.mean(0)
     if between.norm() <= 1e-12 * means.norm():  # float64 rounding

@@ -7,14 +7,29 @@ from collections.abc import Iterator
 import torch
 from torch import Tensor
 
-from analysis.features import LayerFeatures
 from analysis.labels import LabelLevel
-from analysis.metrics.base import ROW_CHUNK, Measurement, MetricSpec, class_moments, split_labels, unit_features
+from analysis.metrics.base import SPLITS, Measurement, MetricSpec
+from analysis.moments import ROW_CHUNK, Total
+from analysis.sums import CLASS_MOMENTS, UNIT_CLASS_MOMENTS, Images, Known, Layer, Statistic
 
 SPECS = (MetricSpec("ncc_accuracy", 0, 1, "up"), MetricSpec("ncc_accuracy_normalised", 0, 1, "up"))
 
 
-def measure(features: LayerFeatures, levels: list[LabelLevel]) -> Iterator[Measurement]:
+def _num_correct(images: Images, known: Known) -> Total:
+    return _count_correct(images.features, images.labels, known(CLASS_MOMENTS, "train").means)
+
+
+def _num_correct_unit(images: Images, known: Known) -> Total:
+    return _count_correct(images.unit(), images.labels, known(UNIT_CLASS_MOMENTS, "train").means)
+
+
+SUMS = (
+    Statistic("nearest centres", _num_correct, after=(CLASS_MOMENTS,)),
+    Statistic("nearest centres of unit features", _num_correct_unit, after=(UNIT_CLASS_MOMENTS,)),
+)
+
+
+def measure(features: Layer, levels: list[LabelLevel]) -> Iterator[Measurement]:
     """Yields the share of images whose nearest class centre is that of their own class, 0 (worst) to 1.
 
     A centre is the mean *training* feature of a class, for both splits. "ncc_accuracy" takes features as they
@@ -23,13 +38,16 @@ def measure(features: LayerFeatures, levels: list[LabelLevel]) -> Iterator[Measu
 
     Source: arXiv 2305.15614, section 2 (NCC); the normalised variant is ours.
     """
-    both = (features.train, features.test), unit_features(features)
-    for spec, (train, test) in zip(SPECS, both, strict=True):
+    for spec, num_correct in zip(SPECS, SUMS, strict=True):
         for level in levels:
-            centres = class_moments(train, level.train, level.num_classes).means
-            for split, rows, labels in split_labels(train, test, level):
-                correct = nearest_centre(rows, centres) == labels
-                yield Measurement(level.name, split, spec.name, correct.double().mean().item())
+            for split, labels in zip(SPLITS, (level.train, level.test), strict=True):
+                correct = features.sums(num_correct, split, level).value.item()
+                yield Measurement(level.name, split, spec.name, correct / len(labels))
+
+
+def _count_correct(features: Tensor, labels: Tensor, centres: Tensor) -> Total:
+    correct = nearest_centre(features, centres.to(features.device)) == labels.to(features.device)
+    return Total(correct.double().sum())
 
 
 def nearest_centre(features: Tensor, centres: Tensor) -> Tensor:

@@ -11,9 +11,11 @@ from torch import Tensor
 
 from analysis.features import LayerFeatures
 from analysis.labels import LabelLevel
-from analysis.metrics.base import ROW_CHUNK, ClassMoments, Measurement, MetricSpec, class_moments, split_labels
+from analysis.metrics.base import Measurement, MetricSpec, split_labels
 from analysis.metrics.linear_probe import LinearProbe, linear_probes
 from analysis.metrics.ncc import nearest_centre
+from analysis.moments import ROW_CHUNK, ClassMoments
+from analysis.sums import CLASS_MOMENTS
 
 SPECS = (
     MetricSpec("nc1", 0, math.inf, "down"),
@@ -57,7 +59,7 @@ def measure(features: LayerFeatures, levels: list[LabelLevel]) -> Iterator[Measu
     the classes have equal numbers of images.
     """
     for level, probe in zip(levels, linear_probes(features, levels), strict=True):
-        moments = class_moments(features.train, level.train, level.num_classes)
+        moments = features.sums(CLASS_MOMENTS, "train", level)
         values = (
             variability(features.train, level.train, moments),
             *simplex_distance(moments),

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
+from typing import Any
 
 import torch
 
-from analysis.features import LayerFeatures
 from analysis.labels import LabelLevel
-from analysis.metrics.base import Measurement, MetricSpec, Split
+from analysis.metrics.base import Measurement, MetricSpec
+from analysis.sums import Layer, Split, Statistic
 from analysis.tasks import TARGETS
 
 GROUPS = (TARGETS,)
@@ -21,8 +22,10 @@ SPECS = (
     MetricSpec("target_num_used", 1, math.inf, ""),
 )
 
+SUMS: tuple[Statistic[Any], ...] = ()
 
-def measure(features: LayerFeatures, levels: list[LabelLevel]) -> Iterator[Measurement]:
+
+def measure(features: Layer, levels: list[LabelLevel]) -> Iterator[Measurement]:
     """Yields four numbers of each target's labels on each split.
 
     They are the same for every layer: they are in the table so that whoever reads the table needs no data.

@@ -14,8 +14,9 @@ from pyarrow import fs
 from analysis import __main__ as command
 from analysis import table
 from analysis.measure import measure_checkpoint, measured_images
-from analysis.pipeline import MEASUREMENTS, describe
+from analysis.pipeline import MEASUREMENTS
 from analysis.settings import AnalysisSettings
+from analysis.survey import describe
 from ray_ssl import export
 from ray_ssl.backbones.base import build_backbone
 from ray_ssl.backbones.res_lh import Config

@@ -15,8 +15,9 @@ from analysis.labels import LabelLevel
 from analysis.measure import measure_checkpoint, measured_images, pictures
 from analysis.metrics import mine
 from analysis.metrics.base import Measurement
-from analysis.pipeline import MEASUREMENTS, Outcome, _Measurer, missing_work, survey
+from analysis.pipeline import MEASUREMENTS, Outcome, _Measurer
 from analysis.settings import AnalysisSettings
+from analysis.survey import missing_work, survey
 from ray_ssl.checkpoints import checkpoint_folder, load_checkpoint
 from ray_ssl.config import PretrainConfig
 from ray_ssl.data import Dataset, load_dataset

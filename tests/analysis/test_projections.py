@@ -14,9 +14,10 @@ from analysis.flags import refuse_other_numbers
 from analysis.measure import check_measurable, measure_checkpoint, measured_images
 from analysis.metrics import umap
 from analysis.metrics.base import Point
-from analysis.pipeline import MEASUREMENTS, _Measurer, missing_work
+from analysis.pipeline import MEASUREMENTS, _Measurer
 from analysis.projections import PROJECTIONS, SCHEMA, LayerPoint
 from analysis.settings import AnalysisSettings
+from analysis.survey import missing_work
 from analysis.tasks import find_tasks, is_projection
 from ray_ssl.checkpoints import checkpoint_folder, load_checkpoint
 from ray_ssl.config import PretrainConfig

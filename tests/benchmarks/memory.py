@@ -14,8 +14,9 @@ import psutil
 import torch
 
 from analysis.command import quiet
-from analysis.pipeline import analyse, missing_work
+from analysis.pipeline import analyse
 from analysis.settings import AnalysisSettings
+from analysis.survey import missing_work
 from ray_ssl.checkpoints import Checkpoint, checkpoint_folder, save_checkpoint
 from ray_ssl.cluster import MachineOptions, ray_session
 from ray_ssl.config import PretrainConfig

@@ -16,8 +16,9 @@ from safetensors.torch import load_file
 from analysis import table
 from analysis.features import Pictures, extract, load_backbone
 from analysis.measure import measure_checkpoint, measured_images
-from analysis.pipeline import MEASUREMENTS, describe
+from analysis.pipeline import MEASUREMENTS
 from analysis.settings import AnalysisSettings
+from analysis.survey import describe
 from ray_ssl import export
 from ray_ssl.checkpoints import checkpoint_folder, load_checkpoint
 from ray_ssl.config import PretrainConfig

@@ -40,7 +40,7 @@ def with_targets(folder: Path, *more: str) -> list[str]:
     request = parse(SWEEP, [*LINE, *more])
     dataset = load_dataset(request.base.data)
     labels = {split: np.zeros(len(getattr(dataset, split)), np.int64) for split in SPLITS}
-    facts = dict.fromkeys(SPLITS, SplitFacts(0.1, 0.0, 1, 1.0))
+    facts: dict[str, SplitFacts] = {split: SplitFacts(0.1, 0.0, 1, 1.0) for split in SPLITS}
     sets = {f"teacher-{level:.2f}": TargetSet(labels, facts, level, 3) for level in (0, 1)}
     write_targets(Storage.at(folder / request.name), Targets(dataset.fingerprint, sets))
     return [*LINE, *more, "--storage", str(folder)]

@@ -1,0 +1,116 @@
+"""What of a sweep is not measured yet, and what its table calls a checkpoint."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from analysis import stored, table
+from analysis.settings import AnalysisSettings
+from analysis.tasks import find_tasks
+from ray_ssl.checkpoints import SET_ASIDE, checkpoint_folder, saved_epochs
+from ray_ssl.config import PretrainConfig
+from ray_ssl.ledger import DONE, Ledger, Trial
+from ray_ssl.pretrain import checkpoint_epochs
+from ray_ssl.storage import Storage
+
+
+@dataclass(frozen=True)
+class Work:
+    """One checkpoint and the tasks it still lacks."""
+
+    key: str
+    epoch: int
+    tasks: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Survey:
+    """What the table still lacks.
+
+    Attributes:
+        work: Checkpoints that are there.
+        lost: Trial key -> ascending epochs of a finished trial whose checkpoint is not there: it was set aside, or
+            it is missing and was never measured. (One that was measured and then deleted to save space is no loss.)
+    """
+
+    work: list[Work]
+    lost: dict[str, list[int]]
+
+
+def sweep_name(sweep: Storage) -> str:
+    """Returns the name of a sweep, the last part of its folder."""
+    return sweep.name
+
+
+def survey(
+    ledger: Ledger,
+    trials: Sequence[Trial],
+    settings: AnalysisSettings,
+    tasks: Sequence[str] | Callable[[Trial], Sequence[str]] | None = None,
+) -> Survey:
+    """Returns what is not measured yet, checkpoint by checkpoint.
+
+    Args:
+        tasks: See `analysis.tasks`, the same for all trials or by trial; None: the default ones.
+    """
+    default = find_tasks() if tasks is None else tasks
+    tasks_of = {trial.key: tuple(default(trial) if callable(default) else default) for trial in trials}
+    present = stored.present(ledger.sweep, {t: settings.of(t) for wanted in tasks_of.values() for t in wanted})
+    work, gaps = [], {}
+    for trial in trials:
+        wanted = tasks_of[trial.key]
+        saved = saved_epochs(ledger.trial(trial.key))
+        for epoch in sorted({*saved, *checkpoint_epochs(trial.config.training)}):
+            lacking = tuple(task for task in wanted if (trial.key, epoch, task) not in present)
+            if lacking and epoch in saved:
+                work.append(Work(trial.key, epoch, lacking))
+            elif lacking:
+                gaps.setdefault(trial.key, []).append(epoch)
+    return Survey(work, _lost(ledger, gaps))
+
+
+def _lost(ledger: Ledger, gaps: dict[str, list[int]]) -> dict[str, list[int]]:
+    """Of the epochs without a checkpoint by trial, those that a finished trial should have."""
+    gaps = {key: epochs for key, epochs in gaps.items() if ledger.record(key, DONE) is not None}
+    if not gaps:
+        return {}
+    measured = {(key, epoch) for key, epoch, _ in stored.present(ledger.sweep)}
+    lost = {}
+    for key, epochs in gaps.items():
+        aside = ledger.trial(key).names(f"{SET_ASIDE}/checkpoints")
+        lost[key] = [e for e in epochs if (key, e) not in measured or checkpoint_folder(e).split("/")[1] in aside]
+    return {key: epochs for key, epochs in lost.items() if epochs}
+
+
+def missing_work(
+    ledger: Ledger, trials: Sequence[Trial], settings: AnalysisSettings, tasks: Sequence[str] | None = None
+) -> list[Work]:
+    """Returns the checkpoints that are there and not measured yet, as `survey`."""
+    return survey(ledger, trials, settings, tasks).work
+
+
+def describe(card: dict[str, Any], sweep: str, key: str, dataset: str) -> table.Checkpoint:
+    """Returns the columns that all rows of a checkpoint share."""
+    return columns(PretrainConfig.from_dict(card["config"]), sweep, key, dataset, card["epoch"])
+
+
+def columns(config: PretrainConfig, sweep: str, key: str, dataset: str, epoch: int) -> table.Checkpoint:
+    """Returns the columns that all rows of a trial's epoch share."""
+    shape = config.backbone.model_dump()
+    return table.Checkpoint(
+        sweep=sweep,
+        trial_key=key,
+        method=method_name(config),
+        depth=shape.get("depth", 0),
+        width=shape.get("width", 0),
+        seed=config.seed,
+        dataset=dataset,
+        epoch=epoch,
+    )
+
+
+def method_name(config: PretrainConfig) -> str:
+    """Returns what the table calls a trial's method: supervised training differs by views and by labels too."""
+    return config.method.name + config.variant
