@@ -70,16 +70,7 @@ def load_checkpoint(trial: Storage, folder: str) -> Checkpoint:
     Raises:
         DamagedCheckpointError: A file is missing, torn or altered.
     """
-    try:
-        manifest = unseal(trial.read(f"{folder}/{MANIFEST}"))
-        if manifest is None:
-            raise DamagedCheckpointError(f"{folder}/{MANIFEST} is torn or altered")
-        files = {name: trial.read(f"{folder}/{name}") for name in manifest["sha256"]}
-    except FileNotFoundError as error:
-        raise DamagedCheckpointError(f"{folder}: a file is missing ({error.filename or error})") from None
-    for name, content in files.items():
-        if hashlib.sha256(content).hexdigest() != manifest["sha256"][name]:
-            raise DamagedCheckpointError(f"{folder}/{name} is torn or altered")
+    files = _read_checked(trial, folder)
     optimiser = load(files[OPTIMISER]) if OPTIMISER in files else {}
     return Checkpoint(json.loads(files[CARD]), load(files[MODEL]), optimiser)
 
@@ -141,6 +132,32 @@ def set_aside(trial: Storage, folder: str) -> None:
     for name in trial.names(folder):
         trial.write(f"{target}/{name}", trial.read(f"{folder}/{name}"))
     trial.delete_folder(folder)
+
+
+def newest_state(trial: Storage) -> tuple[str, dict[str, Any]] | None:
+    """Returns the name and the card of the newest training state that has a whole card, or None; changes nothing."""
+    for name in reversed(_states(trial)):
+        try:
+            return name, json.loads(_read_checked(trial, f"state/{name}", only=CARD)[CARD])
+        except DamagedCheckpointError:
+            continue
+    return None
+
+
+def _read_checked(trial: Storage, folder: str, only: str = "") -> dict[str, bytes]:
+    """The files of a checkpoint, or one of them, every byte checked. Raises DamagedCheckpointError."""
+    try:
+        manifest = unseal(trial.read(f"{folder}/{MANIFEST}"))
+        if manifest is None:
+            raise DamagedCheckpointError(f"{folder}/{MANIFEST} is torn or altered")
+        names = [only] if only else list(manifest["sha256"])
+        files = {name: trial.read(f"{folder}/{name}") for name in names}
+    except FileNotFoundError as error:
+        raise DamagedCheckpointError(f"{folder}: a file is missing ({error.filename or error})") from None
+    for name, content in files.items():
+        if hashlib.sha256(content).hexdigest() != manifest["sha256"][name]:
+            raise DamagedCheckpointError(f"{folder}/{name} is torn or altered")
+    return files
 
 
 def _states(trial: Storage) -> list[str]:

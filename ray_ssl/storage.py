@@ -13,12 +13,20 @@ import os
 import re
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 from uuid import uuid4
 
 from pyarrow import ArrowException, fs
 
 from ray_ssl.errors import UserError
+
+
+class StoredFile(NamedTuple):
+    """A file: its name relative to the storage's folder, its size in bytes, its time in seconds since 1970."""
+
+    name: str
+    size: int
+    modified: float
 
 
 @dataclass(frozen=True)
@@ -143,6 +151,14 @@ class Storage:
         """Returns the names of the files and folders directly inside `folder`, sorted; [] where it is missing."""
         selector = fs.FileSelector(self.path(folder), allow_not_found=True)
         return sorted(info.base_name for info in self.filesystem.get_file_info(selector))
+
+    def files(self, folder: str = "") -> list[StoredFile]:
+        """Returns every file inside `folder`, however deep, sorted by name; [] where it is missing."""
+        root = self.path()
+        selector = fs.FileSelector(self.path(folder), allow_not_found=True, recursive=True)
+        infos = [info for info in self.filesystem.get_file_info(selector) if info.type == fs.FileType.File]
+        found = [StoredFile(i.path.removeprefix(f"{root}/"), i.size, (i.mtime_ns or 0) / 1e9) for i in infos]
+        return sorted(found)
 
     def delete(self, name: str) -> None:
         """Deletes a file; does nothing where there is none."""

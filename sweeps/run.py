@@ -20,7 +20,8 @@ from ray_ssl.data import Dataset
 from ray_ssl.errors import EXIT_DONE
 from ray_ssl.follower import Follower, flatten
 from ray_ssl.launch import make_asha, run_trials
-from ray_ssl.ledger import Lease, Ledger, Trial, make_trials
+from ray_ssl.lease import Lease
+from ray_ssl.ledger import Ledger, Trial, make_trials
 from ray_ssl.mlflow_client import shown
 from ray_ssl.progress import Board, duration
 from ray_ssl.search import GridSource, OptunaSource, SearchSpace, number_between, one_of

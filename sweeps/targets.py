@@ -216,7 +216,8 @@ def _make(request: Request, teacher: Request, ledger: Ledger, levels: list[float
     import torch
 
     from ray_ssl import interrupts
-    from ray_ssl.ledger import Lease, Ledger, make_trials
+    from ray_ssl.lease import Lease
+    from ray_ssl.ledger import Ledger, make_trials
     from ray_ssl.storage import Storage
     from ray_ssl.targets import attach_targets, read_targets, write_targets
     from ray_ssl.teacher_targets import make_targets
