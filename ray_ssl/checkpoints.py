@@ -13,10 +13,11 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import dataclass, field
 from typing import Any
 
+from safetensors import SafetensorError
 from safetensors.torch import load, save
 from torch import Tensor
 
@@ -54,9 +55,10 @@ def save_checkpoint(trial: Storage, folder: str, checkpoint: Checkpoint) -> None
     Raises:
         OSError: As `Storage.write`; what was written so far does not count as a checkpoint.
     """
-    files = {MODEL: save(_plain(checkpoint.model)), CARD: json.dumps(checkpoint.card, sort_keys=True).encode()}
+    files = {MODEL: save(_plain(checkpoint.model))}
     if checkpoint.optimiser:
         files[OPTIMISER] = save(_plain(checkpoint.optimiser))
+    files[CARD] = json.dumps(checkpoint.card, sort_keys=True).encode()  # the last but the manifest: see is_unfinished
     trial.delete(f"{folder}/{MANIFEST}")  # a damaged predecessor of the same name must not vouch for these files
     for name, content in files.items():
         trial.write(f"{folder}/{name}", content)
@@ -68,11 +70,14 @@ def load_checkpoint(trial: Storage, folder: str) -> Checkpoint:
     """Returns a checkpoint after checking every byte of it.
 
     Raises:
-        DamagedCheckpointError: A file is missing, torn or altered.
+        DamagedCheckpointError: A file is missing, torn or altered, or is no checkpoint's though its sum is right.
     """
     files = _read_checked(trial, folder)
-    optimiser = load(files[OPTIMISER]) if OPTIMISER in files else {}
-    return Checkpoint(json.loads(files[CARD]), load(files[MODEL]), optimiser)
+    try:
+        optimiser = load(files[OPTIMISER]) if OPTIMISER in files else {}
+        return Checkpoint(json.loads(files[CARD]), load(files[MODEL]), optimiser)
+    except (SafetensorError, ValueError, KeyError, RecursionError) as error:
+        raise DamagedCheckpointError(f"{folder} holds no checkpoint ({type(error).__name__})") from None
 
 
 def checkpoint_folder(epoch: int) -> str:
@@ -101,12 +106,12 @@ def load_newest_state(trial: Storage, warn: Callable[[str], None]) -> Checkpoint
     """Returns the newest undamaged state, or None where there is none.
 
     A damaged one is set aside (moved out of the way, under `damaged/`), of which `warn` is told, and the one before
-    it is used. One without a manifest was never finished and is deleted.
+    it is used. One whose writing was killed is deleted.
     """
     found, damages = None, []
     for name in reversed(_states(trial)):
         folder = f"state/{name}"
-        if not trial.exists(f"{folder}/{MANIFEST}"):
+        if is_unfinished(trial.names(folder)):
             trial.delete_folder(folder)
             continue
         try:
@@ -119,6 +124,11 @@ def load_newest_state(trial: Storage, warn: Callable[[str], None]) -> Checkpoint
         start = "goes on from the state before it" if found else "trains again from the start"
         warn(f"{'; '.join(damages)}: set aside in {trial.uri}/{SET_ASIDE}; the trial {start}")
     return found
+
+
+def is_unfinished(names: Collection[str]) -> bool:
+    """Returns whether the writing of a state with these files was killed; one that lost its manifest is not."""
+    return MANIFEST not in names and not {MODEL, OPTIMISER, CARD} <= set(names)
 
 
 def delete_states(trial: Storage) -> None:

@@ -32,7 +32,7 @@ from sweeps import report
 from sweeps.cli import Request
 from sweeps.data_card import DataCard
 from sweeps.report import Source
-from sweeps.wanted import reopen, runs
+from sweeps.wanted import reopen, runs, torn_configs
 
 CLOSE_SECONDS = 30.0
 """How long the end of a command waits for an MLflow server."""
@@ -77,7 +77,7 @@ def _answer_if_nothing_to_do(request: Request, storage: Storage, ledger: Ledger,
     Without the images, Ray and MLflow: they take most of a minute's work to find out the same.
     """
     source = make_source(request, ledger, data.fingerprint)
-    if source.num_trials:
+    if source.num_trials or torn_configs(ledger, source.trials):
         return None
     found = survey(ledger, ledger.known_trials(), request.settings, request.tasks)
     if found.work or found.lost.keys() & {trial.key for trial in source.trials}:
@@ -97,6 +97,8 @@ def _answer_if_nothing_to_do(request: Request, storage: Storage, ledger: Ledger,
 def _run_leased(request: Request, storage: Storage, ledger: Ledger, dataset: Dataset) -> int:
     data = DataCard.of(dataset)
     data.keep(ledger.sweep, request.base.data)
+    for trial in torn_configs(ledger, make_source(request, ledger, data.fingerprint).trials):
+        ledger.write_config(trial)
     found = survey(ledger, ledger.known_trials(), request.settings, request.tasks)
     num_stopped = reopen(request, ledger, make_source(request, ledger, data.fingerprint).trials, found.lost)
     source = make_source(request, ledger, data.fingerprint)

@@ -10,7 +10,7 @@ import time
 from collections.abc import Iterator
 from typing import NamedTuple
 
-from ray_ssl.checkpoints import MANIFEST, SET_ASIDE, DamagedCheckpointError, load_checkpoint
+from ray_ssl.checkpoints import MANIFEST, SET_ASIDE, DamagedCheckpointError, is_unfinished, load_checkpoint
 from ray_ssl.lease import Lease
 from ray_ssl.ledger import CONFIG, FAILED, STOPPED, Ledger, TrialState
 from ray_ssl.storage import Storage, StoredFile
@@ -73,12 +73,12 @@ def find(ledger: Ledger) -> Iterator[Garbage]:
 
 def _of_trial(ledger: Ledger, key: str, files: list[StoredFile]) -> Iterator[Garbage]:
     trial, is_done = ledger.trial(key), ledger.state(key) is TrialState.DONE
-    names = {file.name for file in files}
     for kind in ("state", "checkpoints"):
         for folder, inside in _folders(files, f"{key}/{kind}"):
+            names = {file.name.removeprefix(f"{folder}/") for file in inside}
             if kind == "state" and is_done:
                 yield Garbage("training state of a finished trial", folder, inside)
-            elif f"{folder}/{MANIFEST}" not in names:
+            elif is_unfinished(names) if kind == "state" else MANIFEST not in names:
                 yield Garbage(f"{kind.removesuffix('s')} whose writing was killed", folder, inside)
         for folder, inside in _folders(files, f"{key}/{SET_ASIDE}/{kind}"):
             # A checkpoint's place among the damaged says that it is lost, until it is back.
