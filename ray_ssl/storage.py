@@ -235,8 +235,11 @@ def unseal(content: bytes) -> dict[str, Any] | None:
     digest, _, body = content.partition(b"\n")
     if hashlib.sha256(body).hexdigest().encode() != digest:
         return None
-    values: dict[str, Any] = json.loads(body)
-    return values
+    try:
+        values = json.loads(body)
+    except (ValueError, RecursionError):  # whoever wrote it knew how to seal, not what
+        return None
+    return values if isinstance(values, dict) else None
 
 
 def describe_os_error(error: OSError) -> str:
