@@ -156,18 +156,22 @@ def newest_state(trial: Storage) -> tuple[str, dict[str, Any]] | None:
 
 def _read_checked(trial: Storage, folder: str, only: str = "") -> dict[str, bytes]:
     """The files of a checkpoint, or one of them, every byte checked. Raises DamagedCheckpointError."""
-    try:
-        manifest = unseal(trial.read(f"{folder}/{MANIFEST}"))
-        if manifest is None:
-            raise DamagedCheckpointError(f"{folder}/{MANIFEST} is torn or altered")
-        names = [only] if only else list(manifest["sha256"])
-        files = {name: trial.read(f"{folder}/{name}") for name in names}
-    except FileNotFoundError as error:
-        raise DamagedCheckpointError(f"{folder}: a file is missing ({error.filename or error})") from None
+    manifest = unseal(_read(trial, f"{folder}/{MANIFEST}"))
+    if manifest is None:
+        raise DamagedCheckpointError(f"{folder}/{MANIFEST} is torn or altered")
+    names = [only] if only else list(manifest["sha256"])
+    files = {name: _read(trial, f"{folder}/{name}") for name in names}
     for name, content in files.items():
         if hashlib.sha256(content).hexdigest() != manifest["sha256"][name]:
             raise DamagedCheckpointError(f"{folder}/{name} is torn or altered")
     return files
+
+
+def _read(trial: Storage, name: str) -> bytes:
+    try:
+        return trial.read(name)
+    except FileNotFoundError:
+        raise DamagedCheckpointError(f"{name} is missing") from None
 
 
 def _states(trial: Storage) -> list[str]:

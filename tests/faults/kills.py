@@ -87,7 +87,7 @@ def _train(process: Process, method: str, folder: Path, die_at: str = "") -> tup
 def _difference(whole: Path, killed: Path, before: int, after: int) -> str | None:
     """What is not as if nothing had happened."""
     a, b = Storage.at(whole), Storage.at(killed)
-    if saved_epochs(a) != saved_epochs(b) or a.names("state") != b.names("state") or b.exists("damaged"):
+    if saved_epochs(a) != saved_epochs(b) or a.names("state") != b.names("state"):
         return f"it left {b.names()}, checkpoints {saved_epochs(b)}, states {b.names('state')}"
     for folder in [*map(checkpoint_folder, saved_epochs(a)), *(f"state/{name}" for name in a.names("state"))]:
         if not same(a, b, folder):

@@ -141,6 +141,8 @@ def _bound(counts: Counts) -> str | None:
             again.begin(TrialRun(key, key))
             for step in range(num_steps // 2 + 10):
                 again.points(key, step, METRICS, step)
+            while again.pending():
+                time.sleep(0.01)
         unsent = again.close(60)
     counts.notes.append(f"{pending} calls wait in {size / 1e6:.0f} MB at most")
     return f"{unsent} unsent" if unsent or any(len(steps) < num_steps // 2 for steps in store.stored.values()) else None
