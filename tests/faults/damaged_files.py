@@ -181,7 +181,7 @@ def _records(folder: Path, num_bits: int, rng: random.Random) -> Iterator[tuple[
 def _targets(folder: Path, num_bits: int, rng: random.Random) -> Iterator[tuple[str, str | None]]:
     sweep = Storage.at(folder)
     labels = {split: np.array([rng.randrange(4) for _ in range(50)], np.int64) for split in ("train", "test")}
-    facts = {split: SplitFacts(*([0.5] * len(SplitFacts._fields))) for split in labels}
+    facts = {split: SplitFacts(0.5, 1.0, 4, 0.5) for split in labels}
     write_targets(sweep, Targets("images", {"noise-0.50": TargetSet(labels, facts, 0.5, -1)}))
 
     def check(name: str, deleted: bool) -> str | None:

@@ -43,9 +43,9 @@ def study(tmp_path: Path) -> tuple[Ledger, dict[str, Trial]]:
     ledger = Ledger(Storage.at(tmp_path / "results/study"))
     ledger.open("How?\nMore words.", {"training.epochs": 3})
     ledger.remember_command(LINE, "/home/me")
-    names = ("done", "failed", "stopped", "resumable", "new")
+    names = ["done", "failed", "stopped", "resumable", "new"]
     trials = make_trials([replace(SMALL, {"seed": seed}) for seed in range(5)], DATASET.fingerprint)
-    found = dict(zip(names, trials, strict=True))
+    found: dict[str, Trial] = dict(zip(names, trials, strict=True))
     for name, num_epochs in (("done", 3), ("failed", 1), ("stopped", 2), ("resumable", 2)):
         train(ledger, found[name], num_epochs)
     ledger.write_config(found["new"])
@@ -163,7 +163,7 @@ def test_what_is_deleted_is_read_by_nobody(
     garbage = [f"{done.name}/state/{name}" for name in done.names("state")]
     for name in (f".lease.json.{'0' * 32}", "lease-claim-torn.json", f"{done.name}/{ERROR_LOG}"):
         ledger.sweep.write(name, b"x")
-        os.utime(folder / name, (time.time() - 7200,) * 2)
+        os.utime(folder / name, (time.time() - 7200, time.time() - 7200))
         garbage.append(name)
     ledger.sweep.write(f".lease.json.{'1' * 32}", b"of a command that is starting")
     kept[f".lease.json.{'1' * 32}"] = b"of a command that is starting"
