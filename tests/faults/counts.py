@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from dataclasses import dataclass, field
 from importlib import import_module
 from pkgutil import iter_modules
@@ -41,6 +42,7 @@ class Counts:
             self.caught += 1
         else:
             self.violations.append(f"{what}: {problem}")
+            print(f"VIOLATION {self.violations[-1]}", file=sys.stderr, flush=True)  # a full run takes long
 
 
 def faults() -> dict[str, ModuleType]:

@@ -9,13 +9,19 @@ import random
 import subprocess
 import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 from unittest import mock
 
 import ray_ssl.lease
-from ray_ssl.checkpoints import checkpoint_folder, load_checkpoint, load_newest_state, saved_epochs
+from ray_ssl.checkpoints import (
+    DamagedCheckpointError,
+    checkpoint_folder,
+    load_checkpoint,
+    load_newest_state,
+    saved_epochs,
+)
 from ray_ssl.data.base import Dataset
 from ray_ssl.lease import LEASE, Lease
 from ray_ssl.ledger import Ledger, TrialState
@@ -97,13 +103,16 @@ def _trial(wanted: Any, dataset: Dataset, folder: Path, whole: Storage, epoch: i
     warnings: list[str] = []
     if said:  # what is read may be set aside, for which there is no space now
         for saved in saved_epochs(trial):
-            if not equal(load_checkpoint(trial, checkpoint_folder(saved)).model, _model(whole, saved)):
+            if saved > epoch:  # the one that was being written: it may be damaged, which is noticed
+                with suppress(DamagedCheckpointError):
+                    load_checkpoint(trial, checkpoint_folder(saved))
+            elif not equal(load_checkpoint(trial, checkpoint_folder(saved)).model, _model(whole, saved)):
                 problem = f"the checkpoint of epoch {saved} differs"
     filler.unlink(missing_ok=True)
     state = load_newest_state(trial, warnings.append)
     if said and (state is None or state.card["epoch"] < epoch):
         problem = f"the state of epoch {epoch} is lost"
-    if warnings:
+    if any("goes on from the state before it" not in text for text in warnings):  # the one that was being written
         problem = f"said {warnings}"
     pretrain(wanted, dataset, trial, lambda metrics: None, state_seconds=0)
     if saved_epochs(trial) != saved_epochs(whole) or not equal(
