@@ -187,7 +187,7 @@ class _Pool:
             warnings.simplefilter("ignore")  # max_restarts has no other way in yet
             answers = ray.data.from_items(rows, override_num_blocks=len(rows)).map(
                 actor,  # type: ignore[arg-type]  # Ray Data's type of a class's call is its constructor's
-                fn_constructor_args=(self.ledger.sweep.uri, self.images, self.threads, *arguments),
+                fn_constructor_args=(self.ledger.sweep, self.images, self.threads, *arguments),
                 compute=ray.data.ActorPoolStrategy(min_size=1, max_size=num_actors, max_tasks_in_flight_per_actor=1),
                 num_cpus=share,
                 max_restarts=0,
@@ -198,11 +198,11 @@ class _Pool:
 class _Actor:
     """An actor of the pool."""
 
-    def __init__(self, sweep: str, images: Any, threads: int) -> None:
+    def __init__(self, sweep: Storage, images: Any, threads: int) -> None:
         import ray
 
         torch.set_num_threads(threads)
-        self.ledger = Ledger(Storage(sweep))
+        self.ledger = Ledger(sweep)
         self.images: MeasuredImages = ray.get(images)
         self.device = torch.device("cuda" if ray.get_gpu_ids() else "cpu")
 
@@ -248,7 +248,7 @@ class _Measurer(_Actor):
 class _Summer(_Actor):
     """Takes the sums of blocks."""
 
-    def __init__(self, sweep: str, images: Any, threads: int, known: Any) -> None:
+    def __init__(self, sweep: Storage, images: Any, threads: int, known: Any) -> None:
         import ray
 
         super().__init__(sweep, images, threads)

@@ -13,10 +13,11 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import dataclass, field
 from typing import Any
 
+from safetensors import SafetensorError
 from safetensors.torch import load, save
 from torch import Tensor
 
@@ -54,9 +55,10 @@ def save_checkpoint(trial: Storage, folder: str, checkpoint: Checkpoint) -> None
     Raises:
         OSError: As `Storage.write`; what was written so far does not count as a checkpoint.
     """
-    files = {MODEL: save(_plain(checkpoint.model)), CARD: json.dumps(checkpoint.card, sort_keys=True).encode()}
+    files = {MODEL: save(_plain(checkpoint.model))}
     if checkpoint.optimiser:
         files[OPTIMISER] = save(_plain(checkpoint.optimiser))
+    files[CARD] = json.dumps(checkpoint.card, sort_keys=True).encode()  # the last but the manifest: see is_unfinished
     trial.delete(f"{folder}/{MANIFEST}")  # a damaged predecessor of the same name must not vouch for these files
     for name, content in files.items():
         trial.write(f"{folder}/{name}", content)
@@ -68,20 +70,14 @@ def load_checkpoint(trial: Storage, folder: str) -> Checkpoint:
     """Returns a checkpoint after checking every byte of it.
 
     Raises:
-        DamagedCheckpointError: A file is missing, torn or altered.
+        DamagedCheckpointError: A file is missing, torn or altered, or is no checkpoint's though its sum is right.
     """
+    files = _read_checked(trial, folder)
     try:
-        manifest = unseal(trial.read(f"{folder}/{MANIFEST}"))
-        if manifest is None:
-            raise DamagedCheckpointError(f"{folder}/{MANIFEST} is torn or altered")
-        files = {name: trial.read(f"{folder}/{name}") for name in manifest["sha256"]}
-    except FileNotFoundError as error:
-        raise DamagedCheckpointError(f"{folder}: a file is missing ({error.filename or error})") from None
-    for name, content in files.items():
-        if hashlib.sha256(content).hexdigest() != manifest["sha256"][name]:
-            raise DamagedCheckpointError(f"{folder}/{name} is torn or altered")
-    optimiser = load(files[OPTIMISER]) if OPTIMISER in files else {}
-    return Checkpoint(json.loads(files[CARD]), load(files[MODEL]), optimiser)
+        optimiser = load(files[OPTIMISER]) if OPTIMISER in files else {}
+        return Checkpoint(json.loads(files[CARD]), load(files[MODEL]), optimiser)
+    except (SafetensorError, ValueError, KeyError, RecursionError) as error:
+        raise DamagedCheckpointError(f"{folder} holds no checkpoint ({type(error).__name__})") from None
 
 
 def checkpoint_folder(epoch: int) -> str:
@@ -110,12 +106,12 @@ def load_newest_state(trial: Storage, warn: Callable[[str], None]) -> Checkpoint
     """Returns the newest undamaged state, or None where there is none.
 
     A damaged one is set aside (moved out of the way, under `damaged/`), of which `warn` is told, and the one before
-    it is used. One without a manifest was never finished and is deleted.
+    it is used. One whose writing was killed is deleted.
     """
     found, damages = None, []
     for name in reversed(_states(trial)):
         folder = f"state/{name}"
-        if not trial.exists(f"{folder}/{MANIFEST}"):
+        if is_unfinished(trial.names(folder)):
             trial.delete_folder(folder)
             continue
         try:
@@ -130,6 +126,11 @@ def load_newest_state(trial: Storage, warn: Callable[[str], None]) -> Checkpoint
     return found
 
 
+def is_unfinished(names: Collection[str]) -> bool:
+    """Returns whether the writing of a state with these files was killed; one that lost its manifest is not."""
+    return MANIFEST not in names and not {MODEL, OPTIMISER, CARD} <= set(names)
+
+
 def delete_states(trial: Storage) -> None:
     """Deletes what a finished trial no longer needs."""
     trial.delete_folder("state")
@@ -141,6 +142,36 @@ def set_aside(trial: Storage, folder: str) -> None:
     for name in trial.names(folder):
         trial.write(f"{target}/{name}", trial.read(f"{folder}/{name}"))
     trial.delete_folder(folder)
+
+
+def newest_state(trial: Storage) -> tuple[str, dict[str, Any]] | None:
+    """Returns the name and the card of the newest training state that has a whole card, or None; changes nothing."""
+    for name in reversed(_states(trial)):
+        try:
+            return name, json.loads(_read_checked(trial, f"state/{name}", only=CARD)[CARD])
+        except DamagedCheckpointError:
+            continue
+    return None
+
+
+def _read_checked(trial: Storage, folder: str, only: str = "") -> dict[str, bytes]:
+    """The files of a checkpoint, or one of them, every byte checked. Raises DamagedCheckpointError."""
+    manifest = unseal(_read(trial, f"{folder}/{MANIFEST}"))
+    if manifest is None:
+        raise DamagedCheckpointError(f"{folder}/{MANIFEST} is torn or altered")
+    names = [only] if only else list(manifest["sha256"])
+    files = {name: _read(trial, f"{folder}/{name}") for name in names}
+    for name, content in files.items():
+        if hashlib.sha256(content).hexdigest() != manifest["sha256"][name]:
+            raise DamagedCheckpointError(f"{folder}/{name} is torn or altered")
+    return files
+
+
+def _read(trial: Storage, name: str) -> bytes:
+    try:
+        return trial.read(name)
+    except FileNotFoundError:
+        raise DamagedCheckpointError(f"{name} is missing") from None
 
 
 def _states(trial: Storage) -> list[str]:

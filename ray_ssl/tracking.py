@@ -29,6 +29,7 @@ __all__ = ["Status", "Tracker", "TrialRun", "local_store", "ui_command"]
 Status = Literal["FINISHED", "FAILED", "KILLED"]
 
 _COALESCE: Final = 200  # steps of one run shipped together
+_MAX_PENDING: Final = 100_000  # calls, about 100 MB: more of a dead server's are not kept
 _FIRST_PAUSE, _LAST_PAUSE = 0.5, 15.0  # seconds between two attempts on a dead server
 
 _logger = logging.getLogger("ray_ssl")
@@ -39,6 +40,7 @@ class Tracker:
 
     After `connect` every method only queues: it returns at once, from any thread, and never raises for MLflow's
     sake. Each run's calls arrive in the order made. What MLflow refuses for good is dropped with one warning a run.
+    Where a dead server makes the queue too long, the rest of a run is left out, and counts as not shipped.
 
     Args:
         uri: sqlite:////FOLDER/mlflow.db, http://HOST:PORT or another database that MLflow knows.
@@ -46,10 +48,19 @@ class Tracker:
         sweep: Name of the sweep: two sweeps of one name in one experiment are the same sweep.
         artifact_root: Folder for the artifacts of a new experiment; None leaves it to the server, and is
             beside the file of a database.
+        may_send: Asked before every call; where it says no, what is queued is left to another driver of the sweep.
     """
 
-    def __init__(self, uri: str, experiment: str, sweep: str, artifact_root: str | None = None):
+    def __init__(
+        self,
+        uri: str,
+        experiment: str,
+        sweep: str,
+        artifact_root: str | None = None,
+        may_send: Callable[[], bool] = lambda: True,
+    ):
         self._uri = uri
+        self._may_send = may_send
         self._store = RunStore(uri, experiment, sweep, artifact_root)
         self._queues: dict[str, deque[Point | Callable[[], None]]] = {}  # by run; the first is served next
         self._changed = threading.Condition()
@@ -58,6 +69,8 @@ class Tracker:
         self._pause = 0.0  # seconds; grows while nothing arrives
         self._waiting: set[str] = set()  # runs whose newest attempt failed
         self._warned: set[str] = set()
+        self._num_pending = self._num_left_out = 0
+        self._cut_off: set[str] = set()  # runs of which a call was not kept: none after it may leave a hole
 
     def connect(self, owner: bool = True) -> None:
         """Opens MLflow, finds or creates the sweep's parent run, starts shipping. Takes 3 to 10 s.
@@ -129,7 +142,7 @@ class Tracker:
     def pending(self) -> int:
         """Returns how many calls are not shipped yet."""
         with self._changed:
-            return sum(len(queue) for queue in self._queues.values())
+            return self._num_pending
 
     def close(self, timeout: float) -> int:
         """Ships what is queued, for at most `timeout` seconds; the tracker takes nothing more. Never raises.
@@ -144,11 +157,16 @@ class Tracker:
                 self._changed.wait_for(lambda: not self._queues, timeout)
             self._stopped = True
             self._changed.notify_all()
-            return sum(len(queue) for queue in self._queues.values())
+            return self._num_pending + self._num_left_out
 
     def _put(self, key: str, call: Point | Callable[[], None]) -> None:
         with self._changed:
+            if key in self._cut_off or self._num_pending >= _MAX_PENDING:
+                self._cut_off.add(key)
+                self._num_left_out += 1
+                return
             self._queues.setdefault(key, deque()).append(call)
+            self._num_pending += 1
             self._changed.notify_all()
 
     def _work(self) -> None:
@@ -164,6 +182,7 @@ class Tracker:
                 queue = self._queues.pop(key)
                 for _ in range(len(calls) if done else 0):
                     queue.popleft()
+                    self._num_pending -= 1
                 if queue:
                     self._queues[key] = queue  # behind the others
                 self._changed.notify_all()
@@ -176,8 +195,10 @@ class Tracker:
         self._changed.wait_for(lambda: self._stopped or self._closing != closing, pause)
 
     def _ship(self, key: str, calls: list[Point | Callable[[], None]]) -> bool:
-        """Returns whether these calls are dealt with: arrived or refused for good."""
+        """Returns whether these calls are dealt with: arrived, refused for good, or another driver's now."""
         try:
+            if not self._may_send():
+                return True
             points = [call for call in calls if isinstance(call, Point)]
             if points:
                 self._store.points(key, points)

@@ -20,7 +20,8 @@ from ray_ssl.data import Dataset
 from ray_ssl.errors import EXIT_DONE
 from ray_ssl.follower import Follower, flatten
 from ray_ssl.launch import make_asha, run_trials
-from ray_ssl.ledger import Lease, Ledger, Trial, make_trials
+from ray_ssl.lease import Lease, refuse_beside_another
+from ray_ssl.ledger import Ledger, Trial, make_trials
 from ray_ssl.mlflow_client import shown
 from ray_ssl.progress import Board, duration
 from ray_ssl.search import GridSource, OptunaSource, SearchSpace, number_between, one_of
@@ -31,7 +32,7 @@ from sweeps import report
 from sweeps.cli import Request
 from sweeps.data_card import DataCard
 from sweeps.report import Source
-from sweeps.wanted import reopen, runs
+from sweeps.wanted import reopen, runs, torn_configs
 
 CLOSE_SECONDS = 30.0
 """How long the end of a command waits for an MLflow server."""
@@ -49,6 +50,8 @@ def run(request: Request) -> int:
     started = time.monotonic()
     storage = Storage.at(request.storage)
     ledger = Ledger(storage.child(request.name))
+    if not request.dry_run:
+        refuse_beside_another(ledger.sweep)
     request = replace(request, settings=with_targets(request.settings, read_targets(ledger.sweep), request.tasks))
     configs = request.grid.configs() if request.search == "grid" else [request.base]
     check_layers(configs, request.settings, request.tasks)
@@ -65,8 +68,8 @@ def run(request: Request) -> int:
 
             return dry_run(request, ledger, dataset)
         ledger.open(request.sweep.question.strip(), request.shared)
-        with interrupts.orderly(), Lease(ledger.sweep):
-            code = _run_leased(request, storage, ledger, dataset)
+        with interrupts.orderly(), Lease(ledger.sweep) as lease:
+            code = _run_leased(request, storage, lease, dataset)
     if code == EXIT_DONE and not request.is_part:
         print(f"took {duration(time.monotonic() - started)}", flush=True)
     return code
@@ -78,7 +81,7 @@ def _answer_if_nothing_to_do(request: Request, storage: Storage, ledger: Ledger,
     Without the images, Ray and MLflow: they take most of a minute's work to find out the same.
     """
     source = make_source(request, ledger, data.fingerprint)
-    if source.num_trials:
+    if source.num_trials or torn_configs(ledger, source.trials):
         return None
     found = survey(ledger, ledger.known_trials(), request.settings, request.tasks_of)
     if found.work or found.lost.keys() & {trial.key for trial in source.trials}:
@@ -95,16 +98,19 @@ def _answer_if_nothing_to_do(request: Request, storage: Storage, ledger: Ledger,
     return report.print_failures(request, ledger, source.trials, [])
 
 
-def _run_leased(request: Request, storage: Storage, ledger: Ledger, dataset: Dataset) -> int:
+def _run_leased(request: Request, storage: Storage, lease: Lease, dataset: Dataset) -> int:
+    ledger = Ledger(lease.storage)
     data = DataCard.of(dataset)
     data.keep(ledger.sweep, request.base.data)
+    for trial in torn_configs(ledger, make_source(request, ledger, data.fingerprint).trials):
+        ledger.write_config(trial)
     found = survey(ledger, ledger.known_trials(), request.settings, request.tasks_of)
     num_stopped = reopen(request, ledger, make_source(request, ledger, data.fingerprint).trials, found.lost)
     source = make_source(request, ledger, data.fingerprint)
     tracking = Tracking.named(storage, ledger, request.tracking_uri, request.experiment)
     tracking.remember(ledger)
     ledger.remember_command(shown(request.command), str(Path.cwd()))
-    tracker = tracking.connect()
+    tracker = tracking.connect(may_send=lease.is_held)
     follower = Follower(tracker, ledger)
     report.print_plan(request, ledger, source, data, found.lost, num_stopped)
     with tempfile.TemporaryDirectory(prefix="ray_ssl_") as scratch:

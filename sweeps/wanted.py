@@ -18,6 +18,12 @@ def runs(state: TrialState, request: Request) -> bool:
     return state in (TrialState.NEW, TrialState.RESUMABLE) or (state is TrialState.FAILED and request.retry_failed)
 
 
+def torn_configs(ledger: Ledger, wanted: Collection[Trial]) -> list[Trial]:
+    """Returns the trials that were begun and whose configuration is torn or altered: they would not be measured."""
+    torn = set(ledger.unreadable_trials())
+    return [trial for trial in wanted if trial.key in torn]
+
+
 def reopen(request: Request, ledger: Ledger, wanted: Collection[Trial], lost: Collection[str]) -> int:
     """Makes trials run again: those that lost a checkpoint and, where asked for, those that failed or were stopped.
 

@@ -1,5 +1,6 @@
 """Checkpoints and storage: whatever byte is lost or altered, it is noticed before anything is parsed."""
 
+import hashlib
 from pathlib import Path
 
 import pytest
@@ -68,10 +69,36 @@ def test_a_damaged_state_is_set_aside_and_the_one_before_it_used(tmp_path: Path,
     assert found is not None
     assert equal(found, checkpoint(1))
     assert not (tmp_path / "state/step-0000000020").exists()
-    if not (name == MANIFEST and damage == "delete"):  # one that was never finished is not worth keeping
-        assert (tmp_path / "damaged/state/step-0000000020").exists()
-        assert len(said) == 1 and "state/step-0000000020" in said[0]
-        assert said[0].endswith(f"set aside in {tmp_path}/damaged; the trial goes on from the state before it")
+    assert (tmp_path / "damaged/state/step-0000000020").exists()
+    assert len(said) == 1 and "state/step-0000000020" in said[0]
+    assert said[0].endswith(f"set aside in {tmp_path}/damaged; the trial goes on from the state before it")
+
+
+@pytest.mark.parametrize("names", [[], [MODEL], [MODEL, OPTIMISER]])
+def test_a_state_whose_writing_was_killed_is_deleted_without_a_word(tmp_path: Path, names: list[str]) -> None:
+    trial = Storage.at(tmp_path)
+    save_state(trial, 10, checkpoint(1))
+    (tmp_path / "state/step-0000000020").mkdir()
+    for name in names:
+        trial.write(f"state/step-0000000020/{name}", b"torn")
+    assert load_newest_state(trial, pytest.fail) is not None
+    assert trial.names("state") == ["step-0000000010"] and not trial.exists("damaged")
+
+
+def test_what_is_no_checkpoint_though_its_sums_are_right_is_damaged(tmp_path: Path) -> None:
+    trial = Storage.at(tmp_path)
+    save_state(trial, 10, checkpoint(1))
+    for name, content in ((MODEL, b"\x80\x04N."), (CARD, b"\xff"), (OPTIMISER, b"")):
+        save_state(trial, 20, checkpoint(2))
+        trial.write(f"state/step-0000000020/{name}", content)
+        manifest = unseal(trial.read(f"state/step-0000000020/{MANIFEST}"))
+        assert manifest is not None
+        manifest["sha256"][name] = hashlib.sha256(content).hexdigest()
+        trial.write_sealed(f"state/step-0000000020/{MANIFEST}", manifest)
+        said: list[str] = []
+        found = load_newest_state(trial, said.append)
+        assert found is not None and equal(found, checkpoint(1))
+        assert len(said) == 1 and "step-0000000020 holds no checkpoint" in said[0]
 
 
 def test_only_the_newest_two_states_are_kept(tmp_path: Path) -> None:

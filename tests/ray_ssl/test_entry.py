@@ -34,7 +34,9 @@ def test_at_the_first_moment(module: str, arguments: list[str], name: str, tmp_p
     assert err == f"interrupted; nothing that was finished is lost. To go on:\n  {line}\n"
 
 
-@pytest.mark.parametrize("module", ["analysis.__main__", "ray_ssl.export", "sweeps.depth_width"])
+@pytest.mark.parametrize(
+    "module", ["analysis.__main__", "ray_ssl.export", "ray_ssl.sweep.__main__", "sweeps.depth_width"]
+)
 def test_nothing_that_takes_seconds_is_imported_before(module: str) -> None:
     code = f"import sys, {module}; print([name for name in ('torch', 'pyarrow', 'pydantic') if name in sys.modules])"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, env=os.environ)

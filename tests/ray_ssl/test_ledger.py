@@ -11,7 +11,8 @@ import pytest
 
 from ray_ssl.config import PretrainConfig, replace
 from ray_ssl.errors import UserError
-from ray_ssl.ledger import DONE, FAILED, LEASE, STOPPED, Lease, Ledger, TrialState, make_trials
+from ray_ssl.lease import LEASE, Lease
+from ray_ssl.ledger import DONE, FAILED, STOPPED, Ledger, TrialState, make_trials
 from ray_ssl.storage import Storage, seal
 
 
@@ -70,7 +71,7 @@ def test_a_second_driver_is_refused_and_told_who_holds_the_lease(ledger: Ledger)
 
 
 def test_the_lease_of_a_dead_process_is_taken_over(ledger: Ledger) -> None:
-    code = "import sys; from ray_ssl.ledger import *; Lease(Storage(sys.argv[1])).__enter__(); print('x', flush=True)"
+    code = "import sys; from ray_ssl.lease import *; Lease(Storage(sys.argv[1])).__enter__(); print('x', flush=True)"
     code += "; import time; time.sleep(60)"
     holder = subprocess.Popen([sys.executable, "-c", code, ledger.sweep.uri], stdout=subprocess.PIPE)
     assert holder.stdout is not None
@@ -103,7 +104,7 @@ def test_of_racing_drivers_exactly_one_wins(ledger: Ledger) -> None:
     code = """
 import sys, time
 from ray_ssl.errors import UserError
-from ray_ssl.ledger import Lease
+from ray_ssl.lease import Lease
 from ray_ssl.storage import Storage
 time.sleep(max(0, float(sys.argv[2]) - time.time()))
 try:

@@ -191,4 +191,4 @@ def test_keys_change_with_the_labels_and_with_nothing_else(made: Made) -> None:
     assert trial_key(CONFIG, "x") == hashlib.sha256(text.encode()).hexdigest()[:16]
     assert "target" not in PretrainConfig().to_json()
     name = Trial("", on["teacher-0.50"]).name
-    assert name == "supervised 1-6 seed 0 on teacher-0.50"
+    assert name == "supervised 1-6 seed 0 on teacher-0.50 (no augmentation)"

@@ -70,11 +70,13 @@ except SystemExit:
 
 def test_what_is_amiss_is_put_right(finished: Path) -> None:
     figure = sweep_folder(finished) / "figures" / "accuracy_by_epoch.png"
-    content = figure.read_bytes()
+    (config,) = sweep_folder(finished).glob("*/config.json")
+    content, whole = figure.read_bytes(), config.read_bytes()
     figure.unlink()
+    config.write_bytes(whole[: len(whole) // 2])
     code, _, err = run(finished, *SHORT)
     assert (code, err) == (0, "")
-    assert figure.read_bytes() == content
+    assert figure.read_bytes() == content and config.read_bytes() == whole
 
     with closing(sqlite3.connect(finished / "results" / "mlflow.db")) as database, database:
         database.execute("UPDATE runs SET lifecycle_stage = 'deleted' WHERE name LIKE 'vicreg%'")

@@ -10,7 +10,8 @@ from moto.server import ThreadedMotoServer
 from pyarrow import fs
 
 from analysis.table import KEY, read_table
-from ray_ssl.ledger import Lease, Ledger
+from ray_ssl.lease import Lease
+from ray_ssl.ledger import Ledger
 from ray_ssl.storage import Storage
 from tests.sweeps.command import TINY, kill, run, start
 

@@ -1,0 +1,125 @@
+"""Sweeps and their trials, a line each."""
+
+from __future__ import annotations
+
+import time
+from collections import Counter
+from collections.abc import Sequence
+from typing import Any
+
+from ray_ssl.checkpoints import newest_state
+from ray_ssl.errors import UserError
+from ray_ssl.lease import driver_at_work
+from ray_ssl.ledger import DONE, FAILED, STOPPED, SWEEP, Ledger, Trial, TrialState
+from ray_ssl.progress import duration
+from ray_ssl.sweep.continuing import continue_line
+
+
+def list_sweeps(ledgers: Sequence[Ledger]) -> str:
+    """Returns one line for every sweep: its name, how many trials stand where, who is at work, what it asks."""
+    rows = [[ledger.sweep.name, *_summary(ledger)] for ledger in ledgers]
+    return table([["sweep", "trials", "driver", "size", "asks"], *rows])
+
+
+def show(ledgers: Sequence[Ledger]) -> str:
+    """Returns one line for every trial of sweeps, and under each sweep the command that continues."""
+    return "\n\n".join(map(_show, ledgers))
+
+
+def _show(ledger: Ledger) -> str:
+    trials, states, driver, _ = _read(ledger)
+    title = f"{ledger.sweep.name}: {counts(states)}"
+    if driver:
+        title += f"; driver: {driver}"
+    rows = [[trial.key, trial.name, states[trial.key].value, progress(ledger, trial, states[trial.key]),
+             reason(ledger, trial.key, states[trial.key])] for trial in trials]  # fmt: skip
+    lines = [title, *([table([["key", "trial", "state", "epoch", "why"], *rows])] if rows else [])]
+    lines += [f"{key}: its config.json is torn or altered; the command writes it again"
+              for key in ledger.unreadable_trials()]  # fmt: skip
+    line = continue_line(ledger, set(states.values()))
+    if line and not driver:
+        lines.append(f"to go on:\n  {line}")
+    return "\n".join(lines)
+
+
+def _summary(ledger: Ledger) -> list[str]:
+    try:
+        _, states, driver, question = _read(ledger)
+    except UserError as error:  # one of another version must not hide the others
+        return [f"cannot be read: {error}", "", "", ""]
+    size = sum(file.size for file in ledger.sweep.files())
+    return [counts(states), driver or "-", bytes_text(size), question]
+
+
+def _read(ledger: Ledger) -> tuple[list[Trial], dict[str, TrialState], str, str]:
+    """Trials by name, their states, the driver at work ("" where there is none), the question's first line."""
+    trials = sorted(ledger.known_trials(), key=lambda trial: (trial.name, trial.key))
+    states = {trial.key: ledger.state(trial.key) for trial in trials}
+    question = (ledger.sweep.read_sealed(SWEEP) or {}).get("question", "").partition("\n")[0]
+    return trials, states, driver_text(ledger), question
+
+
+def driver_text(ledger: Ledger) -> str:
+    """Returns who is at work on a sweep, "" where nobody is."""
+    holder = driver_at_work(ledger.sweep)
+    if holder is None:
+        return ""
+    return f"process {holder['pid']} on {holder['host']}, for {duration(time.time() - holder['since'])}"
+
+
+def counts(states: dict[str, TrialState]) -> str:
+    """Returns e.g. "3 done, 1 failed"."""
+    found = Counter(state.value for state in states.values())
+    return ", ".join(f"{number} {state}" for state, number in sorted(found.items())) or "no trial has begun"
+
+
+def progress(ledger: Ledger, trial: Trial, state: TrialState) -> str:
+    """Returns e.g. "12 of 100": the epoch up to which a trial is saved; of a new trial 0."""
+    history = _history(ledger, trial, state)
+    return f"{history[-1]['epoch'] if history else 0:.0f} of {trial.config.training.epochs}"
+
+
+def _history(ledger: Ledger, trial: Trial, state: TrialState) -> list[dict[str, Any]]:
+    """The epochs that a trial has behind it, the last one alone of one that was stopped early."""
+    if state is TrialState.DONE:
+        return (ledger.record(trial.key, DONE) or {})["history"]
+    if state is TrialState.STOPPED:
+        last = (ledger.record(trial.key, STOPPED) or {}).get("last")
+        return [last] if last else []
+    found = newest_state(ledger.trial(trial.key))
+    return found[1]["history"] if found else []
+
+
+def last_epochs(ledger: Ledger, trial: Trial, state: TrialState, number: int = 3) -> list[str]:
+    """Returns a line for each of the last epochs that are recorded."""
+    shown = ("loss", "knn_accuracy", "embedding_std", "embedding_rank", "learning_rate")
+    return [
+        f"epoch {epoch['epoch']:.0f}  " + "  ".join(f"{name} {epoch[name]:.4g}" for name in shown if name in epoch)
+        for epoch in _history(ledger, trial, state)[-number:]
+    ]
+
+
+def reason(ledger: Ledger, key: str, state: TrialState) -> str:
+    """Returns why a trial failed, was stopped or trains again, in one line; "" where there is nothing to say."""
+    if state in (TrialState.FAILED, TrialState.STOPPED):
+        record = ledger.record(key, FAILED if state is TrialState.FAILED else STOPPED) or {}
+        return record["reason"]
+    if state is TrialState.DONE:
+        return "its embeddings collapsed" if (ledger.record(key, DONE) or {}).get("collapsed") else ""
+    torn = ledger.torn_endings(key)
+    return f"its {' and '.join(torn)} is torn or altered; it trains again" if torn else ""
+
+
+def bytes_text(size: float) -> str:
+    """Returns e.g. "0 B", "12.3 MB"."""
+    for unit in ("B", "kB", "MB"):
+        if size < 1000:
+            return f"{size:.3g} {unit}"
+        size /= 1000
+    return f"{size:.3g} GB"
+
+
+def table(rows: Sequence[Sequence[str]]) -> str:
+    """Returns rows as aligned columns; the last one is as long as it is."""
+    widths = [max(len(row[i]) for row in rows) for i in range(len(rows[0]))]
+    return "\n".join("  ".join(cell.ljust(w) for cell, w in zip(row, widths, strict=True)).rstrip() for row in rows)
