@@ -7,7 +7,7 @@ import os
 import sys
 import time
 import warnings
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -69,9 +69,9 @@ class Tracking:
         if ledger.sweep.read_sealed(TRACKING) != known:
             ledger.sweep.write_sealed(TRACKING, known)
 
-    def connect(self, owner: bool = True) -> Tracker:
-        """Returns a connected tracker. Raises UserError where no server answers."""
-        tracker = Tracker(self.uri, self.experiment, self.sweep, self.artifact_root)
+    def connect(self, owner: bool = True, may_send: Callable[[], bool] = lambda: True) -> Tracker:
+        """Returns a connected tracker; for the arguments see there. Raises UserError where no server answers."""
+        tracker = Tracker(self.uri, self.experiment, self.sweep, self.artifact_root, may_send)
         tracker.connect(owner)
         return tracker
 

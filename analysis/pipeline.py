@@ -174,7 +174,7 @@ def _measured(
         warnings.simplefilter("ignore")  # max_restarts has no other way in yet
         measured = ray.data.from_items(rows, override_num_blocks=len(rows)).map(
             _Measurer,  # type: ignore[arg-type]  # Ray Data's type of a class's call is its constructor's
-            fn_constructor_args=(ledger.sweep.uri, images, threads),
+            fn_constructor_args=(ledger.sweep, images, threads),
             compute=ray.data.ActorPoolStrategy(min_size=1, max_size=num_actors, max_tasks_in_flight_per_actor=1),
             num_cpus=num_cpus,
             max_restarts=0,
@@ -186,11 +186,11 @@ def _measured(
 class _Measurer:
     """An actor of the pool."""
 
-    def __init__(self, sweep: str, images: Any, threads: int) -> None:
+    def __init__(self, sweep: Storage, images: Any, threads: int) -> None:
         import ray
 
         torch.set_num_threads(threads)
-        self.ledger = Ledger(Storage(sweep))
+        self.ledger = Ledger(sweep)
         self.images: MeasuredImages = ray.get(images)
         self.device = torch.device("cuda" if ray.get_gpu_ids() else "cpu")
 

@@ -26,6 +26,7 @@ def write(
 ) -> None:
     """Writes all that one task found of one checkpoint into the table it belongs to; see `Kind.write`."""
     kind = projections.KIND if is_projection(task) else table.KIND
+    storage.check_may_write()
     values = [checkpoint._asdict() | row.as_row() for row in rows]
     kind.write(storage.filesystem, storage.path(kind.name), checkpoint, task, values, settings)
 

@@ -191,7 +191,8 @@ def _answers(address: str) -> bool:
 
 def _host_and_port(address: str) -> tuple[str, int] | None:
     host, _, port = address.removeprefix("ray://").rpartition(":")
-    return (host, int(port)) if host and port.isascii() and port.isdigit() else None
+    is_port = port.isascii() and port.isdigit() and 0 < int(port) < 1 << 16
+    return (host, int(port)) if host and is_port else None
 
 
 @dataclass(frozen=True)

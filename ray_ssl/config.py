@@ -180,13 +180,13 @@ class TrainingConfig(Part):
 
     epochs: Count = 100
     """passes over the training images"""
-    global_batch_size: Annotated[int, Field(ge=2)] = 256
+    global_batch_size: Annotated[int, Field(ge=2, lt=2**31)] = 256
     """images per optimiser step, over all workers of a trial"""
     warmup_fraction: Annotated[float, Field(ge=0, lt=1)] = 0.1
     """share of all steps in which the learning rate rises linearly, before its cosine decay to 0"""
     precision: Literal["auto", "bf16", "fp32"] = "auto"
     """arithmetic of the network; auto: bf16 where the hardware has it, else fp32 (recorded with the trial)"""
-    num_checkpoints: Annotated[int, Field(ge=2)] = 8
+    num_checkpoints: Annotated[int, Field(ge=2, lt=2**31)] = 8
     """checkpoints kept for analysis: epoch 0, the last epoch, and log-spaced ones between"""
     knn_every: Count = 1
     """epochs between two evaluations of the online kNN accuracy and the collapse check"""

@@ -90,6 +90,12 @@ def leave() -> NoReturn:
     _end()
 
 
+def abandon(reason: str) -> NoReturn:
+    """Ends the process as it is, from any thread, and says why in one line instead of how to go on."""
+    _state.farewell, _state.finished, _state.exit_code = f"error: {reason}", False, EXIT_INTERRUPTED
+    _end()
+
+
 def finish(code: int) -> None:
     """The command is over: a signal during the interpreter's own end changes nothing any more."""
     _state.finished, _state.exit_code = True, code

@@ -74,7 +74,7 @@ def run_trials(
     from ray import tune
 
     _ = dataset.fingerprint, dataset.channel_statistics  # computed once here, travel with the data
-    job = Job(ledger.sweep.uri, ray.put(dataset), room.cpus_per_worker, room.gpus_per_worker, options.state_seconds)
+    job = Job(ledger.sweep, ray.put(dataset), room.cpus_per_worker, room.gpus_per_worker, options.state_seconds)
     one = {"CPU": room.cpus_per_worker, "GPU": room.gpus_per_worker}
     resources = one if num_workers == 1 else {"CPU": NESTED_DRIVER_CPUS}
     bridge = make_bridge(source, ledger, listener)

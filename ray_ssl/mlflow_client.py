@@ -179,7 +179,7 @@ def checked_address(uri: str) -> str:
         raise UserError(f"MLflow no longer writes plain folders, given {uri!r}; would be right: sqlite:///{path}")
     if scheme == "sqlite":
         path = uri.partition("://")[2].removeprefix("/")
-        if path in ("", ":memory:"):
+        if path in ("", ":memory:") or not uri.partition("://")[2].startswith("/"):
             raise UserError(f"the MLflow database needs the path of a file, given {uri!r}: sqlite:////FOLDER/mlflow.db")
         if "?" in path or "%" in path:  # MLflow and SQLAlchemy read them differently
             raise UserError(f"the path of the MLflow database must be free of ? and %, given {uri!r}")

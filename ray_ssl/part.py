@@ -18,7 +18,7 @@ from ray_ssl.errors import did_you_mean
 from ray_ssl.plugins import plugin_module
 
 Probability = Annotated[float, Field(ge=0, le=1)]
-Count = Annotated[int, Field(ge=1)]
+Count = Annotated[int, Field(ge=1, lt=2**31)]  # the table of measurements holds epochs, depths and widths in 32 bits
 NonNegative = Annotated[float, Field(ge=0)]
 Positive = Annotated[float, Field(gt=0)]
 Seed = Annotated[int, Field(ge=0, lt=2**63)]  # the table of measurements holds it in 64 bits

@@ -11,7 +11,7 @@ import hashlib
 import json
 import os
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, NamedTuple
 from uuid import uuid4
@@ -83,7 +83,7 @@ class Storage:
     def child(self, name: str) -> Storage:
         """Returns the storage of a sub-folder."""
         base, query = self._parts()
-        return Storage(f"{base}/{name}{query}")
+        return replace(self, uri=f"{base}/{name}{query}")
 
     def ancestor(self, levels: int) -> Storage:
         """Returns the storage of the folder that many levels up."""
@@ -109,17 +109,37 @@ class Storage:
         with self.filesystem.open_input_stream(self.path(name)) as stream:
             return stream.read()
 
+    def check_may_write(self) -> None:
+        """Raises OSError where nothing may be written or deleted now; see `ray_ssl.lease.LeasedStorage`."""
+
     def write(self, name: str, content: bytes) -> None:
         """Writes a file whole, making its folders.
 
         Raises:
             OSError: The disk is full, the place cannot be written, the server failed.
         """
+        self.check_may_write()
         path = self.path(name)
         if self.is_local:
             self.filesystem.create_dir(path.rpartition("/")[0], recursive=True)
         with self.filesystem.open_output_stream(path) as stream:
             stream.write(content)
+
+    def replace(self, name: str, content: bytes) -> None:
+        """Writes a small file so that every reader finds it whole, the old content or the new.
+
+        Raises:
+            OSError: As `write`; the old content is still there.
+        """
+        if not self.is_local:
+            return self.write(name, content)
+        target = Path(self.path(name))
+        draft = target.with_name(f".{target.name}.{uuid4().hex}")
+        try:
+            draft.write_bytes(content)
+            draft.replace(target)
+        finally:
+            draft.unlink(missing_ok=True)
 
     def create(self, name: str, content: bytes) -> bool:
         """Writes a file only where none is. Returns whether it was written.
@@ -162,6 +182,7 @@ class Storage:
 
     def delete(self, name: str) -> None:
         """Deletes a file; does nothing where there is none."""
+        self.check_may_write()
         try:
             self.filesystem.delete_file(self.path(name))
         except FileNotFoundError:
@@ -169,6 +190,7 @@ class Storage:
 
     def delete_folder(self, name: str) -> None:
         """Deletes a folder and all in it; does nothing where there is none."""
+        self.check_may_write()
         try:
             self.filesystem.delete_dir(self.path(name))
         except FileNotFoundError:
@@ -213,8 +235,11 @@ def unseal(content: bytes) -> dict[str, Any] | None:
     digest, _, body = content.partition(b"\n")
     if hashlib.sha256(body).hexdigest().encode() != digest:
         return None
-    values: dict[str, Any] = json.loads(body)
-    return values
+    try:
+        values = json.loads(body)
+    except (ValueError, RecursionError):  # whoever wrote it knew how to seal, not what
+        return None
+    return values if isinstance(values, dict) else None
 
 
 def describe_os_error(error: OSError) -> str:

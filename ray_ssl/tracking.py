@@ -46,10 +46,19 @@ class Tracker:
         sweep: Name of the sweep: two sweeps of one name in one experiment are the same sweep.
         artifact_root: Folder for the artifacts of a new experiment; None leaves it to the server, and is
             beside the file of a database.
+        may_send: Asked before every call; where it says no, what is queued is left to another driver of the sweep.
     """
 
-    def __init__(self, uri: str, experiment: str, sweep: str, artifact_root: str | None = None):
+    def __init__(
+        self,
+        uri: str,
+        experiment: str,
+        sweep: str,
+        artifact_root: str | None = None,
+        may_send: Callable[[], bool] = lambda: True,
+    ):
         self._uri = uri
+        self._may_send = may_send
         self._store = RunStore(uri, experiment, sweep, artifact_root)
         self._queues: dict[str, deque[Point | Callable[[], None]]] = {}  # by run; the first is served next
         self._changed = threading.Condition()
@@ -176,8 +185,10 @@ class Tracker:
         self._changed.wait_for(lambda: self._stopped or self._closing != closing, pause)
 
     def _ship(self, key: str, calls: list[Point | Callable[[], None]]) -> bool:
-        """Returns whether these calls are dealt with: arrived or refused for good."""
+        """Returns whether these calls are dealt with: arrived, refused for good, or another driver's now."""
         try:
+            if not self._may_send():
+                return True
             points = [call for call in calls if isinstance(call, Point)]
             if points:
                 self._store.points(key, points)

@@ -50,11 +50,11 @@ class Job:
     """What all trials of a sweep share; travels to their processes.
 
     Attributes:
-        sweep: URI of the sweep's folder.
+        sweep: The sweep's folder, written only while the driver holds its lease.
         dataset: Ray's reference to the `Dataset`; stored once a node, mapped by all its trials.
     """
 
-    sweep: str
+    sweep: Storage
     dataset: Any
     cpus_per_worker: int
     gpus_per_worker: float
@@ -136,7 +136,7 @@ def train_and_record(
     import ray
 
     torch.set_num_threads(job.cpus_per_worker)
-    ledger = Ledger(Storage(job.sweep))
+    ledger = Ledger(job.sweep)
     trial = ledger.trial(key)
     dataset: Dataset = ray.get(job.dataset)
     first = world().rank == 0

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from sweeps.options import Grid, Values
 
 
+_MAX_TRIALS, _MAX_CPUS = 10**6, 1 << 16
 _NOT_IN_NAMES = "/\\?#%"  # they separate the parts of a path or a URI
 
 
@@ -284,10 +285,11 @@ def _check_run_flags(given: dict[str, Any]) -> None:
     """Raises UserError for options of a search without one, a search without its number, and no CPUs."""
     if given["search"] == "grid" and (given["vary"] or given["num_trials"]):
         raise UserError("--vary and --num-trials belong to --search optuna")
-    if given["search"] == "optuna" and (given["num_trials"] or 0) < 1:
-        raise UserError("--search optuna needs --num-trials N, at least 1")
+    if given["search"] == "optuna" and not 1 <= (given["num_trials"] or 0) <= _MAX_TRIALS:
+        raise UserError(f"--search optuna needs --num-trials N, 1 to {_MAX_TRIALS}, given {given['num_trials']}")
     seeds = given.get("seed", [])
     if given["search"] == "optuna" and isinstance(seeds, list) and len(seeds) > 1:
         raise UserError(f"--search optuna trains every suggestion with one seed, given {len(seeds)}: {_words(seeds)}")
-    if given["cpus_per_worker"] < 1 or (given["num_cpus"] is not None and given["num_cpus"] < 1):
-        raise UserError("--cpus-per-worker and --num-cpus are at least 1")
+    for name in ("cpus_per_worker", "num_cpus"):
+        if given[name] is not None and not 1 <= given[name] <= _MAX_CPUS:
+            raise UserError(f"--{name.replace('_', '-')} is at least 1 and at most {_MAX_CPUS}, given {given[name]}")

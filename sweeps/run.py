@@ -20,7 +20,7 @@ from ray_ssl.data import Dataset
 from ray_ssl.errors import EXIT_DONE
 from ray_ssl.follower import Follower, flatten
 from ray_ssl.launch import make_asha, run_trials
-from ray_ssl.lease import Lease
+from ray_ssl.lease import Lease, refuse_beside_another
 from ray_ssl.ledger import Ledger, Trial, make_trials
 from ray_ssl.mlflow_client import shown
 from ray_ssl.progress import Board, duration
@@ -50,6 +50,8 @@ def run(request: Request) -> int:
     started = time.monotonic()
     storage = Storage.at(request.storage)
     ledger = Ledger(storage.child(request.name))
+    if not request.dry_run:
+        refuse_beside_another(ledger.sweep)
     request = replace(request, settings=with_targets(request.settings, read_targets(ledger.sweep), request.tasks))
     num_side_by_side = _side_by_side(request)
     card = None if request.dry_run else DataCard.recall(ledger.sweep, request.base.data)
@@ -64,8 +66,8 @@ def run(request: Request) -> int:
 
             return dry_run(request, ledger, dataset)
         ledger.open(request.sweep.question.strip(), request.shared)
-        with interrupts.orderly(), Lease(ledger.sweep):
-            code = _run_leased(request, storage, ledger, dataset)
+        with interrupts.orderly(), Lease(ledger.sweep) as lease:
+            code = _run_leased(request, storage, lease, dataset)
     if code == EXIT_DONE and not request.is_part:
         print(f"took {duration(time.monotonic() - started)}", flush=True)
     return code
@@ -94,7 +96,8 @@ def _answer_if_nothing_to_do(request: Request, storage: Storage, ledger: Ledger,
     return report.print_failures(request, ledger, source.trials, [])
 
 
-def _run_leased(request: Request, storage: Storage, ledger: Ledger, dataset: Dataset) -> int:
+def _run_leased(request: Request, storage: Storage, lease: Lease, dataset: Dataset) -> int:
+    ledger = Ledger(lease.storage)
     data = DataCard.of(dataset)
     data.keep(ledger.sweep, request.base.data)
     for trial in torn_configs(ledger, make_source(request, ledger, data.fingerprint).trials):
@@ -105,7 +108,7 @@ def _run_leased(request: Request, storage: Storage, ledger: Ledger, dataset: Dat
     tracking = Tracking.named(storage, ledger, request.tracking_uri, request.experiment)
     tracking.remember(ledger)
     ledger.remember_command(shown(request.command), str(Path.cwd()))
-    tracker = tracking.connect()
+    tracker = tracking.connect(may_send=lease.is_held)
     follower = Follower(tracker, ledger)
     report.print_plan(request, ledger, source, data, found.lost, num_stopped)
     with tempfile.TemporaryDirectory(prefix="ray_ssl_") as scratch:

@@ -230,11 +230,11 @@ def _make(request: Request, teacher: Request, ledger: Ledger, levels: list[float
     torch.set_num_threads(request.machine.cpus_per_worker)
     print(f"labelling {len(dataset.train)} + {len(dataset.test)} images by the teacher's checkpoints", flush=True)
     ledger.open(request.sweep.question.strip(), request.shared)
-    with interrupts.orderly(), Lease(ledger.sweep):
+    with interrupts.orderly(), Lease(ledger.sweep) as lease:
         known = read_targets(ledger.sweep)
         attach_targets(dataset, known)  # refuses those of other images
         targets = make_targets(teaching, trial, dataset, levels, known, device)
-        write_targets(ledger.sweep, targets)
+        write_targets(lease.storage, targets)
     return targets
 
 

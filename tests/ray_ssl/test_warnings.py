@@ -71,7 +71,7 @@ def test_a_damaged_state(
     ledger.trial(trial.key).write(f"state/{name}/model.safetensors", b"torn")
     monkeypatch.setattr("ray.get", lambda reference: reference)
     reports: list[Any] = []
-    train_and_record(trial.key, CONFIG, Job(ledger.sweep.uri, DATASET, 1, 0, 0), torch.device("cpu"), reports.append)
+    train_and_record(trial.key, CONFIG, Job(ledger.sweep, DATASET, 1, 0, 0), torch.device("cpu"), reports.append)
     assert ledger.state(trial.key) is TrialState.DONE
     assert [report["epoch"] for report in reports[1:]] == [1, 2, 3]
     (said,) = lines(ledger, trial, reports[:1], capsys)

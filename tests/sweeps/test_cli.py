@@ -122,6 +122,11 @@ def test_the_demonstration_is_small_and_can_be_changed() -> None:
         ("--gpus-per-worker 1.5", "above 1 a whole number, given 1.5"),
         ("--dry-run --state-seconds nan", "--state-seconds is at least 0, given nan"),
         ("--state-seconds -1", "--state-seconds is at least 0, given -1"),
+        ("--address 1.2.3.4:65536", "--address is auto, local or HOST:PORT, given '1.2.3.4:65536'"),
+        ("--tracking-uri sqlite://8", "needs the path of a file, given 'sqlite://8'"),
+        ("--epochs 2147483648", "--epochs: input should be less than 2147483648"),
+        ("--num-cpus 1000000", "--num-cpus is at least 1 and at most 65536, given 1000000"),
+        ("--search optuna --num-trials 10000000", "needs --num-trials N, 1 to 1000000, given 10000000"),
         ("extra", "unknown argument 'extra'"),
     ],
 )
