@@ -83,15 +83,20 @@ def sweep_name(sweep: Storage) -> str:
 
 
 def survey(
-    ledger: Ledger, trials: Sequence[Trial], settings: AnalysisSettings, tasks: Sequence[str] | None = None
+    ledger: Ledger,
+    trials: Sequence[Trial],
+    settings: AnalysisSettings,
+    tasks: Sequence[str] | None = None,
+    remember: bool = False,
 ) -> Survey:
     """Returns what is not measured yet, checkpoint by checkpoint.
 
     Args:
         tasks: See `analysis.tasks`; None: the default ones.
+        remember: See `stored.present`.
     """
     wanted = tasks if tasks is not None else find_tasks()
-    present = stored.present(ledger.sweep, {task: settings.of(task) for task in wanted})
+    present = stored.present(ledger.sweep, {task: settings.of(task) for task in wanted}, remember)
     work, gaps = [], {}
     for trial in trials:
         saved = saved_epochs(ledger.trial(trial.key))

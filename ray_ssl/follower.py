@@ -7,6 +7,7 @@ import platform
 import shlex
 import socket
 import sys
+from functools import cache
 from importlib.metadata import PackageNotFoundError, version
 from typing import Any, Final
 
@@ -144,6 +145,7 @@ def flatten(values: dict[str, Any], prefix: str = "") -> dict[str, str]:
     return flat
 
 
+@cache
 def driver_environment() -> dict[str, str]:
     """Returns the driver's host and the versions of what computes."""
     versions = {}

@@ -11,6 +11,7 @@ import hashlib
 import json
 import os
 import re
+import time
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -108,6 +109,22 @@ class Storage:
         """Returns a file's bytes. Raises FileNotFoundError where there is none."""
         with self.filesystem.open_input_stream(self.path(name)) as stream:
             return stream.read()
+
+    def stamp(self, name: str) -> tuple[int, int, int] | None:
+        """Returns what changes whenever a file is written, for remembering what was read of it.
+
+        Returns:
+            None where that is not to be had: no such file, an object store, or a file so young that another writing of
+            it might fall into the same tick of the clock.
+        """
+        if not self.is_local:
+            return None
+        try:
+            status = Path(self.path(name)).stat()
+        except OSError:
+            return None
+        settled = time.time() - status.st_mtime > 1
+        return (status.st_ino, status.st_size, status.st_mtime_ns) if settled else None
 
     def check_may_write(self) -> None:
         """Raises OSError where nothing may be written or deleted now; see `ray_ssl.lease.LeasedStorage`."""

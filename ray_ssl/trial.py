@@ -210,7 +210,11 @@ def _train_with_workers(key: str, config: PretrainConfig, job: Job, report: Repo
     trainer = TorchTrainer(
         _worker,
         train_loop_config={
-            "key": key, "config": config.to_json(), "job": job, "queue": queue, "nodes": drain.nodes,
+            "key": key,
+            "config": config.to_json(),
+            "job": job,
+            "queue": queue,
+            "nodes": drain.nodes,
         },
         scaling_config=train.ScalingConfig(
             num_workers=config.num_workers,
