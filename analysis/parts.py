@@ -22,6 +22,7 @@ import pyarrow.parquet as pq
 from pyarrow import fs as pafs
 
 from analysis.part_index import PartIndex, drop_index
+from ray_ssl import object_store
 from ray_ssl.checksum import is_marked, is_whole, to_parquet
 from ray_ssl.errors import UserError
 
@@ -235,8 +236,7 @@ def _files(fs: pafs.FileSystem, folder: str) -> list[pafs.FileInfo]:
 
 def _read_bytes(fs: pafs.FileSystem, path: str) -> bytes:
     # Apart from parsing: a request that fails is an error, bytes that are no parquet file are a torn part.
-    with fs.open_input_stream(path) as file:
-        return file.read()
+    return object_store.read(fs, path)
 
 
 def _read(content: bytes) -> pa.Table | None:

@@ -1,10 +1,11 @@
 """What a sweep of 1,000 trials and 10,000 checkpoints costs its driver, and how that grows.
 
-`plan`: from the command to its plan, over a folder where nine of ten trials are done and measured; `mlflow`: bringing
-an empty MLflow up to date with it; `table`: reading the measurements; `schedule`: trials of one step through Ray Tune.
+`index`: from the command to its plan, over a folder where nine of ten trials are done and measured, without an index of
+the parts (a folder of an earlier version); `plan`: the same with it; `mlflow`: bringing an empty MLflow up to date with
+the folder; `table`: reading the measurements; `schedule`: trials of one step through Ray Tune.
 CPU seconds of the driver (which do not depend on what else runs on the machine much) and seconds that passed.
 
-    python -m tests.benchmarks.scale [plan] [mlflow] [table] [schedule] [--trials 1000]
+    python -m tests.benchmarks.scale [index] [plan] [mlflow] [table] [schedule] [--trials 1000]
 """
 
 from __future__ import annotations
@@ -38,7 +39,7 @@ from sweeps.depth_width import SWEEP
 from tests.benchmarks.synthetic_sweep import make_sweep
 
 MAX_PLAN_SECONDS, MAX_TRIAL_SECONDS = 5.0, 0.3
-PARTS = ("plan", "mlflow", "table", "schedule")
+PARTS = ("index", "plan", "mlflow", "table", "schedule")
 TRIVIAL = [
     "--method", "vicreg", "--depths", "1", "--widths", "4", "--num-images", "200", "--num-test-images", "60",
     "--global-batch-size", "50", "--num-checkpoints", "10", "--projector-width", "16", "--embedding-dim", "8",
@@ -149,12 +150,19 @@ def main() -> int:
     flags = parser.parse_args()
     quiet()
     too_slow = []
-    measures: dict[str, Callable[..., tuple[float, float]]] = {"plan": plan, "mlflow": mlflow, "table": table}
+    measures: dict[str, Callable[..., tuple[float, float]]] = {
+        "index": plan,
+        "plan": plan,
+        "mlflow": mlflow,
+        "table": table,
+    }
     if measures.keys() & set(flags.parts):
         with made(10) as warm:
             plan(*warm)  # imports
         for num_trials in (flags.trials // 4, flags.trials):
             with made(num_trials) as sweep:
+                if "index" not in flags.parts and "plan" in flags.parts:
+                    plan(*sweep)
                 for part in (part for part in measures if part in flags.parts):
                     cpu, wall = measures[part](*sweep)
                     print(f"{part:9}{num_trials:6} trials: {cpu:6.1f} s CPU, {wall:6.1f} s", flush=True)
