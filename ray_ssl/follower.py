@@ -82,8 +82,9 @@ class Follower:
 
     def moved(self, trial: Trial) -> None:
         """A trial leaves a node that is being drained."""
-        self._moved.add(trial.key)
-        self.warned(trial, "its node is being drained; its state is saved, and it goes on elsewhere")
+        if trial.key not in self._moved:  # Tune repeats the last result
+            self._moved.add(trial.key)
+            self.warned(trial, "its node is being drained; its state is saved, and it goes on elsewhere")
 
     def ended(self, trial: Trial) -> None:
         """A trial ended, one way or another."""
