@@ -22,7 +22,6 @@ from dataclasses import dataclass, field
 from enum import Enum
 from functools import lru_cache
 from typing import Any, Literal
-from uuid import uuid4
 
 from ray_ssl.config import PretrainConfig, trial_key
 from ray_ssl.errors import UserError
@@ -144,7 +143,8 @@ class Ledger:
         return self.trial(key).read_sealed(name)
 
     def _is_whole(self, key: str, name: str) -> bool:
-        return _is_whole(self.sweep, f"{key}/{name}", self.sweep.stamp(f"{key}/{name}") or uuid4().int)
+        stamp = self.sweep.stamp(f"{key}/{name}")
+        return (_is_whole if stamp else _is_whole.__wrapped__)(self.sweep, f"{key}/{name}", stamp)
 
     def torn_endings(self, key: str) -> list[str]:
         """Returns the records of how a trial ended that are there but torn or altered."""
@@ -185,7 +185,11 @@ class Ledger:
     def known_trials(self) -> list[Trial]:
         """Returns every trial with a readable configuration, wanted now or not; sorted by key."""
         keys = [key for key in self.sweep.names() if _looks_like_key(key)]
-        trials = (_read_trial(self.sweep, key, self.sweep.stamp(f"{key}/{CONFIG}") or uuid4().int) for key in keys)
+        stamps = [self.sweep.stamp(f"{key}/{CONFIG}") for key in keys]
+        trials = (
+            (_read_trial if stamp else _read_trial.__wrapped__)(self.sweep, key, stamp)
+            for key, stamp in zip(keys, stamps, strict=True)
+        )
         return [trial for trial in trials if trial is not None]
 
     def unreadable_trials(self) -> list[str]:
