@@ -34,6 +34,9 @@ from ray_ssl.progress import duration
 from ray_ssl.storage import Storage
 from ray_ssl.tracking import Tracker
 
+NUM_BETWEEN_INDEXES = 500
+"""Checkpoints after which the index of the parts is written: planning reads those that it lacks."""
+
 
 def quiet() -> None:
     """Lets our own warnings through, one line each, and nobody else's chatter."""
@@ -101,11 +104,14 @@ def analyse_with_progress(
         return []
     failed: list[Outcome] = []
     with _Counter(f"measuring {len(work)} checkpoint(s)", len(work)) as counter:
-        for outcome in analyse(ledger, work, dataset, settings, cpus_per_worker, images_per_block):
+        outcomes = analyse(ledger, work, dataset, settings, cpus_per_worker, images_per_block)
+        for number, outcome in enumerate(outcomes, start=1):
             interrupts.check()
             counter.advance(succeeded=not outcome.error)
             if outcome.error:
                 failed.append(outcome)
+            if number % NUM_BETWEEN_INDEXES == 0:
+                stored.present(ledger.sweep, remember=True)
     names = {trial.key: trial.name for trial in ledger.known_trials()} if failed else {}
     return [f"{names.get(o.key, '?')} ({o.key}), epoch {o.epoch}: {_explain(o, ledger)}" for o in failed]
 

@@ -21,6 +21,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from pyarrow import fs as pafs
 
+from analysis.part_index import PartIndex, drop_index
+from ray_ssl import object_store
 from ray_ssl.checksum import is_marked, is_whole, to_parquet
 from ray_ssl.errors import UserError
 
@@ -122,7 +124,10 @@ class Kind:
             UserError: A parquet file that is no part, of another format version, or parts of one task that
                 were measured with different settings.
         """
-        parts = self._read_parts(fs, folder)
+        files = _files(fs, folder)
+        parts = self._read_parts(fs, [file.path for file in files])
+        if len(parts) < len(files):
+            drop_index(fs, folder)
         first: dict[str, str] = {}
         for path, part in parts.items():
             task, settings = _part_id(path)[2], _settings(part)
@@ -137,7 +142,11 @@ class Kind:
         return frame.drop_duplicates(list(self.key), keep="last", ignore_index=True)
 
     def present(
-        self, fs: pafs.FileSystem, folder: str, settings: Mapping[str, Mapping[str, Any]] | None = None
+        self,
+        fs: pafs.FileSystem,
+        folder: str,
+        settings: Mapping[str, Mapping[str, Any]] | None = None,
+        index: PartIndex | None = None,
     ) -> set[tuple[str, int, str]]:
         """Returns (trial_key, epoch, task) of every whole part in `folder`.
 
@@ -146,13 +155,26 @@ class Kind:
             folder: Folder of the parts; it may be missing.
             settings: By task, the settings it would be run with now. Parts measured with others are not
                 counted, so that they are measured again. Tasks that are not named, or None, count as they are.
+            index: Parts that it knows are not read; what is read is added to it.
 
         Raises:
             UserError: A parquet file that is no part, or of another format version.
         """
         wanted = {task: json.loads(json.dumps(s)) for task, s in (settings or {}).items()}
-        found = {_part_id(path): part for path, part in self._read_parts(fs, folder).items()}
-        return {i for i, part in found.items() if wanted.get(i[2], _settings(part)) == _settings(part)}
+        found: dict[str, dict[str, Any]] = {}
+        unknown: dict[str, pafs.FileInfo] = {}
+        for file in _files(fs, folder):
+            known = index.settings(file) if index is not None else None
+            if known is None:
+                unknown[file.path] = file
+            else:
+                found[file.path] = known
+        for path, part in self._read_parts(fs, list(unknown)).items():
+            found[path] = _settings(part)
+            if index is not None:
+                index.add(unknown[path], found[path])
+        parts = ((_part_id(path), settings) for path, settings in found.items())
+        return {part for part, settings in parts if wanted.get(part[2], settings) == settings}
 
     def settings_by_task(self, fs: pafs.FileSystem, folder: str) -> dict[str, dict[str, Any]]:
         """Returns the settings that each task was measured with, by task; one part of each is read.
@@ -193,10 +215,8 @@ class Kind:
             )
         return part
 
-    def _read_parts(self, fs: pafs.FileSystem, folder: str) -> dict[str, pa.Table]:
-        """The whole parts by path, sorted; torn ones are reported."""
-        files = fs.get_file_info(pafs.FileSelector(folder, allow_not_found=True))
-        paths = sorted(f.path for f in files if f.extension == "parquet" and f.base_name[0] not in "._")
+    def _read_parts(self, fs: pafs.FileSystem, paths: list[str]) -> dict[str, pa.Table]:
+        """The whole ones of these parts by path, in the same order; torn ones are reported."""
         with ThreadPoolExecutor(_NUM_READERS) as pool:  # to wait in; parsing there too took 1.7 x the CPU time
             contents = pool.map(lambda path: _read_bytes(fs, path), paths)
             parts = {path: self.parse(path, content) for path, content in zip(paths, contents, strict=True)}
@@ -208,10 +228,15 @@ def part_name(trial_key: str, epoch: int, task: str) -> str:
     return f"{trial_key}-{epoch:06d}-{task}.parquet"
 
 
+def _files(fs: pafs.FileSystem, folder: str) -> list[pafs.FileInfo]:
+    """The files that are or should be parts, sorted by path."""
+    files = fs.get_file_info(pafs.FileSelector(folder, allow_not_found=True))
+    return sorted((f for f in files if f.extension == "parquet" and f.base_name[0] not in "._"), key=lambda f: f.path)
+
+
 def _read_bytes(fs: pafs.FileSystem, path: str) -> bytes:
     # Apart from parsing: a request that fails is an error, bytes that are no parquet file are a torn part.
-    with fs.open_input_stream(path) as file:
-        return file.read()
+    return object_store.read(fs, path)
 
 
 def _read(content: bytes) -> pa.Table | None:

@@ -6,6 +6,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any, Final, Protocol
 
 from analysis import projections, table
+from analysis.part_index import PartIndex
 from analysis.parts import Checkpoint
 from analysis.tasks import is_projection
 from ray_ssl.storage import Storage
@@ -31,9 +32,21 @@ def write(
     kind.write(storage.filesystem, storage.path(kind.name), checkpoint, task, values, settings)
 
 
-def present(storage: Storage, settings: Mapping[str, Mapping[str, Any]] | None = None) -> set[tuple[str, int, str]]:
-    """Returns (trial_key, epoch, task) of every whole part of both tables; see `Kind.present`."""
-    return {part for kind in KINDS for part in kind.present(storage.filesystem, storage.path(kind.name), settings)}
+def present(
+    storage: Storage, settings: Mapping[str, Mapping[str, Any]] | None = None, remember: bool = False
+) -> set[tuple[str, int, str]]:
+    """Returns (trial_key, epoch, task) of every whole part of both tables; see `Kind.present`.
+
+    Args:
+        remember: Whether the index of the parts is written too, so that this takes a moment the next time.
+    """
+    found = set()
+    for kind in KINDS:
+        index = PartIndex(storage, kind.name, kind.format)
+        found |= kind.present(storage.filesystem, storage.path(kind.name), settings, index)
+        if remember:
+            index.save()
+    return found
 
 
 def read_projections(storage: Storage) -> Any:

@@ -49,15 +49,19 @@ def survey(
     trials: Sequence[Trial],
     settings: AnalysisSettings,
     tasks: Sequence[str] | Callable[[Trial], Sequence[str]] | None = None,
+    remember: bool = False,
 ) -> Survey:
     """Returns what is not measured yet, checkpoint by checkpoint.
 
     Args:
         tasks: See `analysis.tasks`, the same for all trials or by trial; None: the default ones.
+        remember: See `stored.present`.
     """
     default = find_tasks() if tasks is None else tasks
     tasks_of = {trial.key: tuple(default(trial) if callable(default) else default) for trial in trials}
-    present = stored.present(ledger.sweep, {t: settings.of(t) for wanted in tasks_of.values() for t in wanted})
+    present = stored.present(
+        ledger.sweep, {t: settings.of(t) for wanted in tasks_of.values() for t in wanted}, remember
+    )
     work, gaps = [], {}
     for trial in trials:
         wanted = tasks_of[trial.key]

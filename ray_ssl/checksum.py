@@ -24,9 +24,14 @@ def to_parquet(table: pa.Table) -> bytes:
     with pq.ParquetWriter(buffer, table.schema, write_statistics=False, store_schema=False) as writer:
         writer.write_table(table)
         writer.add_key_value_metadata(metadata)
-    content = buffer.getvalue().to_pybytes()
+    return with_digest(buffer.getvalue().to_pybytes())
+
+
+def with_digest(content: bytes) -> bytes:
+    """Returns a file that has a place for its digest with the right one there."""
     at = _digest_place(content)
-    content = content[:at] + hashlib.sha256(content).hexdigest().encode() + content[at + len(_ZEROS) :]
+    start, end = content[:at], content[at + len(_ZEROS) :]
+    content = start + hashlib.sha256(start + _ZEROS + end).hexdigest().encode() + end
     assert is_whole(content)
     return content
 

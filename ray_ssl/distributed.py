@@ -39,6 +39,28 @@ def barrier() -> None:
         dist.barrier()
 
 
+class AnyWorker:
+    """Whether any worker says yes; every worker must ask equally often.
+
+    With several workers the answer is that to the question before, so that no GPU waits for it.
+
+    Args:
+        device: This worker's device.
+    """
+
+    def __init__(self, device: torch.device) -> None:
+        self._device = device
+        self._answer: Tensor | None = None
+
+    def __call__(self, mine: bool) -> bool:
+        """Returns whether any worker says yes; this one says `mine`."""
+        if world().size == 1:
+            return mine
+        before, self._answer = self._answer, torch.tensor(float(mine), device=self._device)
+        dist.all_reduce(self._answer, dist.ReduceOp.MAX)
+        return before is not None and bool(before.item())
+
+
 def gather(tensor: Tensor) -> Tensor:
     """Returns the rows of all workers in rank order, with gradient.
 

@@ -7,6 +7,7 @@ import platform
 import shlex
 import socket
 import sys
+from functools import cache
 from importlib.metadata import PackageNotFoundError, version
 from typing import Any, Final
 
@@ -37,6 +38,7 @@ class Follower:
         self.tracker, self.ledger = tracker, ledger
         self.board: Board | None = None
         self._running: dict[str, Trial] = {}
+        self._moved: set[str] = set()
         self._collapsed: dict[str, int] = {}  # evaluations in a row
 
     def catch_up(self) -> None:
@@ -57,8 +59,9 @@ class Follower:
 
     def started(self, trial: Trial) -> None:
         """A trial begins, or begins again after its process died."""
-        if trial.key in self._running:
+        if trial.key in self._running and trial.key not in self._moved:
             self.warned(trial, "its process died; it goes on from its newest state")
+        self._moved.discard(trial.key)
         self._running[trial.key] = trial
         self.tracker.begin(trial_run(trial))
         if self.board is not None:
@@ -66,6 +69,7 @@ class Follower:
 
     def epoch(self, trial: Trial, metrics: EpochMetrics) -> None:
         """A trial finished an epoch."""
+        self._moved.discard(trial.key)
         self._send(trial, metrics)
         if self.board is not None:
             self.board.epoch(trial, metrics)
@@ -75,6 +79,12 @@ class Follower:
         """A trial has something to tell the user."""
         if self.board is not None:
             self.board.warn(f"{trial.name} ({trial.key}): {text}")
+
+    def moved(self, trial: Trial) -> None:
+        """A trial leaves a node that is being drained."""
+        if trial.key not in self._moved:  # Tune repeats the last result
+            self._moved.add(trial.key)
+            self.warned(trial, "its node is being drained; its state is saved, and it goes on elsewhere")
 
     def ended(self, trial: Trial) -> None:
         """A trial ended, one way or another."""
@@ -136,6 +146,7 @@ def flatten(values: dict[str, Any], prefix: str = "") -> dict[str, str]:
     return flat
 
 
+@cache
 def driver_environment() -> dict[str, str]:
     """Returns the driver's host and the versions of what computes."""
     versions = {}

@@ -18,12 +18,12 @@ from ray_ssl.data.base import Dataset
 from ray_ssl.ledger import FAILED, STOPPED, Ledger, Trial, TrialState
 from ray_ssl.storage import describe_os_error
 from ray_ssl.trainer import EpochMetrics
-from ray_ssl.trial import METRICS, NESTED_DRIVER_CPUS, UNRECORDED, WARNING, Job, run_trial
+from ray_ssl.trial import METRICS, MOVED, NESTED_DRIVER_CPUS, UNRECORDED, WARNING, Job, run_trial
 
 log = logging.getLogger("ray_ssl")
 
 MAX_PROCESS_DEATHS = 3
-"""Times a trial whose process died is started again from its newest state."""
+"""Times a trial whose process died is started again from its newest state, without a new epoch in between."""
 
 
 class TrialSource(Protocol):
@@ -49,6 +49,7 @@ class Listener(Protocol):
     def started(self, trial: Trial) -> None: ...
     def epoch(self, trial: Trial, metrics: EpochMetrics) -> None: ...
     def warned(self, trial: Trial, text: str) -> None: ...
+    def moved(self, trial: Trial) -> None: ...
     def ended(self, trial: Trial) -> None: ...
 
 
@@ -187,7 +188,8 @@ def make_bridge(source: TrialSource, ledger: Ledger, listener: Listener) -> Brid
         def on_trial_result(
             self, iteration: int, trials: list[Any], trial: Any, result: dict[str, Any], **info: Any
         ) -> None:
-            held.values[0].result(trial.config["key"], result)
+            if held.values[0].result(trial.config["key"], result):
+                trial.run_metadata.num_failures = 0  # a long trial on spot nodes loses many of them
 
         def on_trial_complete(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
             held.values[0].complete(trial.config["key"])
@@ -205,6 +207,7 @@ class _Events:
         self.source, self.ledger, self.listener = source, ledger, listener
         self.trials: dict[str, Trial] = {}
         self.last: dict[str, EpochMetrics] = {}
+        self.furthest: dict[str, float] = {}
         self.unrecorded: dict[str, str] = {}
         self.warnings: set[tuple[str, str]] = set()
 
@@ -219,11 +222,15 @@ class _Events:
     def started(self, key: str) -> None:
         self.listener.started(self.trials[key])
 
-    def result(self, key: str, result: dict[str, Any]) -> None:
+    def result(self, key: str, result: dict[str, Any]) -> bool:
+        """Returns whether the trial is further than it ever was, or only moves to another node."""
         if METRICS in result:  # Tune repeats the last result when a trial ends
             metrics = result[METRICS]
             if UNRECORDED in metrics:
                 self.unrecorded[key] = metrics[UNRECORDED]
+            elif MOVED in metrics:
+                self.listener.moved(self.trials[key])
+                return True
             elif WARNING in metrics:
                 if (key, metrics[WARNING]) not in self.warnings:
                     self.warnings.add((key, metrics[WARNING]))
@@ -231,6 +238,10 @@ class _Events:
             elif metrics != self.last.get(key):
                 self.last[key] = metrics
                 self.listener.epoch(self.trials[key], metrics)
+                if metrics["epoch"] > self.furthest.get(key, 0):
+                    self.furthest[key] = metrics["epoch"]
+                    return True
+        return False
 
     def complete(self, key: str) -> None:
         if key in self.unrecorded:

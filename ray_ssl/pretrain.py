@@ -6,6 +6,7 @@ import logging
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from itertools import pairwise
 
 import torch
@@ -19,15 +20,19 @@ from ray_ssl.checkpoints import (
 )
 from ray_ssl.config import PretrainConfig, TrainingConfig
 from ray_ssl.data.base import Dataset
-from ray_ssl.distributed import barrier
+from ray_ssl.distributed import AnyWorker, barrier
 from ray_ssl.health import is_collapsed
 from ray_ssl.optim import optimiser_tensors
 from ray_ssl.storage import Storage
-from ray_ssl.trainer import EpochMetrics, Trainer
+from ray_ssl.trainer import BegunEpoch, EpochMetrics, Trainer
 
 Report = Callable[[EpochMetrics], None]
 
 log = logging.getLogger("ray_ssl")
+
+
+class PreemptedError(Exception):
+    """The trial is to go on elsewhere; its state is saved."""
 
 
 @dataclass(frozen=True)
@@ -71,6 +76,7 @@ def pretrain(
     device: torch.device | str = "cpu",
     state_seconds: float = 60.0,
     warn: Callable[[str], None] = log.warning,
+    preempted: Callable[[], bool] = lambda: False,
 ) -> TrainedTrial:
     """Trains one trial, going on from its newest valid state; called once in every worker of the trial.
 
@@ -83,8 +89,10 @@ def pretrain(
         state_seconds: Time between two saves of the training state; one is also saved with every checkpoint.
             It is shorter where the saves still take no more than a hundredth of the time; 0 saves every epoch.
         warn: Called by the first worker where a training state was damaged.
+        preempted: Asked by every worker after every step, whether the trial should save its state and leave.
 
     Raises:
+        PreemptedError: A worker was told so by `preempted`.
         NonFiniteLossError: Training diverged.
         OSError: The trial's folder cannot be written.
     """
@@ -95,29 +103,42 @@ def pretrain(
     barrier()
     state = state if first else load_newest_state(trial, warn)
     history: list[EpochMetrics] = []
-    done = 0
+    done, begun = 0, None
     if state is not None:
         trainer.restore(state)
         done, history = state.card["epoch"], state.card["history"]
+        if state.card.get("begun"):
+            begun = BegunEpoch.from_dict(state.card["begun"], trainer.device)
     kept = checkpoint_epochs(config.training)
     if first and state is None:
         save_checkpoint(trial, checkpoint_folder(0), Checkpoint(trainer.card(0), trainer.method.state_dict()))
     for past in history if first else []:
         report(past)  # whoever listens may have missed them; a listener keeps each epoch once
     saver = _StateSaver(trial, trainer, state_seconds)
+    any_worker = AnyWorker(trainer.device)
+
+    def leave_if_preempted(epoch: int, begun: BegunEpoch | None = None) -> None:
+        if any_worker(preempted()):
+            if first:
+                saver.save(epoch, history, begun)
+            barrier()  # the first worker to leave ends the others
+            raise PreemptedError
+
     for epoch in range(done + 1, config.training.epochs + 1):
-        metrics = trainer.train_epoch(epoch)
-        if not first:
-            continue
-        if epoch % config.training.knn_every == 0 or epoch == config.training.epochs:
-            metrics |= trainer.health()
-        history.append(metrics)
-        if epoch in kept:
-            model = Checkpoint(trainer.card(epoch), trainer.method.state_dict())
-            save_checkpoint(trial, checkpoint_folder(epoch), model)
-        if epoch < config.training.epochs and (epoch in kept or saver.is_due):
-            saver.save(epoch, history)
-        report(metrics)
+        metrics = trainer.train_epoch(epoch, begun, partial(leave_if_preempted, epoch - 1))
+        begun = None
+        if first:
+            if epoch % config.training.knn_every == 0 or epoch == config.training.epochs:
+                metrics |= trainer.health()
+            history.append(metrics)
+            if epoch in kept:
+                model = Checkpoint(trainer.card(epoch), trainer.method.state_dict())
+                save_checkpoint(trial, checkpoint_folder(epoch), model)
+            if epoch < config.training.epochs and (epoch in kept or saver.is_due):
+                saver.save(epoch, history)
+            report(metrics)
+        if epoch < config.training.epochs:
+            leave_if_preempted(epoch)
     return TrainedTrial(history, trainer.precision, has_collapsed(history))
 
 
@@ -134,12 +155,13 @@ class _StateSaver:
         """Whether so long ago was the last save that another costs little."""
         return time.monotonic() - self.saved_at >= min(self.longest, self.seconds / _SAVE_SHARE)
 
-    def save(self, epoch: int, history: list[EpochMetrics]) -> None:
-        """Saves weights, buffers, optimiser and history after an epoch."""
+    def save(self, epoch: int, history: list[EpochMetrics], begun: BegunEpoch | None = None) -> None:
+        """Saves weights, buffers, optimiser and history after an epoch, and what is begun of the next."""
         began, method = time.monotonic(), self.trainer.method
-        card = self.trainer.card(epoch, history=history)
+        step = epoch * self.trainer.steps_per_epoch + (begun.num_steps if begun else 0)
+        card = self.trainer.card(epoch, history=history, begun=begun.to_dict() if begun else None)
         tensors = optimiser_tensors(self.trainer.optimiser, method)
-        save_state(self.trial, epoch * self.trainer.steps_per_epoch, Checkpoint(card, method.state_dict(), tensors))
+        save_state(self.trial, step, Checkpoint(card, method.state_dict(), tensors))
         self.saved_at = time.monotonic()
         self.seconds = self.saved_at - began
 

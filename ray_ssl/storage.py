@@ -11,6 +11,7 @@ import hashlib
 import json
 import os
 import re
+import time
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -18,6 +19,7 @@ from uuid import uuid4
 
 from pyarrow import ArrowException, fs
 
+from ray_ssl import object_store
 from ray_ssl.errors import UserError
 
 
@@ -62,7 +64,8 @@ class Storage:
         cached = _FILESYSTEMS.get(self.uri)
         if cached is None:
             try:
-                cached = fs.FileSystem.from_uri(self.uri)
+                filesystem, root = fs.FileSystem.from_uri(self.uri)
+                cached = object_store.patient(filesystem), root
             except (ArrowException, ValueError, OSError) as error:
                 raise UserError(
                     f"cannot use storage {self.uri!r}: {_first_line(error)}; give a local folder, s3://... or gs://..."
@@ -106,8 +109,23 @@ class Storage:
 
     def read(self, name: str) -> bytes:
         """Returns a file's bytes. Raises FileNotFoundError where there is none."""
-        with self.filesystem.open_input_stream(self.path(name)) as stream:
-            return stream.read()
+        return object_store.read(self.filesystem, self.path(name))
+
+    def stamp(self, name: str) -> tuple[int, int, int] | None:
+        """Returns what changes whenever a file is written, for remembering what was read of it.
+
+        Returns:
+            None where that is not to be had: no such file, an object store, or a file so young that another writing of
+            it might fall into the same tick of the clock.
+        """
+        if not self.is_local:
+            return None
+        try:
+            status = Path(self.path(name)).stat()
+        except OSError:
+            return None
+        settled = time.time() - status.st_mtime > 1
+        return (status.st_ino, status.st_size, status.st_mtime_ns) if settled else None
 
     def check_may_write(self) -> None:
         """Raises OSError where nothing may be written or deleted now; see `ray_ssl.lease.LeasedStorage`."""
@@ -144,7 +162,8 @@ class Storage:
     def create(self, name: str, content: bytes) -> bool:
         """Writes a file only where none is. Returns whether it was written.
 
-        On a local disk this is atomic. On an object store it is a check followed by a write.
+        On a local disk and on S3 this is atomic (there with boto3 installed, and a server that knows conditional
+        writes). On another object store it is a check followed by a write.
         """
         if self.is_local:
             target = Path(self.path(name))
@@ -160,6 +179,8 @@ class Storage:
             return True
         if self.exists(name):
             return False
+        if object_store.creates(self.filesystem):
+            return object_store.create(self.filesystem, self.path(name), content)
         self.write(name, content)
         return True
 

@@ -5,6 +5,8 @@ from __future__ import annotations
 import math
 import time
 import warnings
+from collections.abc import Callable
+from dataclasses import dataclass, field
 from typing import Any, Literal
 
 import torch
@@ -69,6 +71,33 @@ def check_fits(config: PretrainConfig, dataset: Dataset) -> None:
     config.method.check_fits(config.training.global_batch_size, len(dataset.train))
     config.method.check_views(config.views, config.data.image_size)
     labels_to_learn(config, dataset)
+
+
+@dataclass(frozen=True)
+class BegunEpoch:
+    """What is done of an epoch.
+
+    Attributes:
+        num_steps: Of it.
+        sums: Term -> its sum over these steps, a scalar.
+        seconds: They took.
+    """
+
+    num_steps: int = 0
+    sums: dict[str, Tensor] = field(default_factory=dict)
+    seconds: float = 0.0
+
+    def to_dict(self) -> dict[str, Any]:
+        """Returns JSON values that hold every bit of it."""
+        sums = {name: (value.item(), str(value.dtype).removeprefix("torch.")) for name, value in self.sums.items()}
+        return {"num_steps": self.num_steps, "sums": sums, "seconds": self.seconds}
+
+    @classmethod
+    def from_dict(cls, values: dict[str, Any], device: torch.device) -> BegunEpoch:
+        """Returns what `to_dict` was called on."""
+        sums = values["sums"].items()
+        tensors = {name: torch.tensor(v, dtype=getattr(torch, dtype), device=device) for name, (v, dtype) in sums}
+        return cls(values["num_steps"], tensors, values["seconds"])
 
 
 class Trainer:
@@ -139,23 +168,36 @@ class Trainer:
         self.last_embedding = outputs["z"]
         return {name: term.detach() for name, term in terms.items()}, rate
 
-    def train_epoch(self, epoch: int) -> EpochMetrics:
+    def train_epoch(
+        self,
+        epoch: int,
+        begun: BegunEpoch | None = None,
+        after_step: Callable[[BegunEpoch], None] = lambda begun: None,
+    ) -> EpochMetrics:
         """Returns the epoch's mean terms, learning rate and throughput.
+
+        Args:
+            epoch: From 1.
+            begun: What was done of it before.
+            after_step: Called after every step but the last.
 
         Raises:
             NonFiniteLossError: Seen at most one step late, so that a GPU never waits for the check.
         """
         self.method.train()
-        started = time.perf_counter()
-        sums: dict[str, Tensor] = {}
+        begun = begun or BegunEpoch()
+        started = time.perf_counter() - begun.seconds
+        sums = dict(begun.sums)
         previous: Tensor | None = None
         rate = 0.0
-        for step, rows in enumerate(self.order(epoch)):
+        for step, rows in enumerate(self.order(epoch)[begun.num_steps :], begun.num_steps):
             terms, rate = self.step(rows, epoch, step)
             _require_finite(previous, epoch, step - 1)
             previous = terms["loss"]
             for name, term in terms.items():
                 sums[name] = sums[name] + term if name in sums else term
+            if step + 1 < self.steps_per_epoch:
+                after_step(BegunEpoch(step + 1, sums, time.perf_counter() - started))
         _require_finite(previous, epoch, self.steps_per_epoch - 1)
         num_images = self.steps_per_epoch * self.config.training.global_batch_size
         metrics = {name: value.item() / self.steps_per_epoch for name, value in sums.items()}

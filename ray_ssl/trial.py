@@ -7,6 +7,7 @@ import platform
 import socket
 import threading
 import traceback
+from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from typing import Any
 
@@ -17,7 +18,7 @@ from ray_ssl.data.base import Dataset
 from ray_ssl.distributed import world
 from ray_ssl.errors import UserError
 from ray_ssl.ledger import DONE, FAILED, Ledger
-from ray_ssl.pretrain import Report, pretrain
+from ray_ssl.pretrain import PreemptedError, Report, pretrain
 from ray_ssl.storage import Storage, describe_os_error
 from ray_ssl.trainer import NonFiniteLossError
 
@@ -30,6 +31,12 @@ UNRECORDED = "unrecorded"
 WARNING = "warning"
 """Takes the place of metrics where a trial has something to tell the user: what it prints or logs itself is not
 shown."""
+
+MOVED = "moved"
+"""Takes the place of metrics where a trial has saved its state and leaves a node that is being drained."""
+
+DRAIN_POLL_SECONDS = 2.0
+"""Between two questions whether a node is being drained; a cloud tells at least 30 s before it takes a node."""
 
 ERROR_LOG = "error.txt"
 
@@ -64,17 +71,67 @@ def run_trial(params: dict[str, str], job: Job) -> None:
         # "epoch" and the objectives at the top level are for Tune's schedulers.
         tune.report({**{f"{METRICS}/{k}": v for k, v in metrics.items()}, **metrics, METRICS: metrics})
 
-    if config.num_workers == 1:
-        train_and_record(params["key"], config, job, _device(job.gpus_per_worker), report)
-    else:
-        _train_with_workers(params["key"], config, job, report)
+    with DrainWatch() as drain:
+        if config.num_workers == 1:
+            train_and_record(params["key"], config, job, _device(job.gpus_per_worker), report, drain)
+        else:
+            _train_with_workers(params["key"], config, job, report, drain)
 
 
-def train_and_record(key: str, config: PretrainConfig, job: Job, device: torch.device, report: Report) -> None:
+class DrainWatch:
+    """Whether a node is being drained: its cloud or the autoscaler takes it away soon. A thread asks Ray.
+
+    Tune tells its trials nothing of it, and Ray Train tells its workers in a call that all of them must make together.
+
+    Args:
+        nodes: Ids of nodes besides this process's own.
+    """
+
+    def __init__(self, nodes: Collection[str] = ()) -> None:
+        import ray
+
+        self.nodes = {ray.get_runtime_context().get_node_id(), *nodes}
+        self._drained, self._stop = threading.Event(), threading.Event()
+        self._thread = threading.Thread(target=self._ask, name="drain", daemon=True)
+
+    def __enter__(self) -> DrainWatch:
+        self._thread.start()
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        self._stop.set()
+
+    def __call__(self) -> bool:
+        """Returns whether one of the nodes is being drained; asks nobody."""
+        return self._drained.is_set()
+
+    def _ask(self) -> None:
+        from ray._private.state import state
+
+        while not self.nodes & state.get_draining_nodes().keys():
+            if self._stop.wait(DRAIN_POLL_SECONDS):
+                return
+        self._drained.set()
+
+
+def train_and_record(
+    key: str,
+    config: PretrainConfig,
+    job: Job,
+    device: torch.device,
+    report: Report,
+    preempted: Callable[[], bool] = lambda: False,
+) -> None:
     """Trains one trial in this process (or this worker's share of it) and writes done.json or failed.json.
 
     An error of the trial itself ends up in failed.json, not in an exception: only the death of the process is
     worth another try.
+
+    Args:
+        preempted: See `pretrain`.
+
+    Raises:
+        PreemptedError: It is to go on elsewhere; its state is saved.
     """
     import ray
 
@@ -88,7 +145,11 @@ def train_and_record(key: str, config: PretrainConfig, job: Job, device: torch.d
         report({WARNING: text})  # type: ignore[dict-item]
 
     try:
-        trained = pretrain(config, dataset, trial, report, device, job.state_seconds, warn)
+        trained = pretrain(config, dataset, trial, report, device, job.state_seconds, warn, preempted)
+    except PreemptedError:
+        if first:
+            report({MOVED: 1.0})
+        raise
     except Exception as error:
         if first:
             _record_failure(ledger, key, error, report)
@@ -134,8 +195,12 @@ def _device(gpus: float) -> torch.device:
     return torch.device("cuda", 0) if gpus else torch.device("cpu")
 
 
-def _train_with_workers(key: str, config: PretrainConfig, job: Job, report: Report) -> None:
-    """Runs a `TorchTrainer` of `config.num_workers` workers and passes on what the first of them reports."""
+def _train_with_workers(key: str, config: PretrainConfig, job: Job, report: Report, drain: DrainWatch) -> None:
+    """Runs a `TorchTrainer` of `config.num_workers` workers and passes on what the first of them reports.
+
+    Raises:
+        PreemptedError: This process's own node is being drained; else the trainer itself moves the workers.
+    """
     from ray import train
     from ray.train.torch import TorchConfig, TorchTrainer
     from ray.util.queue import Empty, Queue
@@ -144,7 +209,13 @@ def _train_with_workers(key: str, config: PretrainConfig, job: Job, report: Repo
     resources = {"CPU": job.cpus_per_worker - 2 * NESTED_DRIVER_CPUS}
     trainer = TorchTrainer(
         _worker,
-        train_loop_config={"key": key, "config": config.to_json(), "job": job, "queue": queue},
+        train_loop_config={
+            "key": key,
+            "config": config.to_json(),
+            "job": job,
+            "queue": queue,
+            "nodes": drain.nodes,
+        },
         scaling_config=train.ScalingConfig(
             num_workers=config.num_workers,
             use_gpu=job.gpus_per_worker > 0,
@@ -167,7 +238,10 @@ def _train_with_workers(key: str, config: PretrainConfig, job: Job, report: Repo
         finished = not thread.is_alive()
         try:
             while True:
-                report(queue.get(timeout=0.5))
+                message = queue.get(timeout=0.5)
+                report(message)
+                if MOVED in message and drain():
+                    raise PreemptedError
         except Empty:
             if finished:
                 break
@@ -182,4 +256,5 @@ def _worker(params: dict[str, Any]) -> None:
 
     logging.getLogger("ray.train").setLevel(logging.ERROR)
     config = PretrainConfig.from_json(params["config"])
-    train_and_record(params["key"], config, params["job"], get_device(), params["queue"].put)
+    with DrainWatch(params["nodes"]) as drain:
+        train_and_record(params["key"], config, params["job"], get_device(), params["queue"].put, drain)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 from ray_ssl.config import PretrainConfig
@@ -39,6 +40,10 @@ class Grid:
 
     def configs(self) -> list[PretrainConfig]:
         """Returns the grid's configurations, the first axis varying slowest, and those besides."""
+        return list(self._configs)
+
+    @cached_property
+    def _configs(self) -> list[PretrainConfig]:
         return [*(self.config(point) for point in self.points()), *self.more]
 
     def points(self) -> list[Values]:

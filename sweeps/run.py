@@ -104,7 +104,7 @@ def _run_leased(request: Request, storage: Storage, lease: Lease, dataset: Datas
     data.keep(ledger.sweep, request.base.data)
     for trial in torn_configs(ledger, make_source(request, ledger, data.fingerprint).trials):
         ledger.write_config(trial)
-    found = survey(ledger, ledger.known_trials(), request.settings, request.tasks_of)
+    found = survey(ledger, ledger.known_trials(), request.settings, request.tasks_of, remember=True)
     num_stopped = reopen(request, ledger, make_source(request, ledger, data.fingerprint).trials, found.lost)
     source = make_source(request, ledger, data.fingerprint)
     tracking = Tracking.named(storage, ledger, request.tracking_uri, request.experiment)

@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from ray_ssl.distributed import gather, synchronise_batch_norm, world, wrap_ddp
+from ray_ssl.distributed import AnyWorker, gather, synchronise_batch_norm, world, wrap_ddp
 from tests.ray_ssl.two_workers import run_on_two_workers, shard
 
 CPU = torch.device("cpu")
@@ -26,6 +26,16 @@ def test_one_process_is_the_identity() -> None:
 
 def test_workers_know_their_place() -> None:
     assert run_on_two_workers(world) == [(0, 2), (1, 2)]
+
+
+def _ask_four_times() -> list[bool]:
+    any_worker = AnyWorker(CPU)
+    return [any_worker(number == 1 and world().rank == 1) for number in range(4)]
+
+
+def test_all_hear_one_question_later_what_any_worker_said() -> None:
+    assert _ask_four_times() == [False] * 4
+    assert run_on_two_workers(_ask_four_times) == [[False, False, True, False]] * 2
 
 
 # --- gather ---

@@ -1,7 +1,9 @@
 """The training loop: interrupted equals uninterrupted, and trouble is seen at once."""
 
+import itertools
 import math
 from dataclasses import dataclass, field
+from functools import partial
 from itertools import pairwise
 from pathlib import Path
 
@@ -17,7 +19,7 @@ from ray_ssl.errors import UserError
 from ray_ssl.health import embedding_health, is_collapsed, knn_accuracy
 from ray_ssl.methods.base import build_method
 from ray_ssl.optim import build_optimiser, learning_rate
-from ray_ssl.pretrain import TrainedTrial, checkpoint_epochs, pretrain
+from ray_ssl.pretrain import PreemptedError, TrainedTrial, checkpoint_epochs, pretrain
 from ray_ssl.storage import Storage
 from ray_ssl.trainer import NonFiniteLossError
 from tests.ray_ssl.small_methods import small_variants
@@ -72,6 +74,11 @@ def train(config: PretrainConfig, dataset: Dataset, folder: Path, kill_after: in
     return pretrain(config, dataset, Storage.at(folder), KillAfter(kill_after), state_seconds=0)
 
 
+def untimed(history: list[dict[str, float]]) -> list[dict[str, float]]:
+    timed = ("time", "images_per_second", "epoch_seconds")
+    return [{k: v for k, v in metrics.items() if k not in timed} for metrics in history]
+
+
 def weights(folder: Path, epoch: int) -> dict[str, torch.Tensor]:
     return load_checkpoint(Storage.at(folder), checkpoint_folder(epoch)).model
 
@@ -83,15 +90,28 @@ def test_killed_and_resumed_equals_uninterrupted(method: str, dataset: Dataset, 
         with pytest.raises(Killed):
             train(config(method), dataset, tmp_path / "killed", kill_after)
     resumed = train(config(method), dataset, tmp_path / "killed")
-    untimed = [
-        [{k: v for k, v in m.items() if k not in ("time", "images_per_second", "epoch_seconds")} for m in t.history]
-        for t in (whole, resumed)
-    ]
-    assert untimed[0] == untimed[1]
+    assert untimed(whole.history) == untimed(resumed.history)
     for epoch in saved_epochs(Storage.at(tmp_path / "whole")):
         a, b = weights(tmp_path / "whole", epoch), weights(tmp_path / "killed", epoch)
         assert a.keys() == b.keys()
         assert all(torch.equal(a[name], b[name]) for name in a)
+
+
+@pytest.mark.parametrize("method", ["vicreg", "byol", "swav"])
+def test_preempted_after_any_step_it_goes_on_from_there(method: str, dataset: Dataset, tmp_path: Path) -> None:
+    whole = train(config(method), dataset, tmp_path / "whole")
+    storage, num_times, trained = Storage.at(tmp_path / "preempted"), 0, None
+    while trained is None:
+        answers = itertools.cycle([False, True])  # each process makes two steps, of three an epoch
+        try:
+            trained = pretrain(config(method), dataset, storage, lambda m: None, preempted=partial(next, answers))
+        except PreemptedError:
+            num_times += 1
+            assert storage.names("state")[-1] == f"step-{2 * num_times:010d}"
+    assert num_times == 5  # 12 steps; the last process ends
+    assert untimed(trained.history) == untimed(whole.history)
+    a, b = weights(tmp_path / "whole", 4), weights(tmp_path / "preempted", 4)
+    assert all(torch.equal(a[name], b[name]) for name in a)
 
 
 def test_a_resumed_trial_reports_what_was_done_and_then_goes_on(dataset: Dataset, tmp_path: Path) -> None:

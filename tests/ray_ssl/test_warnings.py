@@ -51,7 +51,7 @@ def lines(ledger: Ledger, trial: Trial, reports: list[Any], capsys: pytest.Captu
     bridge = make_bridge(GridSource([trial], [trial]), ledger, follower)
     with Board(1, ledger) as follower.board:
         bridge.searcher.suggest("x")
-        tune_trial: Any = SimpleNamespace(config={"key": trial.key})
+        tune_trial: Any = SimpleNamespace(config={"key": trial.key}, run_metadata=SimpleNamespace(num_failures=0))
         bridge.callback.on_trial_start(0, [], tune_trial)
         for report in [*reports, reports[-1]]:  # Tune repeats the last one
             bridge.callback.on_trial_result(0, [], tune_trial, {METRICS: report})

@@ -1,28 +1,48 @@
-"""The whole job with its results on an S3 server: killed, resumed, and equal to a run on a local disk."""
+"""The whole job with its results on a busy S3 server: killed, resumed, and equal to a run on a local disk."""
 
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from unittest import mock
 
 import pandas as pd
 import pytest
-from moto.server import ThreadedMotoServer
 from pyarrow import fs
 
 from analysis.table import KEY, read_table
+from ray_ssl import object_store
+from ray_ssl.checkpoints import (
+    CARD,
+    MANIFEST,
+    MODEL,
+    OPTIMISER,
+    load_newest_state,
+    save_checkpoint,
+    save_state,
+    saved_epochs,
+)
 from ray_ssl.lease import Lease
 from ray_ssl.ledger import Ledger
-from ray_ssl.storage import Storage
+from ray_ssl.storage import _FILESYSTEMS, Storage
+from tests.ray_ssl.test_checkpoints import checkpoint, equal
 from tests.sweeps.command import TINY, kill, run, start
+from tests.sweeps.faulty_s3 import FaultyServer
 
 ONE = [*TINY, "--widths", "4", "--name", "swept"]
 
 
 @pytest.fixture(scope="module")
-def bucket() -> Iterator[str]:
-    """A URI format whose {} is a folder in a bucket of a server on this machine."""
-    server = ThreadedMotoServer("127.0.0.1", 0, verbose=False)
+def server() -> Iterator[FaultyServer]:
+    server = FaultyServer(every=10)
     server.start()
+    yield server
+    server.stop()
+
+
+@pytest.fixture(scope="module")
+def bucket(server: FaultyServer) -> Iterator[str]:
+    """A URI format whose {} is a folder in a bucket of that server."""
     host, port = server.get_host_and_port()
     with pytest.MonkeyPatch.context() as patch:
         for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
@@ -33,7 +53,6 @@ def bucket() -> Iterator[str]:
             "bucket"
         )
         yield f"s3://bucket/{{}}?{where}"
-    server.stop()
 
 
 def numbers(storage: Storage) -> pd.DataFrame:
@@ -58,6 +77,44 @@ def test_files_are_written_listed_and_deleted(bucket: str) -> None:
     storage.delete_folder("a")
     storage.delete_folder("a")
     assert not storage.exists("a/two")
+
+
+def test_of_several_writers_at_once_one_creates_a_file(bucket: str) -> None:
+    storage = Storage.at(bucket.format("created"))
+    with ThreadPoolExecutor(8) as pool:
+        for number in range(10):
+            writers = [f"{number} by {writer}".encode() for writer in range(8)]
+            # All find none there; what decides is the server.
+            with mock.patch.object(Storage, "exists", return_value=False):
+                wrote = list(pool.map(lambda content, name=str(number): storage.create(name, content), writers))
+            assert sum(wrote) == 1, number
+            assert storage.read(str(number)) == writers[wrote.index(True)]
+
+
+def test_throttling_and_failures_of_the_server_are_borne(bucket: str, server: FaultyServer) -> None:
+    trial, before = Storage.at(bucket.format("borne")), server.num_errors
+    for number in range(1, 6):
+        save_state(trial, number, checkpoint(number))
+    assert trial.names("state") == ["step-0000000004", "step-0000000005"]
+    found = load_newest_state(trial, pytest.fail)
+    assert found is not None and equal(found, checkpoint(5))
+    assert server.num_errors - before >= 5
+
+
+@pytest.mark.parametrize("name", [MODEL, OPTIMISER, CARD, MANIFEST])
+def test_a_failed_upload_is_no_checkpoint(bucket: str, server: FaultyServer, name: str) -> None:
+    trial = Storage.at(bucket.format(f"failed-{name}"))
+    save_state(trial, 1, checkpoint(1))
+    server.refused = f"2/{name}"
+    with mock.patch.object(object_store, "MAX_ATTEMPTS", 2), mock.patch.dict(_FILESYSTEMS, clear=True):
+        with pytest.raises(OSError, match=r"(?i)try again|internal"):
+            save_state(trial, 2, checkpoint(2))
+        with pytest.raises(OSError, match=r"(?i)try again|internal"):
+            save_checkpoint(trial, "checkpoints/epoch-000002", checkpoint(2))
+    server.refused = ""
+    assert saved_epochs(trial) == []
+    found = load_newest_state(trial, lambda said: None)
+    assert found is not None and equal(found, checkpoint(1))
 
 
 def test_one_driver_holds_the_lease(bucket: str) -> None:
