@@ -230,7 +230,8 @@ def _parser(sweep: Sweep) -> tuple[Parser, dict[str, str]]:
         usage=f"python sweeps/{sweep.name}.py [options]",
         description=sweep.question.strip().replace("%", "%%"),
         epilog="Without --dataset a small demonstration runs on embedded images, on a Ray cluster with GPUs the study "
-        f"{sweep.example}. The same line again resumes. Exit codes: 0 done, 1 some trials failed, 2 bad input, 75 interrupted.",
+        f"{sweep.example}. The same line again resumes. "
+        "Exit codes: 0 done, 1 some trials failed, 2 bad input, 75 interrupted.",
     )
     _add_axis_flags(parser, sweep)
     if sweep.extension is not None:

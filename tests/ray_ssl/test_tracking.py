@@ -2,7 +2,6 @@
 
 import logging
 import math
-import os
 import shutil
 import signal
 import socket
@@ -11,7 +10,6 @@ import subprocess
 import sys
 import threading
 import time
-import urllib.request
 from collections import Counter
 from contextlib import suppress
 from pathlib import Path
@@ -20,6 +18,7 @@ import pytest
 
 from ray_ssl.errors import UserError
 from ray_ssl.tracking import Status, Tracker, TrialRun, local_store, ui_command
+from tests.mlflow_server import Server
 
 T0 = 1_700_000_000_000  # the history's own time of step 0
 TRIAL = TrialRun("k1", "vicreg seed 0", {"depth": "5"}, {"host": "here"}, {"config.json": '{"depth":5}'})
@@ -39,47 +38,15 @@ def store(tmp_path, template) -> tuple[str, str]:
     return local_store(tmp_path)
 
 
-class Server:
-    """A real MLflow server on a loopback port."""
-
-    def __init__(self, folder: Path):
-        self.port = _free_port()
-        self.uri = f"http://127.0.0.1:{self.port}"
-        command = [sys.executable, "-m", "mlflow", "server", "--backend-store-uri", local_store(folder)[0]]
-        command += ["--artifacts-destination", str(folder / "artifacts"), "--host", "127.0.0.1"]
-        command += ["--port", str(self.port), "--workers", "1"]
-        environment = os.environ | {"MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false", "MLFLOW_DISABLE_TELEMETRY": "true"}
-        self._process = subprocess.Popen(
-            command, env=environment, cwd=folder, start_new_session=True,
-            stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
-        )  # fmt: skip
-
-    def wait(self) -> None:
-        deadline = time.monotonic() + 90
-        while True:
-            try:
-                return urllib.request.urlopen(f"{self.uri}/health", timeout=2).close()
-            except OSError:
-                assert time.monotonic() < deadline, "the MLflow server did not start"
-                time.sleep(0.1)
-
-    def signal(self, number: int) -> None:
-        os.killpg(self._process.pid, number)
-
-    def stop(self) -> None:
-        self.signal(signal.SIGCONT)
-        self.signal(signal.SIGKILL)
-        self._process.wait()
-
-
 @pytest.fixture(scope="module", autouse=True)
 def starting_server(tmp_path_factory, template):
     """Starts while the tests that need no server run: it takes 6 to 13 s."""
     folder = tmp_path_factory.mktemp("server")
     shutil.copy(template, folder / "mlflow.db")
     server = Server(folder)
+    server.launch()
     yield server
-    server.stop()
+    server.kill()
 
 
 @pytest.fixture
@@ -609,8 +576,3 @@ def log_for_ever(wheres) -> None:
         wait_until(lambda: all(tracker.pending() < 30 for tracker in trackers))
         if step == 40:
             print("shipped", flush=True)
-
-
-def _free_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        return listener.getsockname()[1]

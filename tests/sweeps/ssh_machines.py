@@ -15,6 +15,8 @@ from pathlib import Path
 
 import psutil
 
+from tests.mlflow_server import free_port
+
 IPS = ("127.0.0.2", "127.0.0.3")
 """Not 127.0.0.1, which Ray takes for the machine's outer address."""
 PROJECT = ("ray_ssl", "sweeps", "analysis", "__editable__")
@@ -27,12 +29,6 @@ def missing_programs() -> list[str]:
 
 def _program(name: str) -> str | None:
     return shutil.which(name, path=f"{os.environ.get('PATH', '')}:/usr/sbin:/sbin")
-
-
-def free_port() -> int:
-    """Returns a TCP port that nobody listens on."""
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        return listener.getsockname()[1]
 
 
 class Machines:
@@ -65,7 +61,8 @@ class Machines:
         settings = self.folder / "ssh_config"
         settings.write_text(f"Port {self.port}\nUserKnownHostsFile /dev/null\nLogLevel ERROR\n")
         self.wrapper.write_text(
-            '#!/bin/bash\na=(); for x in "$@"; do [[ $x == "~/"* ]] && x="$HOME/${x:2}"; a+=("$x"); done\n'
+            '#!/bin/bash\na=(); before=; for x in "$@"; do\n'
+            '[[ $before == -i && $x == "~/"* ]] && x="$HOME/${x:2}"; a+=("$x"); before=$x; done\n'
             f'exec {_program("ssh")} -F {settings} "${{a[@]}}"\n'
         )
         self.wrapper.chmod(0o755)
@@ -118,7 +115,7 @@ class Machines:
             [*ray, *arguments], cwd=self.folder, env=environment, text=True, timeout=seconds,
             stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
         )  # fmt: skip
-        assert done.returncode == 0, done.stdout
+        assert done.returncode == 0, done.stdout[-4000:]
         return done.stdout
 
     def close(self) -> None:

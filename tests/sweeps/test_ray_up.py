@@ -12,13 +12,15 @@ from pyarrow import fs
 
 from analysis.table import read_table
 from ray_ssl.storage import Storage
+from tests.mlflow_server import free_port
 from tests.sweeps.command import ROOT
-from tests.sweeps.ssh_machines import IPS, Machines, free_port, missing_programs
+from tests.sweeps.ssh_machines import IPS, Machines, missing_programs
 
-SWEEP = (
-    "--dataset shapes --method vicreg --depths 1 --widths 4 6 --num-images 200 --num-test-images 60 --epochs 2 "
-    "--global-batch-size 50 --num-checkpoints 2 --projector-width 16 --embedding-dim 8 --gpus-per-worker 0 --name swept"
-).split()
+SWEEP = [
+    "--dataset", "shapes", "--method", "vicreg", "--depths", "1", "--widths", "4", "6", "--num-images", "200",
+    "--num-test-images", "60", "--epochs", "2", "--global-batch-size", "50", "--num-checkpoints", "2",
+    "--projector-width", "16", "--embedding-dim", "8", "--gpus-per-worker", "0", "--name", "swept",
+]  # fmt: skip
 AWS_KEYS = {"AWS_ACCESS_KEY_ID": "testing", "AWS_SECRET_ACCESS_KEY": "testing", "AWS_EC2_METADATA_DISABLED": "true"}
 WAIT_FOR_BOTH = """
 import time, ray
@@ -83,7 +85,9 @@ def on_own_machines(description: dict[str, Any], machines: Machines, storage: st
 
 def test_a_cluster_comes_up_and_a_submitted_sweep_ends_in_the_given_storage(machines: Machines, storage: str) -> None:
     file = machines.folder / "cluster.yaml"
-    file.write_text(yaml.safe_dump(on_own_machines(yaml.safe_load((ROOT / "cluster.yaml").read_text()), machines, storage)))
+    file.write_text(
+        yaml.safe_dump(on_own_machines(yaml.safe_load((ROOT / "cluster.yaml").read_text()), machines, storage))
+    )
     script = str(ROOT / "sweeps" / "depth_width.py")
     machines.ray("up", "-y", "--no-config-cache", str(file))
     (machines.homes[IPS[0]] / "wait.py").write_text(WAIT_FOR_BOTH)
