@@ -6,13 +6,12 @@ Ray's own choice looks at the resources alone, so it would ask again and again f
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
 from typing import Any
 
 
 def prefer_available(
-    node_resources: Mapping[str, float],
-    demands: Sequence[Mapping[str, float]],
+    node_resources: dict[str, Any],
+    demands: list[dict[str, Any]],
     node_type: str,
     *,
     node_availability_summary: Any,
@@ -28,7 +27,7 @@ def prefer_available(
     from ray.autoscaler._private.resource_demand_scheduler import _default_utilization_scorer
 
     fit = _default_utilization_scorer(
-        dict(node_resources), [dict(d) for d in demands], node_type, node_availability_summary=node_availability_summary
+        node_resources, demands, node_type, node_availability_summary=node_availability_summary
     )
     record = node_availability_summary.node_availabilities.get(node_type)
     return None if fit is None else (record is None or record.is_available, *fit)

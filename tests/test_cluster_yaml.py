@@ -20,7 +20,7 @@ from ray_ssl.node_choice import prefer_available
 ROOT = Path(__file__).parents[1]
 TEXT = (ROOT / "cluster.yaml").read_text()
 BOOT_MINUTES = 15
-TRIAL = {"CPU": 1, "GPU": 1}
+TRIAL: dict[str, Any] = {"CPU": 1, "GPU": 1}
 
 
 @pytest.fixture

@@ -99,7 +99,7 @@ class Machines:
         """For `auth` of a cluster's description."""
         return {"ssh_user": getpass.getuser(), "ssh_private_key": str(self.key)}
 
-    def ray(self, *arguments: str, seconds: float = 120) -> str:
+    def ray(self, *arguments: str, seconds: float = 300) -> str:
         """Runs Ray's command as its user does on a laptop; returns all that it printed.
 
         Raises:

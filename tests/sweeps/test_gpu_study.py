@@ -1,4 +1,4 @@
-"""Without --dataset a cluster with GPUs runs the study of the sweep's example, anything else the small demonstration."""
+"""Without --dataset a cluster with GPUs runs the study of the sweep's example, any other machine the demonstration."""
 
 import pytest
 
@@ -48,7 +48,7 @@ def test_this_machine_is_no_cluster() -> None:
 
 
 def test_a_cluster_that_does_not_answer_is_one_line() -> None:
-    with pytest.raises(UserError, match="no Ray cluster answers at '127.0.0.1:1'"):
+    with pytest.raises(UserError, match=r"no Ray cluster answers at '127\.0\.0\.1:1'"):
         parse(depth_width.SWEEP, ["--address", "127.0.0.1:1"])
 
 

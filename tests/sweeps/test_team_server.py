@@ -8,7 +8,7 @@ from collections import Counter
 from collections.abc import Iterator
 from multiprocessing.synchronize import Barrier
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import boto3
 import psutil
@@ -97,9 +97,9 @@ def team(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Team]:
         postgres.close()
 
 
-def bucket(endpoint: str):
+def bucket(endpoint: str) -> Any:
     """The server's bucket, seen from behind."""
-    session = boto3.Session("testing", "testing", region_name="us-east-1")
+    session: Any = boto3.Session("testing", "testing", region_name="us-east-1")
     return session.resource("s3", endpoint_url=endpoint).Bucket("bucket")
 
 
@@ -228,6 +228,8 @@ def test_users_see_their_own_experiments_alone(team: Team, monkeypatch: pytest.M
     with pytest.raises(MlflowException, match=r"(?i)permission"):
         client.get_experiment(experiment)
     assert "private" not in [e.name for e in client.search_experiments()]
+    with pytest.raises(UserError, match="is another user's"):
+        Tracker(team.server.uri, "private", "sweep").connect()
 
 
 def test_another_host_name_is_refused(team: Team) -> None:
