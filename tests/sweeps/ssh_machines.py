@@ -72,6 +72,7 @@ class Machines:
         path = f"{home / 'venv' / 'bin'}:{self.wrapper.parent}:$PATH"
         variables = {**exported, "RAY_TMPDIR": str(self.folder / "tmp")}
         lines = [f'export PATH="{path}"', *(f'export {name}="{value}"' for name, value in variables.items())]
+        lines.append(f"cd {home}")  # sshd begins in the password file's home
         (home / ".bashrc").write_text("\n".join([*lines, ""]))
         settings = home / "sshd_config"
         settings.write_text(
