@@ -13,10 +13,13 @@ import time
 from collections import Counter
 from contextlib import suppress
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
+from mlflow.protos.databricks_pb2 import PERMISSION_DENIED
 
 from ray_ssl.errors import UserError
+from ray_ssl.mlflow_client import experiment_id
 from ray_ssl.tracking import Status, Tracker, TrialRun, local_store, ui_command
 from tests.mlflow_server import Server
 
@@ -459,6 +462,23 @@ def test_deleted_experiment_says_how_to_restore_it(store):
     client(store).delete_experiment(experiment_of(store))
     with pytest.raises(UserError, match=r"was deleted; restore it .mlflow experiments restore --experiment-id 2"):
         connected(store)
+
+
+def test_rights_that_come_a_moment_after_the_experiment_are_waited_for():
+    from mlflow.exceptions import MlflowException
+
+    class Client:
+        """Of a server where another driver of the same user has just created the experiment."""
+
+        tracking_uri, num_denied = "http://127.0.0.1:5000", 0
+
+        def get_experiment_by_name(self, name: str):
+            if self.num_denied == 2:
+                return SimpleNamespace(experiment_id="7", lifecycle_stage="active")
+            self.num_denied += 1
+            raise MlflowException("failed with error code 403: 'Permission denied'", error_code=PERMISSION_DENIED)
+
+    assert experiment_id(Client(), "ours", None) == "7"  # type: ignore[arg-type]
 
 
 def test_folder_with_a_weird_name(tmp_path, template):
