@@ -9,6 +9,7 @@ import socket
 import subprocess
 import sys
 import sysconfig
+import threading
 import time
 import venv
 from pathlib import Path
@@ -100,11 +101,11 @@ class Machines:
         """For `auth` of a cluster's description."""
         return {"ssh_user": getpass.getuser(), "ssh_private_key": str(self.key)}
 
-    def ray(self, *arguments: str, seconds: float = 300) -> str:
+    def ray(self, *arguments: str, seconds: float = 420) -> str:
         """Runs Ray's command as its user does on a laptop; returns all that it printed.
 
         Raises:
-            AssertionError: It failed.
+            AssertionError: It failed or was not done in time; with the end of what it printed.
         """
         environment = {name: value for name, value in os.environ.items() if not name.startswith("RAY_")}
         environment |= {
@@ -112,12 +113,16 @@ class Machines:
             "RAY_TMPDIR": str(self.laptop), "RAY_USAGE_STATS_ENABLED": "0", "PYTHONWARNINGS": "ignore",
         }  # fmt: skip
         ray = [sys.executable, "-c", "from ray.scripts.scripts import main; main()"]
-        done = subprocess.run(
-            [*ray, *arguments], cwd=self.folder, env=environment, text=True, timeout=seconds,
+        process = subprocess.Popen(
+            [*ray, *arguments], cwd=self.folder, env=environment, text=True,
             stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
         )  # fmt: skip
-        assert done.returncode == 0, done.stdout[-4000:]
-        return done.stdout
+        timer = threading.Timer(seconds, process.kill)
+        timer.start()
+        out, _ = process.communicate()
+        timer.cancel()
+        assert process.returncode == 0, f"exit code {process.returncode}: {out[-4000:]}"
+        return out
 
     def close(self) -> None:
         """Ends what was started here: sshd, and everything that has a home in the folder."""
