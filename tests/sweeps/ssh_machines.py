@@ -5,6 +5,7 @@ from __future__ import annotations
 import getpass
 import os
 import shutil
+import signal
 import socket
 import subprocess
 import sys
@@ -114,10 +115,10 @@ class Machines:
         }  # fmt: skip
         ray = [sys.executable, "-c", "from ray.scripts.scripts import main; main()"]
         process = subprocess.Popen(
-            [*ray, *arguments], cwd=self.folder, env=environment, text=True,
+            [*ray, *arguments], cwd=self.folder, env=environment, text=True, start_new_session=True,
             stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
         )  # fmt: skip
-        timer = threading.Timer(seconds, process.kill)
+        timer = threading.Timer(seconds, os.killpg, (process.pid, signal.SIGKILL))  # its ssh too
         timer.start()
         out, _ = process.communicate()
         timer.cancel()
