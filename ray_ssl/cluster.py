@@ -11,9 +11,10 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from queue import Queue
-from typing import Any
+from typing import Any, Final
 
 import torch
+import yaml
 
 from ray_ssl import interrupts
 from ray_ssl.errors import UserError
@@ -37,6 +38,10 @@ QUIET_RAY = {
     "TUNE_RESULT_BUFFER_LENGTH": "0",
     "TUNE_DISABLE_STRICT_METRIC_CHECKING": "1",  # a trial that fails in its first epoch has no metrics
 }
+
+
+DESCRIPTION: Final = "~/ray_bootstrap_config.yaml"
+"""Where `ray up` puts the description of the cluster on its head."""
 
 
 @dataclass(frozen=True)
@@ -231,8 +236,45 @@ def capacity(options: MachineOptions, num_workers: int, nodes: list[dict[str, fl
     return Capacity(cpus, gpus, slots // num_workers)
 
 
-def cluster_nodes() -> list[dict[str, float]]:
-    """Returns the resources of each living node."""
+def cluster_nodes(options: MachineOptions) -> list[dict[str, float]]:
+    """Returns the resources of each node there is or, on the head of a cluster that grows, there may be.
+
+    To be called inside the session of the same options.
+    """
     import ray
 
+    description = Path(DESCRIPTION).expanduser()
+    if cluster_to_join(options) is not None and description.is_file():
+        promised = promised_nodes(yaml.safe_load(description.read_text()))
+        if promised:
+            return promised
     return [node["Resources"] for node in ray.nodes() if node["Alive"]]
+
+
+def promised_nodes(description: dict[str, Any]) -> list[dict[str, float]]:
+    """Returns the resources of each node that a cluster may have at once, its head first.
+
+    Args:
+        description: What `ray up` was given, with the node types.
+
+    Returns:
+        As `capacity` takes it; [] where the resources of a node are found out only when it has started (machines one
+        owns).
+    """
+    kinds, head = description.get("available_node_types", {}), description.get("head_node_type", "")
+    if not all(kind.get("resources") for kind in kinds.values()):
+        return []
+    workers = [kind["resources"] for kind in kinds.values() for _ in range(kind.get("max_workers", 0))]
+    return [kinds[head]["resources"], *workers[: description.get("max_workers", 0)]] if head in kinds else []
+
+
+def cluster_gpus(options: MachineOptions) -> float:
+    """Returns how many GPUs the cluster has or may have that will be joined; 0 where Ray is started on this machine.
+
+    Raises:
+        UserError: The cluster does not answer.
+    """
+    if cluster_to_join(options) is None:
+        return 0.0
+    with ray_session(options, data_bytes=0, nested_train=False):
+        return sum(node.get("GPU", 0.0) for node in cluster_nodes(options))

@@ -7,6 +7,7 @@ import shlex
 import socket
 import sqlite3
 import tempfile
+import time
 from contextlib import closing, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
@@ -16,11 +17,14 @@ from ray_ssl.errors import UserError
 from ray_ssl.storage import Storage
 
 if TYPE_CHECKING:
+    from mlflow.entities import Experiment
+    from mlflow.exceptions import MlflowException
     from mlflow.tracking import MlflowClient
 
 _TRAINING: Final = {"mlflow.experimentKind": "custom_model_development"}  # the UI opens on training runs
 ANSWER_SECONDS: Final = 10
 _DATABASE_PORTS: Final = {"postgresql": 5432, "mysql": 3306, "mssql": 1433}
+_RIGHTS_SECONDS: Final = 5.0
 _PASSING_STATUS: Final = (401, 403, 408, 425, 429)  # access and load change, a bad request does not
 
 
@@ -88,7 +92,7 @@ def experiment_id(client: "MlflowClient", name: str, artifact_root: str | None) 
     """
     from mlflow.exceptions import MlflowException
 
-    found = client.get_experiment_by_name(name)
+    found = _find_experiment(client, name)
     if found is None:
         root = artifact_root or _beside_database(client.tracking_uri)
         location = None if root is None else Path(root).resolve().as_uri()
@@ -97,7 +101,7 @@ def experiment_id(client: "MlflowClient", name: str, artifact_root: str | None) 
         except MlflowException as error:
             if error.error_code != "RESOURCE_ALREADY_EXISTS":  # another driver was faster
                 raise
-            found = client.get_experiment_by_name(name)
+            found = _find_experiment(client, name)
     assert found is not None
     if found.lifecycle_stage != "active":
         raise UserError(
@@ -105,6 +109,28 @@ def experiment_id(client: "MlflowClient", name: str, artifact_root: str | None) 
             f"--experiment-id {found.experiment_id}) or choose another name"
         )
     return found.experiment_id
+
+
+def _find_experiment(client: "MlflowClient", name: str) -> "Experiment | None":
+    """Returns an experiment, None where there is none.
+
+    A server with users gives the creator his rights a moment after the experiment, and denies it to him until then.
+    """
+    from mlflow.exceptions import MlflowException
+
+    deadline = time.monotonic() + _RIGHTS_SECONDS
+    while True:
+        try:
+            return client.get_experiment_by_name(name)
+        except MlflowException as error:
+            if not _is_denied(error) or time.monotonic() > deadline:
+                raise
+        time.sleep(0.2)
+
+
+def _is_denied(error: "MlflowException") -> bool:
+    """Whether the server knows the user, but gives him no right to this."""
+    return error.get_http_status_code() == 403 and "Permission denied" in str(error)
 
 
 def _beside_database(uri: str) -> Path | None:
@@ -142,6 +168,11 @@ def explain(error: Exception, uri: str) -> str:
         return f"MLflow at {shown(uri)} needs the Python package {error.name!r}"
     if uri.startswith("http") and isinstance(error, MlflowException):
         status = error.get_http_status_code()
+        if _is_denied(error):
+            return (
+                f"the experiment on the MLflow server at {shown(uri)} is another user's: he gives the permission EDIT, "
+                "or choose another --experiment"
+            )
         if status in (401, 403):
             return (
                 f"the MLflow server at {shown(uri)} refuses us ({status}): give MLFLOW_TRACKING_USERNAME and "

@@ -75,7 +75,7 @@ class Sweep:
         demo: Options by dotted path (tuples on axes) that make the run without `--dataset` fit a laptop; those of one
             method alone by PATH@METHOD.
         study: The same for runs with `--dataset`.
-        example: Flags of a real study.
+        example: Flags of a real study; what runs on a cluster with GPUs where no --dataset is given.
         extension: What it does besides.
     """
 
@@ -177,6 +177,9 @@ def parse(sweep: Sweep, arguments: Sequence[str] | None = None) -> Request:
     typed = list(sys.argv[1:] if arguments is None else arguments)
     parser, flags = _parser(sweep)
     given = vars(parser.parse_strictly(typed))
+    if "data.dataset" not in given and _has_gpus(sweep, given["address"]):
+        typed = [*shlex.split(sweep.example), *typed]
+        given = vars(parser.parse_strictly(typed))
     demo = "data.dataset" not in given
     preset = sweep.demo if demo else sweep.study
     axes = {axis.path: tuple(given.get(axis.path) or preset.get(axis.path) or axis.values) for axis in sweep.axes}
@@ -214,6 +217,16 @@ def parse(sweep: Sweep, arguments: Sequence[str] | None = None) -> Request:
     )  # fmt: skip
 
 
+def _has_gpus(sweep: Sweep, address: str) -> bool:
+    """Returns whether the cluster that will be joined has GPUs; says what that means for a command without data."""
+    from ray_ssl.cluster import MachineOptions, cluster_gpus
+
+    num_gpus = cluster_gpus(MachineOptions(address))
+    if num_gpus:
+        print(f"no --dataset given, and the cluster has {num_gpus:g} GPU(s): the study {sweep.example}", flush=True)
+    return num_gpus > 0
+
+
 def _parser(sweep: Sweep) -> tuple[Parser, dict[str, str]]:
     """Returns the parser of a sweep's command, and the flags of the configuration's options by dotted path."""
     from ray_ssl.config import PretrainConfig
@@ -225,7 +238,8 @@ def _parser(sweep: Sweep) -> tuple[Parser, dict[str, str]]:
         prog=f"sweeps/{sweep.name}.py",
         usage=f"python sweeps/{sweep.name}.py [options]",
         description=sweep.question.strip().replace("%", "%%"),
-        epilog="Without --dataset a small demonstration runs on embedded images. The same line again resumes. "
+        epilog="Without --dataset a small demonstration runs on embedded images, on a Ray cluster with GPUs the study "
+        f"{sweep.example}. The same line again resumes. "
         "Exit codes: 0 done, 1 some trials failed, 2 bad input, 75 interrupted.",
     )
     _add_axis_flags(parser, sweep)

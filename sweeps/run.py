@@ -185,7 +185,7 @@ def _train_and_analyse(
     data_bytes = dataset.train.images.nbytes + dataset.test.images.nbytes
     num_workers = request.base.num_workers
     with ray_session(request.machine, data_bytes, nested_train=num_workers > 1):
-        room = room_for(request, cluster_nodes())
+        room = room_for(request, cluster_nodes(request.machine))
         if source.num_trials:
             hint = _idle_hint(source.num_trials, room.num_concurrent, request)
             together = min(source.num_trials, room.num_concurrent)

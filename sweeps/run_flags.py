@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import os
 
 from analysis.settings import add_task_flags
 from ray_ssl.flags import add_address_flag
@@ -20,9 +21,9 @@ def _add_result_flags(parser: argparse.ArgumentParser, sweep: str) -> None:
     storage = parser.add_argument_group("results")
     storage.add_argument(
         "--storage",
-        default="results",
+        default=os.environ.get("RAY_SSL_STORAGE") or "results",
         metavar="URI",
-        help="folder of all results: a local path, s3://... or gs://... (default: results)",
+        help="folder of all results: a local path, s3://... or gs://... (default: $RAY_SSL_STORAGE, else results)",
     )
     storage.add_argument(
         "--name",

@@ -8,11 +8,14 @@ import pytest
 ROOT = Path(__file__).parents[1]
 ROOMS = {"ray_ssl": set(), "analysis": {"ray_ssl"}, "sweeps": {"ray_ssl", "analysis"}}
 KNOWS = {
-    "ray": {"ray_ssl/cluster.py", "ray_ssl/launch.py", "ray_ssl/trial.py", "analysis/pipeline.py", "sweeps/run.py"},
+    "ray": {
+        "ray_ssl/cluster.py", "ray_ssl/launch.py", "ray_ssl/trial.py", "ray_ssl/node_choice.py", "analysis/pipeline.py",
+        "sweeps/run.py",
+    },
     "mlflow": {"ray_ssl/mlflow_client.py", "ray_ssl/mlflow_store.py", "ray_ssl/tracking.py"},
     "optuna": {"ray_ssl/search.py", "sweeps/run.py"},
     "matplotlib": {"analysis/figures"},
-}
+}  # fmt: skip
 
 
 def sources() -> list[Path]:

@@ -34,7 +34,7 @@ def through_the_sweep(trials: list[Trial], dataset: Dataset, folder: Path) -> tu
     machine = MachineOptions(address="local")
     with ray_session(machine, dataset.train.images.nbytes, nested_train=False):
         session = time.perf_counter() - started
-        room = capacity(machine, 1, cluster_nodes())
+        room = capacity(machine, 1, cluster_nodes(machine))
         run_trials(GridSource(trials, trials), 1, ledger, dataset, machine, room, Follower(tracker, ledger))
         seconds = time.perf_counter() - started
     tracker.close(60)

@@ -2,7 +2,6 @@
 
 import logging
 import math
-import os
 import shutil
 import signal
 import socket
@@ -11,15 +10,18 @@ import subprocess
 import sys
 import threading
 import time
-import urllib.request
 from collections import Counter
 from contextlib import suppress
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
+from mlflow.protos.databricks_pb2 import PERMISSION_DENIED
 
 from ray_ssl.errors import UserError
+from ray_ssl.mlflow_client import experiment_id
 from ray_ssl.tracking import Status, Tracker, TrialRun, local_store, ui_command
+from tests.mlflow_server import Server
 
 T0 = 1_700_000_000_000  # the history's own time of step 0
 TRIAL = TrialRun("k1", "vicreg seed 0", {"depth": "5"}, {"host": "here"}, {"config.json": '{"depth":5}'})
@@ -39,47 +41,15 @@ def store(tmp_path, template) -> tuple[str, str]:
     return local_store(tmp_path)
 
 
-class Server:
-    """A real MLflow server on a loopback port."""
-
-    def __init__(self, folder: Path):
-        self.port = _free_port()
-        self.uri = f"http://127.0.0.1:{self.port}"
-        command = [sys.executable, "-m", "mlflow", "server", "--backend-store-uri", local_store(folder)[0]]
-        command += ["--artifacts-destination", str(folder / "artifacts"), "--host", "127.0.0.1"]
-        command += ["--port", str(self.port), "--workers", "1"]
-        environment = os.environ | {"MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false", "MLFLOW_DISABLE_TELEMETRY": "true"}
-        self._process = subprocess.Popen(
-            command, env=environment, cwd=folder, start_new_session=True,
-            stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
-        )  # fmt: skip
-
-    def wait(self) -> None:
-        deadline = time.monotonic() + 90
-        while True:
-            try:
-                return urllib.request.urlopen(f"{self.uri}/health", timeout=2).close()
-            except OSError:
-                assert time.monotonic() < deadline, "the MLflow server did not start"
-                time.sleep(0.1)
-
-    def signal(self, number: int) -> None:
-        os.killpg(self._process.pid, number)
-
-    def stop(self) -> None:
-        self.signal(signal.SIGCONT)
-        self.signal(signal.SIGKILL)
-        self._process.wait()
-
-
 @pytest.fixture(scope="module", autouse=True)
 def starting_server(tmp_path_factory, template):
     """Starts while the tests that need no server run: it takes 6 to 13 s."""
     folder = tmp_path_factory.mktemp("server")
     shutil.copy(template, folder / "mlflow.db")
     server = Server(folder)
+    server.launch()
     yield server
-    server.stop()
+    server.kill()
 
 
 @pytest.fixture
@@ -494,6 +464,23 @@ def test_deleted_experiment_says_how_to_restore_it(store):
         connected(store)
 
 
+def test_rights_that_come_a_moment_after_the_experiment_are_waited_for():
+    from mlflow.exceptions import MlflowException
+
+    class Client:
+        """Of a server where another driver of the same user has just created the experiment."""
+
+        tracking_uri, num_denied = "http://127.0.0.1:5000", 0
+
+        def get_experiment_by_name(self, name: str):
+            if self.num_denied == 2:
+                return SimpleNamespace(experiment_id="7", lifecycle_stage="active")
+            self.num_denied += 1
+            raise MlflowException("failed with error code 403: 'Permission denied'", error_code=PERMISSION_DENIED)
+
+    assert experiment_id(Client(), "ours", None) == "7"  # type: ignore[arg-type]
+
+
 def test_folder_with_a_weird_name(tmp_path, template):
     folder = tmp_path / "my storage #1 & ü'"
     folder.mkdir()
@@ -609,8 +596,3 @@ def log_for_ever(wheres) -> None:
         wait_until(lambda: all(tracker.pending() < 30 for tracker in trackers))
         if step == 40:
             print("shipped", flush=True)
-
-
-def _free_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        return listener.getsockname()[1]

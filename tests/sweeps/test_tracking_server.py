@@ -1,13 +1,6 @@
 """A tracking server that is killed in the middle of a sweep: training goes on, and the same command sends the rest."""
 
-import os
 import re
-import signal
-import socket
-import subprocess
-import sys
-import time
-import urllib.request
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
@@ -17,46 +10,12 @@ from mlflow.tracking import MlflowClient
 
 from ray_ssl.mlflow_probe import run_statuses
 from ray_ssl.mlflow_store import PARENT
+from tests.mlflow_server import Server
 from tests.sweeps.command import TINY, run, start, wait_for
 
 EPOCHS = 12
 COMMAND = [*TINY, "--widths", "4", "6", "5", "--epochs", str(EPOCHS), "--num-cpus", "1", "--name", "swept"]
 EXPERIMENT = "depth_width"
-
-
-class Server:
-    """A real MLflow server on a loopback port of its own, which can be killed and started again."""
-
-    def __init__(self, folder: Path) -> None:
-        with socket.create_server(("127.0.0.1", 0)) as listener:
-            self.port = listener.getsockname()[1]
-        self.uri, self.folder = f"http://127.0.0.1:{self.port}", folder
-        self.process: subprocess.Popen[bytes] | None = None
-
-    def start(self) -> None:
-        """Starts it and waits until it answers."""
-        command = [sys.executable, "-m", "mlflow", "server", "--host", "127.0.0.1", "--port", str(self.port)]
-        command += ["--backend-store-uri", f"sqlite:///{self.folder}/server.db", "--workers", "1"]
-        command += ["--artifacts-destination", str(self.folder / "artifacts")]
-        environment = os.environ | {"MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false", "MLFLOW_DISABLE_TELEMETRY": "true"}
-        self.process = subprocess.Popen(
-            command, env=environment, cwd=self.folder, start_new_session=True,
-            stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
-        )  # fmt: skip
-        deadline = time.monotonic() + 90
-        while True:
-            try:
-                return urllib.request.urlopen(f"{self.uri}/health", timeout=2).close()
-            except OSError:
-                assert time.monotonic() < deadline, "the MLflow server did not start"
-                time.sleep(0.1)
-
-    def kill(self) -> None:
-        """kill -9, with its workers."""
-        if self.process is not None:
-            os.killpg(self.process.pid, signal.SIGKILL)
-            self.process.wait()
-            self.process = None
 
 
 @pytest.fixture
