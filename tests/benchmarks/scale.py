@@ -134,7 +134,7 @@ def schedule(num_trials: int) -> tuple[list[float], float]:
         ledger = Ledger(Storage.at(name).child("sweep"))
         tracker = Tracking.named(Storage.at(name), ledger, None, "scale").connect()
         with ray_session(machine, dataset.train.images.nbytes, nested_train=False):
-            room, clock = capacity(machine, 1, cluster_nodes()), Clock()
+            room, clock = capacity(machine, 1, cluster_nodes(machine)), Clock()
             marks.append(time.process_time())
             run_trials(GridSource(trials, trials), 1, ledger, dataset, machine, room, Timed(tracker, ledger))
             _, wall = clock.read()
