@@ -10,6 +10,7 @@ from itertools import pairwise
 
 import torch
 
+from ray_ssl.batches import Reader, read_here
 from ray_ssl.checkpoints import (
     Checkpoint,
     checkpoint_folder,
@@ -71,6 +72,7 @@ def pretrain(
     device: torch.device | str = "cpu",
     state_seconds: float = 60.0,
     warn: Callable[[str], None] = log.warning,
+    reader: Reader = read_here,
 ) -> TrainedTrial:
     """Trains one trial, going on from its newest valid state; called once in every worker of the trial.
 
@@ -83,12 +85,14 @@ def pretrain(
         state_seconds: Time between two saves of the training state; one is also saved with every checkpoint.
             It is shorter where the saves still take no more than a hundredth of the time; 0 saves every epoch.
         warn: Called by the first worker where a training state was damaged.
+        reader: Decodes streamed images.
 
     Raises:
         NonFiniteLossError: Training diverged.
+        UserError: A streamed image cannot be decoded.
         OSError: The trial's folder cannot be written.
     """
-    trainer = Trainer(config, dataset, torch.device(device))
+    trainer = Trainer(config, dataset, torch.device(device), reader)
     first = trainer.world.rank == 0
     # The first worker looks first: it may set a damaged state aside.
     state = load_newest_state(trial, warn) if first else None

@@ -11,7 +11,7 @@ from analysis.command import Tracking
 from analysis.pipeline import MEASUREMENTS
 from analysis.publication import FIGURES, REPORT
 from ray_ssl.config import TrainingConfig
-from ray_ssl.errors import EXIT_DONE, EXIT_SOME_FAILED, print_error
+from ray_ssl.errors import EXIT_BAD_INPUT, EXIT_DONE, EXIT_SOME_FAILED, print_error
 from ray_ssl.ledger import FAILED, Ledger, Trial, TrialState
 from ray_ssl.search import GridSource, OptunaSource
 from ray_ssl.trial import ERROR_LOG
@@ -156,6 +156,8 @@ def print_failures(request: Request, ledger: Ledger, trials: Sequence[Trial], er
         print(f"to run the failed again:\n  {retry}", flush=True)
     elif errors:
         print(f"to go on:\n  {request.command}", flush=True)
+    if any((ledger.record(trial.key, FAILED) or {}).get("bad_input") for trial in failed):
+        return EXIT_BAD_INPUT
     return EXIT_SOME_FAILED if failed or errors else EXIT_DONE
 
 

@@ -14,6 +14,7 @@ from analysis.measure import check_measurable
 from analysis.pipeline import Survey, survey
 from analysis.settings import with_targets
 from ray_ssl import interrupts
+from ray_ssl.batches import prefetched_bytes
 from ray_ssl.cluster import Capacity, capacity, cluster_nodes, cluster_to_join, local_node, ray_session
 from ray_ssl.config import PretrainConfig
 from ray_ssl.data import Dataset
@@ -174,7 +175,10 @@ def _train_and_analyse(
     if not source.num_trials and not found.work:
         _print_nothing_to_do(ledger, source)
         return []
-    data_bytes = dataset.train.images.nbytes + dataset.test.images.nbytes
+    data_bytes = dataset.num_bytes
+    if request.base.data.stream:
+        ahead = prefetched_bytes(request.base.data.image_size, request.machine.cpus_per_worker)
+        data_bytes += _side_by_side(request) * request.base.num_workers * ahead
     num_workers = request.base.num_workers
     with ray_session(request.machine, data_bytes, nested_train=num_workers > 1):
         room = room_for(request, cluster_nodes())
