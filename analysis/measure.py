@@ -194,7 +194,7 @@ class _Population:
         return [LayerFeatures(features.train[:0], features.test[rows]) for features in self.layers]
 
     def _others(self, earlier: Earlier) -> dict[int, list[LayerFeatures]]:
-        few = Pictures(self.images.dataset.test.in_memory().images[_evenly(len(self.test_pictures))])
+        few = Pictures(self.images.dataset.test.images[_evenly(len(self.test_pictures))])
         found = {}
         for epoch, load in earlier.items():
             checkpoint = load()
@@ -210,7 +210,7 @@ def _evenly(count: int) -> Tensor:
 def pictures(card: dict[str, Any], images: MeasuredImages, group: str) -> tuple[Pictures, Pictures]:
     """Returns the training and test pictures of a group; augmented as the trial's own views are, where it has any."""
     if group != SAMPLE:
-        return Pictures(images.dataset.train.in_memory().images), Pictures(images.dataset.test.in_memory().images)
+        return Pictures(images.dataset.train.images), Pictures(images.dataset.test.images)
     views, settings = ViewConfig.model_validate_json(json.dumps(card["config"].get("views", {}))), images.settings
     train, test = (
         Pictures(images.samples, count, views, settings.sample_seed, f"sample views of {split}")

@@ -6,6 +6,7 @@ import logging
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from itertools import pairwise
 
 import torch
@@ -24,7 +25,7 @@ from ray_ssl.distributed import barrier
 from ray_ssl.health import is_collapsed
 from ray_ssl.optim import optimiser_tensors
 from ray_ssl.storage import Storage
-from ray_ssl.trainer import EpochMetrics, Trainer
+from ray_ssl.trainer import NOTHING, EpochMetrics, EpochPart, Trainer
 
 Report = Callable[[EpochMetrics], None]
 
@@ -83,7 +84,8 @@ def pretrain(
         report: Called by the first worker after every epoch; when going on, first with every epoch that was done.
         device: Where to train.
         state_seconds: Time between two saves of the training state; one is also saved with every checkpoint.
-            It is shorter where the saves still take no more than a hundredth of the time; 0 saves every epoch.
+            Between epochs it is shorter where the saves still take no more than a hundredth of the time; within an
+            epoch it is longer where they would take more. 0 saves after every epoch and never within one.
         warn: Called by the first worker where a training state was damaged.
         reader: Decodes streamed images.
 
@@ -99,10 +101,11 @@ def pretrain(
     barrier()
     state = state if first else load_newest_state(trial, warn)
     history: list[EpochMetrics] = []
-    done = 0
+    done, begun = 0, NOTHING
     if state is not None:
         trainer.restore(state)
         done, history = state.card["epoch"], state.card["history"]
+        begun = EpochPart(**state.card.get("begun", {}))
     kept = checkpoint_epochs(config.training)
     if first and state is None:
         save_checkpoint(trial, checkpoint_folder(0), Checkpoint(trainer.card(0), trainer.method.state_dict()))
@@ -110,7 +113,8 @@ def pretrain(
         report(past)  # whoever listens may have missed them; a listener keeps each epoch once
     saver = _StateSaver(trial, trainer, state_seconds)
     for epoch in range(done + 1, config.training.epochs + 1):
-        metrics = trainer.train_epoch(epoch)
+        metrics = trainer.train_epoch(epoch, begun, partial(saver.save_within, epoch, history) if first else None)
+        begun = NOTHING
         if not first:
             continue
         if epoch % config.training.knn_every == 0 or epoch == config.training.epochs:
@@ -131,6 +135,7 @@ class _StateSaver:
     def __init__(self, trial: Storage, trainer: Trainer, longest: float) -> None:
         """`longest`: seconds between two saves at most, see `pretrain`."""
         self.trial, self.trainer, self.longest = trial, trainer, longest
+        self.steps_per_epoch = trainer.steps_per_epoch
         self.saved_at, self.seconds = time.monotonic(), _FIRST_SAVE_SECONDS
 
     @property
@@ -138,12 +143,20 @@ class _StateSaver:
         """Whether so long ago was the last save that another costs little."""
         return time.monotonic() - self.saved_at >= min(self.longest, self.seconds / _SAVE_SHARE)
 
-    def save(self, epoch: int, history: list[EpochMetrics]) -> None:
-        """Saves weights, buffers, optimiser and history after an epoch."""
+    def save_within(self, epoch: int, history: list[EpochMetrics], part: EpochPart) -> None:
+        """Saves after a part of an epoch, where the last save was long ago."""
+        interval = max(self.longest, self.seconds / _SAVE_SHARE)
+        if self.longest > 0 and time.monotonic() - self.saved_at >= interval and part.num_steps < self.steps_per_epoch:
+            sums = {name: float(value) for name, value in part.sums.items()}
+            self.save(epoch - 1, history, part._replace(sums=sums))
+
+    def save(self, epoch: int, history: list[EpochMetrics], begun: EpochPart = NOTHING) -> None:
+        """Saves weights, buffers, optimiser and history after an epoch and what has begun of the next one."""
         began, method = time.monotonic(), self.trainer.method
-        card = self.trainer.card(epoch, history=history)
+        card = self.trainer.card(epoch, history=history, begun=begun._asdict())
         tensors = optimiser_tensors(self.trainer.optimiser, method)
-        save_state(self.trial, epoch * self.trainer.steps_per_epoch, Checkpoint(card, method.state_dict(), tensors))
+        step = epoch * self.steps_per_epoch + begun.num_steps
+        save_state(self.trial, step, Checkpoint(card, method.state_dict(), tensors))
         self.saved_at = time.monotonic()
         self.seconds = self.saved_at - began
 

@@ -93,7 +93,7 @@ def _teach(
     trial = ledger.trial(teacher.key)
     if ledger.state(teacher.key) is not TrialState.DONE:
         raise UserError(f"there is no trained teacher in {trial.uri}")
-    on_train = {e: predict(_load(trial, e), dataset.train.in_memory().images, device) for e in saved_epochs(trial)}
+    on_train = {e: predict(_load(trial, e), dataset.train.images, device) for e in saved_epochs(trial)}
     last = teacher.config.training.epochs
     absent = [epoch for epoch in (0, last) if epoch not in on_train]
     if absent:
@@ -101,7 +101,7 @@ def _teach(
     accuracy = {epoch: float((labels == dataset.train.fine).mean()) for epoch, labels in on_train.items()}
 
     def labels_at(epoch: int) -> dict[str, Labels]:
-        return {"train": on_train[epoch], "test": predict(_load(trial, epoch), dataset.test.in_memory().images, device)}
+        return {"train": on_train[epoch], "test": predict(_load(trial, epoch), dataset.test.images, device)}
 
     return randomness_by_epoch(accuracy), labels_at
 

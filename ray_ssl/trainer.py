@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import math
 import time
-from typing import Any, Literal
+from collections.abc import Callable, Mapping
+from typing import Any, Final, Literal, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -32,6 +33,23 @@ KNN_BANK_SHARE = 0.1
 """The online kNN looks at this share of the training images, and half as many test images: 2 % of a step's work."""
 MAX_KNN_BANK = NUM_SAMPLED[0]
 FEATURE_BATCH_SIZE = 512
+
+
+class EpochPart(NamedTuple):
+    """The first steps of an epoch.
+
+    Attributes:
+        num_steps: Done.
+        seconds: They took.
+        sums: Each term's sum over them.
+    """
+
+    num_steps: int = 0
+    seconds: float = 0.0
+    sums: Mapping[str, Tensor | float] = {}
+
+
+NOTHING: Final = EpochPart()
 
 
 class NonFiniteLossError(Exception):
@@ -133,26 +151,35 @@ class Trainer:
         self.last_embedding = outputs["z"]
         return {name: term.detach() for name, term in terms.items()}, rate
 
-    def train_epoch(self, epoch: int) -> EpochMetrics:
+    def train_epoch(
+        self, epoch: int, begun: EpochPart = NOTHING, after_step: Callable[[EpochPart], None] | None = None
+    ) -> EpochMetrics:
         """Returns the epoch's mean terms, learning rate and throughput.
+
+        Args:
+            epoch: Counted from 1.
+            begun: What is done of it already.
+            after_step: Hears how far it is.
 
         Raises:
             NonFiniteLossError: Seen at most one step late, so that a GPU never waits for the check.
         """
         self.method.train()
-        started = time.perf_counter()
-        sums: dict[str, Tensor] = {}
+        started = time.perf_counter() - begun.seconds
+        sums = dict(begun.sums)
         previous: Tensor | None = None
         rate = 0.0
-        for step, batch in enumerate(self.source.batches(epoch)):
+        for step, batch in enumerate(self.source.batches(epoch, begun.num_steps), begun.num_steps):
             terms, rate = self.step(batch, epoch, step)
             _require_finite(previous, epoch, step - 1)
             previous = terms["loss"]
             for name, term in terms.items():
                 sums[name] = sums[name] + term if name in sums else term
+            if after_step is not None:
+                after_step(EpochPart(step + 1, time.perf_counter() - started, sums))
         _require_finite(previous, epoch, self.steps_per_epoch - 1)
         num_images = self.steps_per_epoch * self.config.training.global_batch_size
-        metrics = {name: value.item() / self.steps_per_epoch for name, value in sums.items()}
+        metrics = {name: float(value) / self.steps_per_epoch for name, value in sums.items()}
         seconds = time.perf_counter() - started
         speed = {"images_per_second": num_images / seconds, "epoch_seconds": seconds, "time": time.time()}
         return {"epoch": float(epoch), **metrics, "learning_rate": rate, **speed}

@@ -109,6 +109,6 @@ def _add_machine_flags(parser: argparse.ArgumentParser) -> None:
         type=float,
         default=60.0,
         metavar="S",
-        help="seconds between two saves of the training state, at most once an epoch; sooner where that takes no more "
-        "than 1%% of the time, and with every checkpoint (default: 60)",
+        help="seconds between two saves of the training state, also within an epoch; sooner after an epoch where that "
+        "takes no more than 1%% of the time, and with every checkpoint; 0: after every epoch (default: 60)",
     )

@@ -67,10 +67,6 @@ class ImageSet:
         """The images that statistics are taken of: all."""
         return self
 
-    def in_memory(self) -> ImageSet:
-        """Returns all images; see `StreamedSet.in_memory`."""
-        return self
-
     def update(self, digest: Any) -> None:
         """Feeds images, labels and names to a hash."""
         digest.update(repr((self.images.shape, self.fine_names, self.coarse_names)).encode())

@@ -100,7 +100,8 @@ class StreamedSet:
             return self.sample.take(np.searchsorted(self._sampled, rows))
         return self.take(rows)
 
-    def in_memory(self) -> ImageSet:
+    @property
+    def images(self) -> Images:
         """Refuses to hold all images.
 
         Raises:
@@ -174,7 +175,7 @@ def epoch_order(shards: Rows, window: int, seed: int, epoch: int) -> Order:
         return Order(trained, trained)
     starts = np.cumsum(shards) - shards
     drawn = numpy_stream(seed, "shards", epoch).permutation(len(shards))
-    read = np.concatenate([np.arange(starts[k], starts[k] + shards[k]) for k in drawn])
+    read = np.arange(num_images) + np.repeat(starts[drawn] - (np.cumsum(shards[drawn]) - shards[drawn]), shards[drawn])
     window = min(window, num_images)
     slots = numpy_stream(seed, "window", epoch).integers(window, size=num_images - window)
     # The image that leaves a slot is the one that came into it last: that of the slot's draw before, or its first.
