@@ -13,12 +13,10 @@ from torch import Tensor
 
 from ray_ssl.data.base import ImageSet
 from ray_ssl.data.decode import Images, Rows
-from ray_ssl.data.streamed import StreamedSet, portions
+from ray_ssl.data.streamed import PORTION, StreamedSet, portions
 from ray_ssl.distributed import World
 from ray_ssl.rng import numpy_stream
 
-PORTION: Final = (256, 1024)
-"""Images that are read and decoded at once: small row groups are read together, larger ones in parts."""
 RESIDENT_BYTES: Final = 4 << 30
 """Training images up to this size are kept on the training device."""
 
@@ -144,11 +142,6 @@ def read_here(images: StreamedSet, wanted: Sequence[Rows]) -> Iterator[Images]:
     """The plain `Reader`: decodes in this thread, when asked."""
     for rows in wanted:
         yield from images.decoded(rows)
-
-
-def prefetched_bytes(image_size: int, num_tasks: int) -> int:
-    """Returns how much of decoded images may wait for a trial's window: what `num_tasks` decode, and two portions."""
-    return (num_tasks + 2) * PORTION[1] * 3 * image_size**2
 
 
 def image_source(images: ImageSet | StreamedSet, share: Share, device: torch.device, reader: Reader) -> ImageSource:

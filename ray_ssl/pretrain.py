@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import math
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -148,7 +149,8 @@ class _StateSaver:
         interval = max(self.longest, self.seconds / _SAVE_SHARE)
         if self.longest > 0 and time.monotonic() - self.saved_at >= interval and part.num_steps < self.steps_per_epoch:
             sums = {name: float(value) for name, value in part.sums.items()}
-            self.save(epoch - 1, history, part._replace(sums=sums))
+            if all(map(math.isfinite, sums.values())):  # else the next step ends the trial
+                self.save(epoch - 1, history, part._replace(sums=sums))
 
     def save(self, epoch: int, history: list[EpochMetrics], begun: EpochPart = NOTHING) -> None:
         """Saves weights, buffers, optimiser and history after an epoch and what has begun of the next one."""

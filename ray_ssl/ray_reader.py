@@ -9,16 +9,18 @@ from __future__ import annotations
 import logging
 from collections.abc import Iterator, Sequence
 from functools import partial
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ray_ssl.batches import Reader, prefetched_bytes
 from ray_ssl.data.base import Dataset
 from ray_ssl.data.decode import Images, Rows
-from ray_ssl.data.streamed import StreamedSet
+from ray_ssl.data.streamed import StreamedSet, prefetched_bytes
 from ray_ssl.errors import UserError
 from ray_ssl.storage import describe_os_error
+
+if TYPE_CHECKING:  # it imports torch, which is most of a decoding process's memory
+    from ray_ssl.batches import Reader
 
 
 def ray_reader(dataset: Any, num_tasks: int) -> Reader:
@@ -56,6 +58,7 @@ def _read(dataset: Any, num_tasks: int, images: StreamedSet, wanted: Sequence[Ro
         num_cpus=0,
         scheduling_strategy=NodeAffinitySchedulingStrategy(ray.get_runtime_context().get_node_id(), soft=True),
     )
+    block: Any
     for block in decoded.iter_batches(batch_size=None, prefetch_batches=1):
         for reason in block["error"]:
             if reason:
@@ -68,10 +71,11 @@ def _decode(block: dict[str, Any], dataset: Any, rows: Any, edges: Rows) -> Iter
     import ray
 
     here: Dataset = ray.get(dataset)
+    every: Any = ray.get(rows)
     assert isinstance(here.train, StreamedSet)
     for number in block["item"]:
         try:
-            for images in here.train.decoded(ray.get(rows)[edges[number] : edges[number + 1]]):
+            for images in here.train.decoded(every[edges[number] : edges[number + 1]]):
                 yield {"images": images, "error": np.full(len(images), "")}
         except (UserError, OSError) as error:
             reason = describe_os_error(error) if isinstance(error, OSError) else str(error)

@@ -15,11 +15,11 @@ import torch
 
 from analysis.settings import AnalysisSettings
 from analysis.tasks import SAMPLE, metric_and_group
-from ray_ssl.batches import RESIDENT_BYTES, prefetched_bytes
+from ray_ssl.batches import RESIDENT_BYTES
 from ray_ssl.cluster import MachineOptions, cluster_to_join
 from ray_ssl.config import DataConfig
 from ray_ssl.data import Dataset, load_dataset
-from ray_ssl.data.streamed import NUM_SAMPLED
+from ray_ssl.data.streamed import NUM_SAMPLED, prefetched_bytes
 from ray_ssl.errors import UserError
 from ray_ssl.ledger import Ledger, Trial, make_trials
 from ray_ssl.storage import Storage
@@ -49,7 +49,7 @@ class DataSizes:
 
     Attributes:
         num_held: Images in memory at once, where they are streamed; None: all.
-        window: Streamed images that each worker of a trial holds.
+        streamed: What is streamed; None: nothing.
     """
 
     num_train: int
@@ -57,7 +57,7 @@ class DataSizes:
     num_classes: int
     image_size: int
     num_held: int | None = None
-    window: int = 0
+    streamed: DataConfig | None = None
 
     @classmethod
     def foretold(cls, config: DataConfig, settings: AnalysisSettings) -> DataSizes:
@@ -82,8 +82,7 @@ class DataSizes:
             return sizes
         measured = min(train, settings.num_train_images) + min(test, settings.num_test_images)
         sampled = min(train, NUM_SAMPLED[0]) + min(test, NUM_SAMPLED[1])
-        window = 0 if config.source == "folder" else min(config.stream_window, train)
-        return replace(sizes, num_held=sampled + measured, window=window)
+        return replace(sizes, num_held=sampled + measured, streamed=config)
 
     @property
     def num_images(self) -> int:
@@ -97,10 +96,14 @@ class DataSizes:
         return NUM_COPIES * 3.0 * held * self.image_size**2
 
     def bytes_per_worker(self, cpus_per_worker: int) -> float:
-        """Of streamed images that a worker of a trial holds: its window, and what is decoded ahead."""
-        if self.num_held is None:
-            return 0.0
-        return 3.0 * self.window * self.image_size**2 + prefetched_bytes(self.image_size, cpus_per_worker)
+        """Of streamed images that a worker of a trial holds, see `worker_bytes`; 0 where they are in memory."""
+        return 0.0 if self.streamed is None else worker_bytes(self.streamed, self.num_train, cpus_per_worker)
+
+
+def worker_bytes(config: DataConfig, num_train: int, cpus_per_worker: int) -> float:
+    """Returns how much of streamed images a worker of a trial holds at most: its window, and what is decoded ahead."""
+    window = 0 if config.source == "folder" else min(config.stream_window, num_train)
+    return 3.0 * window * config.image_size**2 + prefetched_bytes(config.image_size, cpus_per_worker)
 
 
 def load_what_fits(request: Request, ledger: Ledger, num_side_by_side: int) -> Dataset:

@@ -14,10 +14,10 @@ from analysis.measure import check_measurable
 from analysis.pipeline import Survey, survey
 from analysis.settings import with_targets
 from ray_ssl import interrupts
-from ray_ssl.batches import prefetched_bytes
 from ray_ssl.cluster import Capacity, capacity, cluster_nodes, cluster_to_join, local_node, ray_session
 from ray_ssl.config import PretrainConfig
 from ray_ssl.data import Dataset
+from ray_ssl.data.streamed import prefetched_bytes
 from ray_ssl.errors import EXIT_DONE
 from ray_ssl.follower import Follower, flatten
 from ray_ssl.launch import make_asha, run_trials

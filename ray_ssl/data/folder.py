@@ -34,7 +34,7 @@ def load(config: DataConfig) -> Dataset:
         UserError: The folder is missing, holds no images, mixes layouts, has images that fit in no layout or broken
             links, a test class is unknown to the training split, or an image cannot be decoded.
     """
-    root = Path(config.path).expanduser()
+    root = Path(config.path).expanduser().absolute()  # processes that decode may work elsewhere
     if not root.is_dir():
         problem = "is a file" if root.exists() else "does not exist"
         raise UserError(f"{config.dataset}: {root} {problem}, give a folder of class folders")
@@ -133,7 +133,6 @@ def _split(root: Path, classes: list[ClassFolder], known: list[ClassFolder]) -> 
     coarse = None
     if coarse_names:
         coarse = np.repeat(np.array([coarse_names.index(c.coarse) for c in classes], np.int64), sizes)
-    root = root.absolute()  # processes that decode may work elsewhere
     # As one array of bytes, which costs a fraction of a list of paths and which processes of a machine share.
     names_of_files = np.array([os.fsencode(f.relative_to(root)) for c in classes for f in c.files], np.bytes_)
 

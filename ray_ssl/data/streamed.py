@@ -16,6 +16,8 @@ from ray_ssl.rng import numpy_stream
 
 NUM_SAMPLED: Final = (10_000, 5_000)
 """Training and test images at most that are held in memory, class-balanced: for channel statistics and online kNN."""
+PORTION: Final = (256, 1024)
+"""Images that are read and decoded at once: small row groups are read together, larger ones in parts."""
 
 
 @dataclass(frozen=True)
@@ -212,3 +214,8 @@ def portions(rows: Rows, shards: Rows, smallest: int, largest: int) -> list[Rows
         if edge - cuts[-1] >= smallest:
             cuts.append(edge)
     return np.split(rows, [cut for cut in cuts[1:] if cut < len(rows)])
+
+
+def prefetched_bytes(image_size: int, num_tasks: int) -> int:
+    """Returns how much of decoded images may wait for a trial's window: what `num_tasks` decode, and two portions."""
+    return (num_tasks + 2) * PORTION[1] * 3 * image_size**2

@@ -19,11 +19,11 @@ import ray
 import torch
 
 from analysis.command import quiet
-from ray_ssl.batches import Share, StreamSource, prefetched_bytes
+from ray_ssl.batches import Share, StreamSource
 from ray_ssl.cluster import MachineOptions, ray_session
 from ray_ssl.config import PretrainConfig, replace
-from ray_ssl.data import Dataset, load_dataset
-from ray_ssl.data.streamed import StreamedSet
+from ray_ssl.data import load_dataset
+from ray_ssl.data.streamed import StreamedSet, prefetched_bytes
 from ray_ssl.distributed import World
 from ray_ssl.pretrain import pretrain
 from ray_ssl.ray_reader import ray_reader
@@ -66,7 +66,8 @@ class Trial:
 
     def read(self, config: PretrainConfig, dataset: list[Any]) -> float:
         """Images/s of a second epoch's batches."""
-        images = ray.get(dataset[0]).train
+        held: Any = ray.get(dataset[0])
+        images = held.train
         assert isinstance(images, StreamedSet)
         share = Share(config.seed, config.training.global_batch_size, World(0, 1))
         source = StreamSource(images, share, ray_reader(dataset[0], 1))
@@ -76,15 +77,16 @@ class Trial:
         return count / (time.perf_counter() - started)
 
 
-def measure(what: str, config: PretrainConfig, dataset: Dataset) -> tuple[float, float]:
+def measure(what: str, config: PretrainConfig) -> tuple[float, float]:
     """Images/s and peak MiB, in a Ray session of its own: what one side leaves in memory is not the other's."""
+    dataset = load_dataset(config.data)
     held = prefetched_bytes(config.data.image_size, 1)
     with ray_session(MachineOptions(address="local"), dataset.num_bytes + held, nested_train=False):
-        _ = dataset.channel_statistics, dataset.fingerprint
+        _ = dataset.channel_statistics, dataset.fingerprint, dataset.test.sample
         reference, peak = ray.put(dataset), Peak()
         trial = ray.remote(Trial).options(num_cpus=1).remote()  # type: ignore[attr-defined]
         peak.start()
-        rate = ray.get(getattr(trial, what).remote(config, [reference]))
+        rate: Any = ray.get(getattr(trial, what).remote(config, [reference]))
         peak.ended.set()
         peak.join()
         return rate, peak.peak / 2**20
@@ -117,13 +119,13 @@ def main() -> None:
     for _ in range(flags.rounds):
         for name, what, config in (("memory", "train", base), ("stream", "train", streamed),
                                    ("stream alone", "read", streamed)):  # fmt: skip
-            dataset = load_dataset(config.data)
-            rate, peak = measure(what, config, dataset)
+            rate, peak = measure(what, config)
             print(f"{name}: {rate:.0f} images/s, peak {peak:.0f} MiB", flush=True)
             known = best.get(name, (0.0, 0.0))
             best[name] = max(known[0], rate), max(known[1], peak)
-    num_bytes, window = 3 * flags.image_size**2, min(flags.window, len(dataset.train))
-    print(f"{len(dataset.train)} images of {flags.image_size} pixels are {len(dataset.train) * num_bytes / 2**20:.0f} "
+    num_images, num_bytes = len(load_dataset(streamed.data).train), 3 * flags.image_size**2
+    window = min(flags.window, num_images)
+    print(f"{num_images} images of {flags.image_size} pixels are {num_images * num_bytes / 2**20:.0f} "
           f"MiB; the window holds {window * num_bytes / 2**20:.0f} MiB, at most "
           f"{prefetched_bytes(flags.image_size, 1) / 2**20:.0f} MiB wait for it")  # fmt: skip
     (memory, memory_peak), (stream, stream_peak), (alone, _) = (best[n] for n in ("memory", "stream", "stream alone"))
