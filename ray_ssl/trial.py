@@ -94,9 +94,10 @@ def train_and_record(key: str, config: PretrainConfig, job: Job, device: torch.d
         reader = ray_reader(job.dataset, job.cpus_per_worker)
         trained = pretrain(config, dataset, trial, report, device, job.state_seconds, warn, reader)
     except Exception as error:
-        if first or isinstance(error, UserError):
+        bad_input = isinstance(error, UserError)
+        if (first or bad_input) and ledger.record(key, FAILED) is None:
             _record_failure(ledger, key, error, report)
-        if not first and isinstance(error, UserError):
+        if bad_input and world().size > 1:
             raise  # a bad image is met by one worker alone, and the others wait for it
         return
     if first:
