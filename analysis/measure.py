@@ -22,7 +22,7 @@ from analysis.tasks import DATA, METRICS, SAMPLE, TARGETS, metric_and_group
 from ray_ssl.backbones.base import Backbone, build_backbone
 from ray_ssl.checkpoints import Checkpoint
 from ray_ssl.config import PretrainConfig, ViewConfig
-from ray_ssl.data.base import Dataset
+from ray_ssl.data.base import Dataset, balanced_rows
 from ray_ssl.errors import UserError
 from ray_ssl.plugins import plugin_module
 from ray_ssl.rng import numpy_stream
@@ -62,10 +62,9 @@ def measured_images(dataset: Dataset, settings: AnalysisSettings, tasks: Sequenc
         UserError: Fewer training images than samples, or no targets.
     """
     check_measurable(dataset, settings, tasks)
-    samples = dataset.train.images[:0]
-    if any(metric_and_group(task)[1] == SAMPLE for task in tasks):
-        order = numpy_stream(settings.sample_seed, "samples").permutation(len(dataset.train))
-        samples = dataset.train.images[np.sort(order[: settings.num_samples])]
+    num_samples = settings.num_samples if any(metric_and_group(task)[1] == SAMPLE for task in tasks) else 0
+    order = numpy_stream(settings.sample_seed, "samples").permutation(len(dataset.train))
+    samples = dataset.train.take(np.sort(order[:num_samples])).images
     return MeasuredImages(_measured(dataset, settings), samples, settings)
 
 
@@ -84,7 +83,7 @@ def check_measurable(dataset: Dataset, settings: AnalysisSettings, tasks: Sequen
         metric, group = metric_and_group(task)
         check: Any = getattr(plugin_module(METRICS, metric), "check_levels", None)
         if check is not None:
-            measured = measured if measured is not None else _measured(dataset, settings)
+            measured = measured if measured is not None else _labels_measured(dataset, settings)
             check(label_levels(measured, settings, group))
 
 
@@ -100,6 +99,14 @@ def check_layers(configs: Iterable[PretrainConfig], settings: AnalysisSettings, 
 def _measured(dataset: Dataset, settings: AnalysisSettings) -> Dataset:
     train = dataset.train.balanced_subset(min(len(dataset.train), settings.num_train_images), seed=0)
     test = dataset.test.balanced_subset(min(len(dataset.test), settings.num_test_images), seed=0)
+    return replace(dataset, train=train, test=test)
+
+
+def _labels_measured(dataset: Dataset, settings: AnalysisSettings) -> Dataset:
+    """As `_measured`, for who looks at the labels alone: streamed images are not decoded."""
+    counts = (settings.num_train_images, settings.num_test_images)
+    splits = zip((dataset.train, dataset.test), counts, strict=True)
+    train, test = (x.narrowed(balanced_rows(x.fine, min(len(x), count), seed=0)) for x, count in splits)
     return replace(dataset, train=train, test=test)
 
 

@@ -101,7 +101,7 @@ def run(flags: argparse.Namespace) -> int:
         if work:
             dataset = attach_targets(_dataset(trials, flags.dataset), targets)
             check_measurable(dataset, settings, tasks)
-            data_bytes = dataset.train.images.nbytes + dataset.test.images.nbytes
+            data_bytes = dataset.num_bytes
             with ray_session(machine, data_bytes, nested_train=False):
                 errors = analyse_with_progress(
                     ledger, work, dataset, settings, flags.cpus_per_worker, flags.images_per_block

@@ -21,12 +21,18 @@ from ray_ssl.errors import UserError, did_you_mean
 from ray_ssl.part import Count, NonNegative, Part, Positive, Probability, Seed, explain, plugin_config
 from ray_ssl.plugins import plugin_names
 
+_NO_SOURCES = ("decode", "load", "parquet_files", "streamed")
+"""Modules of `ray_ssl.data` that all sources share."""
+
 
 class DataConfig(Part):
     """Which images are trained on and measured."""
 
+    ADDED_LATER: ClassVar[tuple[str, ...]] = ("stream", "stream_window")
+    """Options that do not identify a study at their defaults, so that studies from before them go on."""
+
     dataset: str = "shapes"
-    """shapes (embedded, nothing to download), cifar10, cifar100, parquet:PATH or folder:PATH"""
+    """shapes (embedded, nothing to download), cifar10, cifar100, parquet:PATH (also parquet:s3://...) or folder:PATH"""
     num_images: Count | None = None
     """training images: a class-balanced subset of the set (default: all; shapes draws 4000)"""
     num_test_images: Count | None = None
@@ -39,12 +45,17 @@ class DataConfig(Part):
     """which domain shapes draws: filled photo, outline sketch, or half of each"""
     data_seed: Seed = 0
     """seed of the shapes images, of the subsets and of the held-out split; shared by all seeds of a sweep"""
+    stream: bool = False
+    """training images stay in their files and are read and decoded while training; for sets that outgrow memory"""
+    stream_window: Annotated[int, Field(ge=2)] = 8192
+    """streamed Parquet: images held and shuffled together, from row groups read in random order; files of a folder
+    are read in random order themselves"""
 
     @field_validator("dataset")
     @classmethod
     def _known_source(cls, dataset: str) -> str:
         source, _, path = dataset.partition(":")
-        known = [n for n in plugin_names("ray_ssl.data") if n not in ("cifar", "decode", "load")] + [
+        known = [n for n in plugin_names("ray_ssl.data") if n not in ("cifar", *_NO_SOURCES)] + [
             "cifar10",
             "cifar100",
         ]
@@ -53,6 +64,16 @@ class DataConfig(Part):
         if (source in ("parquet", "folder")) != bool(path):
             raise ValueError(f"{source} {'takes no path' if path else f'needs a path: {source}:PATH'}")
         return dataset
+
+    @model_validator(mode="after")
+    def _streamable(self) -> Self:
+        if self.stream and not self.path:
+            raise ValueError(f"stream is for parquet:PATH and folder:PATH, {self.dataset} is always held in memory")
+        return self
+
+    def without_effect(self) -> dict[str, str]:
+        whole = self.stream and self.source == "parquet"
+        return {} if whole else {"stream_window": "--stream and --dataset parquet:PATH"}
 
     @property
     def source(self) -> str:

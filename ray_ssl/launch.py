@@ -73,7 +73,8 @@ def run_trials(
     import ray
     from ray import tune
 
-    _ = dataset.fingerprint, dataset.channel_statistics  # computed once here, travel with the data
+    # Computed or read once here, travel with the data.
+    _ = dataset.fingerprint, dataset.channel_statistics, dataset.train.sample, dataset.test.sample
     job = Job(ledger.sweep, ray.put(dataset), room.cpus_per_worker, room.gpus_per_worker, options.state_seconds)
     one = {"CPU": room.cpus_per_worker, "GPU": room.gpus_per_worker}
     resources = one if num_workers == 1 else {"CPU": NESTED_DRIVER_CPUS}

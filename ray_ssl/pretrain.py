@@ -11,6 +11,7 @@ from itertools import pairwise
 
 import torch
 
+from ray_ssl.batches import Reader, read_here
 from ray_ssl.checkpoints import (
     Checkpoint,
     checkpoint_folder,
@@ -76,6 +77,7 @@ def pretrain(
     device: torch.device | str = "cpu",
     state_seconds: float = 60.0,
     warn: Callable[[str], None] = log.warning,
+    reader: Reader = read_here,
     preempted: Callable[[], bool] = lambda: False,
 ) -> TrainedTrial:
     """Trains one trial, going on from its newest valid state; called once in every worker of the trial.
@@ -87,16 +89,19 @@ def pretrain(
         report: Called by the first worker after every epoch; when going on, first with every epoch that was done.
         device: Where to train.
         state_seconds: Time between two saves of the training state; one is also saved with every checkpoint.
-            It is shorter where the saves still take no more than a hundredth of the time; 0 saves every epoch.
+            Between epochs it is shorter where the saves still take no more than a hundredth of the time; within an
+            epoch it is longer where they would take more. 0 saves after every epoch and never within one.
         warn: Called by the first worker where a training state was damaged.
+        reader: Decodes streamed images.
         preempted: Asked by every worker after every step, whether the trial should save its state and leave.
 
     Raises:
         PreemptedError: A worker was told so by `preempted`.
         NonFiniteLossError: Training diverged.
+        UserError: A streamed image cannot be decoded.
         OSError: The trial's folder cannot be written.
     """
-    trainer = Trainer(config, dataset, torch.device(device))
+    trainer = Trainer(config, dataset, torch.device(device), reader)
     first = trainer.world.rank == 0
     # The first worker looks first: it may set a damaged state aside.
     state = load_newest_state(trial, warn) if first else None
@@ -124,8 +129,13 @@ def pretrain(
             barrier()  # the first worker to leave ends the others
             raise PreemptedError
 
+    def after_step(epoch: int, begun: BegunEpoch) -> None:
+        leave_if_preempted(epoch - 1, begun)
+        if first:
+            saver.save_within(epoch, history, begun)
+
     for epoch in range(done + 1, config.training.epochs + 1):
-        metrics = trainer.train_epoch(epoch, begun, partial(leave_if_preempted, epoch - 1))
+        metrics = trainer.train_epoch(epoch, begun, partial(after_step, epoch))
         begun = None
         if first:
             if epoch % config.training.knn_every == 0 or epoch == config.training.epochs:
@@ -154,6 +164,13 @@ class _StateSaver:
     def is_due(self) -> bool:
         """Whether so long ago was the last save that another costs little."""
         return time.monotonic() - self.saved_at >= min(self.longest, self.seconds / _SAVE_SHARE)
+
+    def save_within(self, epoch: int, history: list[EpochMetrics], begun: BegunEpoch) -> None:
+        """Saves after a part of an epoch, where the last save was long ago."""
+        interval = max(self.longest, self.seconds / _SAVE_SHARE)
+        # A loss that is not finite ends the trial at the next step.
+        if self.longest > 0 and interval < time.monotonic() - self.saved_at and begun.is_finite:
+            self.save(epoch - 1, history, begun)
 
     def save(self, epoch: int, history: list[EpochMetrics], begun: BegunEpoch | None = None) -> None:
         """Saves weights, buffers, optimiser and history after an epoch, and what is begun of the next."""

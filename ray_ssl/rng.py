@@ -4,10 +4,15 @@ Every random number is a function of (seed, purpose, epoch, step), never of proc
 nothing to save and nothing to restore, and an interrupted run draws what an uninterrupted one draws.
 """
 
+from __future__ import annotations
+
 from hashlib import blake2b
+from typing import TYPE_CHECKING
 
 import numpy as np
-import torch
+
+if TYPE_CHECKING:
+    import torch
 
 
 def stream_seed(seed: int, purpose: str, epoch: int = 0, step: int = 0) -> int:
@@ -20,6 +25,8 @@ def torch_stream(
     seed: int, purpose: str, epoch: int = 0, step: int = 0, device: torch.device | str = "cpu"
 ) -> torch.Generator:
     """Returns a fresh torch generator for one purpose at one point of training."""
+    import torch  # processes that decode images need none: it is most of their memory
+
     return torch.Generator(device).manual_seed(stream_seed(seed, purpose, epoch, step))
 
 

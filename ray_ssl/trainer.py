@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 import time
-import warnings
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any, Literal
@@ -14,16 +13,18 @@ from torch import Tensor, nn
 
 from ray_ssl import views
 from ray_ssl.backbones.base import build_backbone
+from ray_ssl.batches import Batch, Reader, Share, as_tensor, image_source, read_here
 from ray_ssl.checkpoints import Checkpoint
 from ray_ssl.config import PretrainConfig
 from ray_ssl.data.base import Dataset, ImageSet
+from ray_ssl.data.streamed import NUM_SAMPLED, StreamedSet
 from ray_ssl.distributed import synchronise_batch_norm, world, wrap_ddp
 from ray_ssl.errors import UserError
 from ray_ssl.health import embedding_health, knn_accuracy
 from ray_ssl.memory import keep_freed_memory
 from ray_ssl.methods.base import Method, build_method
 from ray_ssl.optim import build_optimiser, learning_rate, restore_optimiser, set_learning_rate
-from ray_ssl.rng import numpy_stream, stream_seed, torch_stream
+from ray_ssl.rng import stream_seed, torch_stream
 from ray_ssl.targets import labels_to_learn
 
 EpochMetrics = dict[str, float]
@@ -31,9 +32,8 @@ EpochMetrics = dict[str, float]
 MIN_KNN_BANK = 1024
 KNN_BANK_SHARE = 0.1
 """The online kNN looks at this share of the training images, and half as many test images: 2 % of a step's work."""
+MAX_KNN_BANK = NUM_SAMPLED[0]
 FEATURE_BATCH_SIZE = 512
-RESIDENT_BYTES = 4 << 30
-"""Training images up to this size are kept on the training device."""
 
 
 class NonFiniteLossError(Exception):
@@ -87,6 +87,11 @@ class BegunEpoch:
     sums: dict[str, Tensor] = field(default_factory=dict)
     seconds: float = 0.0
 
+    @property
+    def is_finite(self) -> bool:
+        """Whether all sums are."""
+        return all(math.isfinite(value.item()) for value in self.sums.values())
+
     def to_dict(self) -> dict[str, Any]:
         """Returns JSON values that hold every bit of it."""
         sums = {name: (value.item(), str(value.dtype).removeprefix("torch.")) for name, value in self.sums.items()}
@@ -103,7 +108,9 @@ class BegunEpoch:
 class Trainer:
     """Everything one worker needs for one step; `pretrain` drives it."""
 
-    def __init__(self, config: PretrainConfig, dataset: Dataset, device: torch.device) -> None:
+    def __init__(
+        self, config: PretrainConfig, dataset: Dataset, device: torch.device, reader: Reader = read_here
+    ) -> None:
         check_fits(config, dataset)
         if device.type == "cpu":
             keep_freed_memory()
@@ -115,51 +122,43 @@ class Trainer:
         self.module: nn.Module = wrap_ddp(synchronise_batch_norm(self.method), device)
         self.optimiser = build_optimiser(self.method, config.optimiser)
         self.plans = self.method.views(config.views, config.data.image_size)
-        self.images = _tensor(dataset.train.images)
+        share = Share(config.seed, config.training.global_batch_size, self.world)
+        self.source = image_source(dataset.train, share, device, reader)
         labels, self.num_classes = labels_to_learn(config, dataset)
-        self.labels = _tensor(labels)
-        if device.type != "cpu" and dataset.train.images.nbytes <= RESIDENT_BYTES:
-            self.images, self.labels = self.images.to(device), self.labels.to(device)
+        self.labels = as_tensor(labels).to(device)
         self.steps_per_epoch = len(dataset.train) // config.training.global_batch_size
         self.num_steps = self.steps_per_epoch * config.training.epochs
-        bank_size = max(MIN_KNN_BANK, round(KNN_BANK_SHARE * len(dataset.train)))
+        bank_size = min(MAX_KNN_BANK, max(MIN_KNN_BANK, round(KNN_BANK_SHARE * len(dataset.train))))
         self.bank = _fixed_subset(dataset.train, bank_size)
         self.queries = _fixed_subset(dataset.test, bank_size // 2)
         self.last_embedding: Tensor | None = None
 
-    def order(self, epoch: int) -> Tensor:
-        """The rows of every step of an epoch: int64 [steps, global batch]; what fills no batch is left out."""
-        rows = numpy_stream(self.config.seed, "order", epoch).permutation(len(self.dataset.train))
-        size = self.config.training.global_batch_size
-        return torch.from_numpy(rows[: self.steps_per_epoch * size].reshape(self.steps_per_epoch, size))
-
-    def load_views(self, rows: Tensor, epoch: int, step: int) -> tuple[list[Tensor], Tensor]:
+    def load_views(self, batch: Batch, epoch: int, step: int) -> tuple[list[Tensor], Tensor]:
         """This worker's views and labels of one global batch.
 
         Parameters are drawn for the whole batch and then sliced, so they do not depend on the number of workers.
         """
-        share = len(rows) // self.world.size
+        share = len(batch.rows)
         mine = slice(self.world.rank * share, (self.world.rank + 1) * share)
-        rows = rows[mine].to(self.images.device)
-        images = self.images[rows].to(self.device, non_blocking=True)
+        images = batch.images.to(self.device, non_blocking=True)
         height, width = images.shape[1:3]
         drawn: list[views.ViewParameters] = []
         for number, plan in enumerate(self.plans):
             generator = torch_stream(self.config.seed, f"view{number}", epoch, step)
             size = self.config.training.global_batch_size
             drawn.append(views.draw(plan.config, size, (height, width), plan.size, generator)[mine])
-        batch = views.apply_all(images, drawn, *self.normalisation)
-        return batch, self.labels[rows].to(self.device, non_blocking=True)
+        labels = self.labels[batch.rows.to(self.device, non_blocking=True)]
+        return views.apply_all(images, drawn, *self.normalisation), labels
 
-    def step(self, rows: Tensor, epoch: int, step: int) -> tuple[dict[str, Tensor], float]:
+    def step(self, batch: Batch, epoch: int, step: int) -> tuple[dict[str, Tensor], float]:
         """Trains on one global batch; returns the detached terms and the learning rate used."""
         number = (epoch - 1) * self.steps_per_epoch + step
         rate = learning_rate(number, self.num_steps, self.config.optimiser, self.config.training)
         set_learning_rate(self.optimiser, rate)
         torch.manual_seed(stream_seed(self.config.seed, f"step/{self.world.rank}", epoch, step))
-        batch, labels = self.load_views(rows, epoch, step)
+        images, labels = self.load_views(batch, epoch, step)
         with torch.autocast(self.device.type, torch.bfloat16, enabled=self.precision == "bf16"):
-            terms, outputs = self.module(batch, labels)
+            terms, outputs = self.module(images, labels)
         self.optimiser.zero_grad(set_to_none=True)
         terms["loss"].backward()
         self.optimiser.step()
@@ -177,7 +176,7 @@ class Trainer:
         """Returns the epoch's mean terms, learning rate and throughput.
 
         Args:
-            epoch: From 1.
+            epoch: Counted from 1.
             begun: What was done of it before.
             after_step: Called after every step but the last.
 
@@ -190,8 +189,8 @@ class Trainer:
         sums = dict(begun.sums)
         previous: Tensor | None = None
         rate = 0.0
-        for step, rows in enumerate(self.order(epoch)[begun.num_steps :], begun.num_steps):
-            terms, rate = self.step(rows, epoch, step)
+        for step, batch in enumerate(self.source.batches(epoch, begun.num_steps), begun.num_steps):
+            terms, rate = self.step(batch, epoch, step)
             _require_finite(previous, epoch, step - 1)
             previous = terms["loss"]
             for name, term in terms.items():
@@ -200,7 +199,7 @@ class Trainer:
                 after_step(BegunEpoch(step + 1, sums, time.perf_counter() - started))
         _require_finite(previous, epoch, self.steps_per_epoch - 1)
         num_images = self.steps_per_epoch * self.config.training.global_batch_size
-        metrics = {name: value.item() / self.steps_per_epoch for name, value in sums.items()}
+        metrics = {name: float(value) / self.steps_per_epoch for name, value in sums.items()}
         seconds = time.perf_counter() - started
         speed = {"images_per_second": num_images / seconds, "epoch_seconds": seconds, "time": time.time()}
         return {"epoch": float(epoch), **metrics, "learning_rate": rate, **speed}
@@ -210,9 +209,9 @@ class Trainer:
         assert self.last_embedding is not None
         accuracy = knn_accuracy(
             self.features(self.bank),
-            _tensor(self.bank.fine).to(self.device),
+            as_tensor(self.bank.fine).to(self.device),
             self.features(self.queries),
-            _tensor(self.queries.fine).to(self.device),
+            as_tensor(self.queries.fine).to(self.device),
         )
         return {"knn_accuracy": accuracy, **embedding_health(self.last_embedding)}
 
@@ -221,7 +220,7 @@ class Trainer:
         """Representations [N, D] of unaugmented images, in evaluation mode."""
         self.method.eval()
         parts = []
-        for chunk in _tensor(images.images).split(FEATURE_BATCH_SIZE):
+        for chunk in as_tensor(images.images).split(FEATURE_BATCH_SIZE):
             size = self.config.data.image_size
             plain = views.draw(None, len(chunk), (chunk.shape[1], chunk.shape[2]), size, torch.Generator())
             inputs = views.apply(chunk.to(self.device), plain, *self.normalisation)
@@ -266,12 +265,5 @@ def _require_finite(loss: Tensor | None, epoch: int, step: int) -> None:
         )
 
 
-def _fixed_subset(images: ImageSet, size: int) -> ImageSet:
+def _fixed_subset(images: ImageSet | StreamedSet, size: int) -> ImageSet:
     return images.balanced_subset(min(size, len(images)), seed=0)
-
-
-def _tensor(array: Any) -> Tensor:
-    """A tensor on the array's own memory; arrays in Ray's object store are read-only, and so is our use."""
-    with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", "The given NumPy array is not writable")
-        return torch.from_numpy(array)

@@ -19,6 +19,7 @@ from ray_ssl.distributed import world
 from ray_ssl.errors import UserError
 from ray_ssl.ledger import DONE, FAILED, Ledger
 from ray_ssl.pretrain import PreemptedError, Report, pretrain
+from ray_ssl.ray_reader import ray_reader
 from ray_ssl.storage import Storage, describe_os_error
 from ray_ssl.trainer import NonFiniteLossError
 
@@ -144,15 +145,21 @@ def train_and_record(
     def warn(text: str) -> None:
         report({WARNING: text})  # type: ignore[dict-item]
 
+    if world().size > 1 and ledger.record(key, FAILED) is not None:
+        return  # one of the workers failed and said why; the others were begun again with it
     try:
-        trained = pretrain(config, dataset, trial, report, device, job.state_seconds, warn, preempted)
+        reader = ray_reader(job.dataset, job.cpus_per_worker)
+        trained = pretrain(config, dataset, trial, report, device, job.state_seconds, warn, reader, preempted)
     except PreemptedError:
         if first:
             report({MOVED: 1.0})
         raise
     except Exception as error:
-        if first:
+        bad_input = isinstance(error, UserError)
+        if (first or bad_input) and ledger.record(key, FAILED) is None:
             _record_failure(ledger, key, error, report)
+        if bad_input and world().size > 1:
+            raise  # a bad image is met by one worker alone, and the others wait for it
         return
     if first:
         ending = {
@@ -173,7 +180,7 @@ def _record_failure(ledger: Ledger, key: str, error: Exception, report: Report) 
     else:
         reason = first_line if expected else f"{type(error).__name__}: {first_line}"
     try:
-        ledger.end(key, FAILED, {"reason": reason})
+        ledger.end(key, FAILED, {"reason": reason, "bad_input": isinstance(error, UserError)})
         ledger.trial(key).write(ERROR_LOG, "".join(traceback.format_exception(error)).encode())
     except OSError:  # a full disk: the driver tells, and the trial goes on with the next command
         report({UNRECORDED: reason})  # type: ignore[dict-item]

@@ -10,6 +10,8 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from pyarrow import fs
+
 import ray_ssl.data
 from ray_ssl.config import DataConfig
 from ray_ssl.data.base import Dataset
@@ -62,6 +64,8 @@ def source_hash(config: DataConfig) -> str | None:
     """Returns a hash of the options, of the code that reads, of every file's name, size and time; None if unknown."""
     if config.source == "shapes":
         root = None
+    elif "://" in config.path:
+        return _remote_hash(config)
     elif config.path:
         root = Path(config.path).expanduser()
     elif config.source.startswith("cifar"):
@@ -70,12 +74,32 @@ def source_hash(config: DataConfig) -> str | None:
         root = cache_folder()
     else:
         return None
-    digest = hashlib.sha256(config.model_dump_json().encode())
-    for path in sorted(Path(ray_ssl.data.__path__[0]).rglob("*.py")):
-        digest.update(path.read_bytes())
+    digest = _options_and_code(config)
     for file in () if root is None else _files(root):
         status = _status(file)
         digest.update(json.dumps([str(file), status.st_size, status.st_mtime_ns]).encode())
+    return digest.hexdigest()
+
+
+def _options_and_code(config: DataConfig) -> Any:
+    digest = hashlib.sha256(config.model_dump_json().encode())
+    for path in sorted(Path(ray_ssl.data.__path__[0]).rglob("*.py")):
+        digest.update(path.read_bytes())
+    return digest
+
+
+def _remote_hash(config: DataConfig) -> str | None:
+    """As `source_hash`, of files on an object store; None where they cannot be listed, which loading tells."""
+    digest, folder = _options_and_code(config), Storage.at(config.path)
+    try:
+        found = folder.filesystem.get_file_info(folder.path())
+        infos = [found]
+        if found.type == fs.FileType.Directory:
+            infos = folder.filesystem.get_file_info(fs.FileSelector(folder.path(), recursive=True))
+    except OSError:
+        return None
+    for info in sorted(infos, key=lambda info: info.path):
+        digest.update(json.dumps([info.path, info.size, info.mtime_ns]).encode())
     return digest.hexdigest()
 
 

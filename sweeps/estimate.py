@@ -30,11 +30,11 @@ def seconds_per_epoch(config: PretrainConfig, dataset: Dataset, threads: int) ->
     """Returns a trial's training time for one epoch on one worker of this machine's CPU, by timing a few steps."""
     torch.set_num_threads(threads)
     trainer = Trainer(config, dataset, torch.device("cpu"))
-    rows = trainer.order(1)[0]
-    trainer.step(rows, 1, 0)
+    batch = next(trainer.source.batches(1))
+    trainer.step(batch, 1, 0)
     started = time.perf_counter()
     for _ in range(NUM_TIMED_STEPS):
-        trainer.step(rows, 1, 0)
+        trainer.step(batch, 1, 0)
     return (time.perf_counter() - started) / NUM_TIMED_STEPS * trainer.steps_per_epoch
 
 

@@ -107,7 +107,10 @@ class Grid:
                 unshared = {path for config in configs for path in getattr(config, "RECOMMENDED", {})}
                 unshared |= {path for path in shared if path.startswith(f"{part}.")}
                 shared = {path: value for path, value in shared.items() if path not in unshared}
-        return {path: value for path, value in (shared | self.given).items() if path not in self.axes}
+        shared = {path: value for path, value in (shared | self.given).items() if path not in self.axes}
+        data = type(PretrainConfig().data)
+        later = {f"data.{name}": data.model_fields[name].default for name in data.ADDED_LATER}
+        return {path: value for path, value in shared.items() if path not in later or value != later[path]}
 
     def _plugin(self, part: str, point: Values) -> str:
         path = f"{part}.name"

@@ -11,7 +11,7 @@ from analysis.command import Tracking
 from analysis.pipeline import MEASUREMENTS
 from analysis.publication import FIGURES, REPORT
 from ray_ssl.config import TrainingConfig
-from ray_ssl.errors import EXIT_DONE, EXIT_SOME_FAILED, print_error
+from ray_ssl.errors import EXIT_BAD_INPUT, EXIT_DONE, EXIT_SOME_FAILED, print_error
 from ray_ssl.ledger import FAILED, Ledger, Trial, TrialState
 from ray_ssl.search import GridSource, OptunaSource
 from ray_ssl.trial import ERROR_LOG
@@ -55,6 +55,8 @@ def print_plan(
               "(see --help for real studies)")  # fmt: skip
     print(f"data: {data.name}, {data.num_train} training and {data.num_test} test images, {data.num_classes} "
           f"classes{superclasses}")  # fmt: skip
+    if request.base.data.stream:
+        _print_stream(request, data.num_train)
     counts = Counter("to train again" if t.key in lost else ledger.state(t.key).value for t in source.trials)
     found = ", ".join(f"{number} {state}" for state, number in sorted(counts.items()))
     print(f"trials: {found or f'{source.num_trials} to be suggested'}")
@@ -134,6 +136,17 @@ def print_search(source: Source, request: Request) -> None:
         print(f"best {request.objective}: trial {best.key} with {params}", flush=True)
 
 
+def _print_stream(request: Request, num_train: int) -> None:
+    """Prints how much memory the images of a trial take."""
+    from sweeps.footprint import show_bytes  # takes a while to import
+    from sweeps.room import worker_bytes
+
+    config = request.base.data
+    held = f"a window of {min(config.stream_window, num_train)} images, and " if config.source == "parquet" else ""
+    size = show_bytes(worker_bytes(config, num_train, request.machine.cpus_per_worker))
+    print(f"streamed: each worker of a trial holds at most {size} of them: {held}what is decoded ahead")
+
+
 def print_failures(request: Request, ledger: Ledger, trials: Sequence[Trial], errors: Sequence[str]) -> int:
     """Prints one line for everything that failed, and the way out; returns the exit code.
 
@@ -156,6 +169,8 @@ def print_failures(request: Request, ledger: Ledger, trials: Sequence[Trial], er
         print(f"to run the failed again:\n  {retry}", flush=True)
     elif errors:
         print(f"to go on:\n  {request.command}", flush=True)
+    if any((ledger.record(trial.key, FAILED) or {}).get("bad_input") for trial in failed):
+        return EXIT_BAD_INPUT
     return EXIT_SOME_FAILED if failed or errors else EXIT_DONE
 
 

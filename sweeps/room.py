@@ -6,7 +6,7 @@ import logging
 import os
 import shutil
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from pathlib import Path
 from typing import Final
@@ -15,14 +15,16 @@ import torch
 
 from analysis.settings import AnalysisSettings
 from analysis.tasks import SAMPLE, metric_and_group
+from ray_ssl.batches import RESIDENT_BYTES
 from ray_ssl.cluster import MachineOptions, cluster_to_join
 from ray_ssl.config import DataConfig
 from ray_ssl.data import Dataset, load_dataset
+from ray_ssl.data.streamed import NUM_SAMPLED, prefetched_bytes
 from ray_ssl.errors import UserError
 from ray_ssl.ledger import Ledger, Trial, make_trials
 from ray_ssl.storage import Storage
 from ray_ssl.targets import attach_targets, read_targets
-from ray_ssl.trainer import RESIDENT_BYTES, check_fits, resolve_precision
+from ray_ssl.trainer import check_fits, resolve_precision
 from sweeps.cli import Request
 from sweeps.data_card import source_hash
 from sweeps.footprint import NUM_BYTES, Footprint, footprint, show_bytes, show_count
@@ -43,22 +45,27 @@ log = logging.getLogger("ray_ssl")
 
 @dataclass(frozen=True)
 class DataSizes:
-    """How many images of which size."""
+    """How many images of which size.
+
+    Attributes:
+        num_held: Images in memory at once, where they are streamed; None: all.
+        streamed: What is streamed; None: nothing.
+    """
 
     num_train: int
     num_test: int
     num_classes: int
     image_size: int
+    num_held: int | None = None
+    streamed: DataConfig | None = None
 
     @classmethod
-    def of(cls, dataset: Dataset) -> DataSizes:
-        """Returns the sizes of a data set that was loaded."""
-        train = dataset.train
-        return cls(len(train), len(dataset.test), len(train.fine_names), train.images.shape[1])
+    def foretold(cls, config: DataConfig, settings: AnalysisSettings) -> DataSizes:
+        """Returns the sizes of a data set before it is drawn or decoded, but for the labels of files.
 
-    @classmethod
-    def foretold(cls, config: DataConfig) -> DataSizes | None:
-        """Returns the sizes of a data set before it is drawn or decoded; None where that means reading its files."""
+        Raises:
+            UserError: What loading finds wrong with files and labels.
+        """
         asked = (config.num_images, config.num_test_images)
         if config.source == "shapes":
             from ray_ssl.data.shapes import DEFAULT_NUM_IMAGES, DEFAULT_NUM_TEST_IMAGES, SHAPES
@@ -68,7 +75,14 @@ class DataSizes:
         if config.source in CIFAR_CLASSES:
             train, test = (min(a or n, n) for a, n in zip(asked, CIFAR_IMAGES, strict=True))
             return cls(train, test, CIFAR_CLASSES[config.source], config.image_size)
-        return None
+        index = load_dataset(config.model_copy(update={"stream": True}))
+        train, test = len(index.train), len(index.test)
+        sizes = cls(train, test, len(index.train.fine_names), config.image_size)
+        if not config.stream:
+            return sizes
+        measured = min(train, settings.num_train_images) + min(test, settings.num_test_images)
+        sampled = min(train, NUM_SAMPLED[0]) + min(test, NUM_SAMPLED[1])
+        return replace(sizes, num_held=sampled + measured, streamed=config)
 
     @property
     def num_images(self) -> int:
@@ -77,8 +91,19 @@ class DataSizes:
 
     @property
     def num_bytes(self) -> float:
-        """Of all images as they are in memory."""
-        return NUM_COPIES * 3.0 * self.num_images * self.image_size**2
+        """Of all images as they are in memory; of streamed ones, of those that are sampled and that are measured."""
+        held = self.num_images if self.num_held is None else self.num_held
+        return NUM_COPIES * 3.0 * held * self.image_size**2
+
+    def bytes_per_worker(self, cpus_per_worker: int) -> float:
+        """Of streamed images that a worker of a trial holds, see `worker_bytes`; 0 where they are in memory."""
+        return 0.0 if self.streamed is None else worker_bytes(self.streamed, self.num_train, cpus_per_worker)
+
+
+def worker_bytes(config: DataConfig, num_train: int, cpus_per_worker: int) -> float:
+    """Returns how much of streamed images a worker of a trial holds at most: its window, and what is decoded ahead."""
+    window = 0 if config.source == "folder" else min(config.stream_window, num_train)
+    return 3.0 * window * config.image_size**2 + prefetched_bytes(config.image_size, cpus_per_worker)
 
 
 def load_what_fits(request: Request, ledger: Ledger, num_side_by_side: int) -> Dataset:
@@ -88,25 +113,20 @@ def load_what_fits(request: Request, ledger: Ledger, num_side_by_side: int) -> D
         UserError: They, or a trial on them, can never fit; said before they are drawn or decoded, where that is known.
             The targets are labels of other images.
     """
-    sizes = DataSizes.foretold(request.base.data)
-    if sizes is not None:
-        check_images(sizes)
-        done = {t.config.to_json() for t in ledger.known_trials() if not runs(ledger.state(t.key), request)}
-        trials = [Trial("", config) for config in request.grid.configs() if config.to_json() not in done]
-        num_measured = pictures_at_once(request.settings, request.tasks, sizes)
-        check_memory(trials, sizes, num_measured, request.machine, num_side_by_side)
-        if request.base.data.source == "shapes" and sizes.num_images * sizes.image_size**2 > MANY_PIXELS:
-            size = sizes.image_size
-            print(f"drawing {sizes.num_images} images of {size} x {size} pixels, this takes a while", flush=True)
+    sizes = DataSizes.foretold(request.base.data, request.settings)
+    check_images(sizes, request.base.data)
+    done = {t.config.to_json() for t in ledger.known_trials() if not runs(ledger.state(t.key), request)}
+    configs = [Trial("", config) for config in request.grid.configs() if config.to_json() not in done]
+    num_measured = pictures_at_once(request.settings, request.tasks, sizes)
+    check_memory(configs, sizes, num_measured, request.machine, num_side_by_side)
+    if request.base.data.source == "shapes" and sizes.num_images * sizes.image_size**2 > MANY_PIXELS:
+        size = sizes.image_size
+        print(f"drawing {sizes.num_images} images of {size} x {size} pixels, this takes a while", flush=True)
     dataset = attach_targets(load_once(request.base.data), read_targets(ledger.sweep))
     check_fits(request.base, dataset)
     trials = make_trials(request.grid.configs(), dataset.fingerprint)
     if request.search == "grid":
         trials = [t for t in trials if runs(ledger.state(t.key), request)]
-    if sizes is None:
-        sizes = DataSizes.of(dataset)
-        num_measured = pictures_at_once(request.settings, request.tasks, sizes)
-        check_memory(trials, sizes, num_measured, request.machine, num_side_by_side)
     check_disk(trials, len(dataset.train.fine_names), ledger)
     return dataset
 
@@ -122,18 +142,24 @@ def _load(config: str, source: str) -> Dataset:
     return load_dataset(DataConfig.model_validate_json(config))
 
 
-def check_images(data: DataSizes) -> None:
+def check_images(data: DataSizes, config: DataConfig) -> None:
     """Refuses images that this machine's memory cannot hold.
 
     Raises:
-        UserError: With the arithmetic.
+        UserError: With the arithmetic, and with --stream where that would do.
     """
     there = machine_memory()
     if data.num_bytes > there:
+        options = "--num-images, --num-test-images"
+        if config.stream:
+            options, count = f"sampled, and measured: --num-train-images, {options}", data.num_held
+        else:
+            count = data.num_images
+        advice = "; --stream reads them from their files while training" if config.path and not config.stream else ""
         raise UserError(
-            f"the images do not fit into memory: {data.num_images} (--num-images, --num-test-images) x "
-            f"{data.image_size} x {data.image_size} x 3 bytes (--image-size) x {NUM_COPIES} copies = "
-            f"{show_bytes(data.num_bytes)}, this machine has {show_bytes(there)}"
+            f"the images do not fit into memory: {count} ({options}) x {data.image_size} x {data.image_size} x 3 "
+            f"bytes (--image-size) x {NUM_COPIES} copies = {show_bytes(data.num_bytes)}, this machine has "
+            f"{show_bytes(there)}{advice}"
         )
 
 
@@ -158,14 +184,16 @@ def check_memory(
         return
     on_gpu = torch.cuda.is_available() and machine.gpus_per_worker != 0
     images, there = ("images", data.num_bytes), machine_memory()
+    streamed = data.bytes_per_worker(machine.cpus_per_worker)
     alone: list[float] = []
     for trial in trials:
         size = footprint(trial.config, data.num_classes)
         if on_gpu:
-            resident = ("images", min(data.num_bytes / NUM_COPIES, RESIDENT_BYTES))
+            resident = ("images", min(data.num_bytes / NUM_COPIES, RESIDENT_BYTES) if data.num_held is None else 0.0)
             _refuse(trial, size, [*_of_training(trial, size, 1), resident], gpu_memory(machine), "its GPU")
         else:
             parts = _of_training(trial, size, trial.config.num_workers)
+            parts.append(("images read ahead (--stream-window)", trial.config.num_workers * streamed))
             alone.append(sum(count for _, count in parts))
             _refuse(trial, size, [*parts, images], there, "this machine")
         _refuse(trial, size, [*_of_analysis(size, num_measured), images], there, "this machine")

@@ -17,6 +17,7 @@ from ray_ssl import interrupts
 from ray_ssl.cluster import Capacity, capacity, cluster_nodes, cluster_to_join, local_node, ray_session
 from ray_ssl.config import PretrainConfig
 from ray_ssl.data import Dataset
+from ray_ssl.data.streamed import prefetched_bytes
 from ray_ssl.errors import EXIT_DONE
 from ray_ssl.follower import Follower, flatten
 from ray_ssl.launch import make_asha, run_trials
@@ -182,7 +183,10 @@ def _train_and_analyse(
     if not source.num_trials and not found.work:
         _print_nothing_to_do(ledger, source)
         return []
-    data_bytes = dataset.train.images.nbytes + dataset.test.images.nbytes
+    data_bytes = dataset.num_bytes
+    if request.base.data.stream:
+        ahead = prefetched_bytes(request.base.data.image_size, request.machine.cpus_per_worker)
+        data_bytes += _side_by_side(request) * request.base.num_workers * ahead
     num_workers = request.base.num_workers
     with ray_session(request.machine, data_bytes, nested_train=num_workers > 1):
         room = room_for(request, cluster_nodes(request.machine))

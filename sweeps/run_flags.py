@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 import os
 
-from analysis.settings import add_task_flags
+from analysis.settings import IMAGE_NUMBERS, add_numbers, add_task_flags
 from ray_ssl.flags import add_address_flag
 
 
@@ -13,7 +13,9 @@ def add_run_flags(parser: argparse.ArgumentParser, sweep: str) -> None:
     """Adds them in three groups; `sweep` is its name."""
     _add_result_flags(parser, sweep)
     _add_how_flags(parser)
-    add_task_flags(parser.add_argument_group("analysis", "What is measured of every checkpoint."))
+    analysis = parser.add_argument_group("analysis", "What is measured of every checkpoint.")
+    add_task_flags(analysis)
+    add_numbers(analysis, {"num_train_images": IMAGE_NUMBERS["num_train_images"]})  # of test images the data has one
     _add_machine_flags(parser)
 
 
@@ -108,6 +110,6 @@ def _add_machine_flags(parser: argparse.ArgumentParser) -> None:
         type=float,
         default=60.0,
         metavar="S",
-        help="seconds between two saves of the training state, at most once an epoch; sooner where that takes no more "
-        "than 1%% of the time, and with every checkpoint (default: 60)",
+        help="seconds between two saves of the training state, also within an epoch; sooner after an epoch where that "
+        "takes no more than 1%% of the time, and with every checkpoint; 0: after every epoch (default: 60)",
     )

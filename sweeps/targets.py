@@ -100,6 +100,10 @@ def _run(request: Request, everything: bool = False) -> int:
     from ray_ssl.targets import read_targets
     from sweeps.run import run
 
+    if request.base.data.stream:
+        raise UserError(
+            f"sweeps/{request.sweep.name}.py labels all images at once: it needs them in memory, no --stream"
+        )
     if request.search != "grid":
         raise UserError(
             f"sweeps/{request.sweep.name}.py compares the same networks on all targets: it takes no --search"

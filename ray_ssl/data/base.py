@@ -1,4 +1,7 @@
-"""`ImageSet`: uint8 images in memory with fine and coarse labels; `Dataset`: a training and a test set."""
+"""`ImageSet`: uint8 images in memory with fine and coarse labels; `Dataset`: a training and a test set.
+
+Either set of a `Dataset` may instead be a `StreamedSet`, whose images stay in their files.
+"""
 
 from __future__ import annotations
 
@@ -6,12 +9,16 @@ import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from functools import cached_property
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from ray_ssl.errors import UserError
 from ray_ssl.rng import numpy_stream
+
+if TYPE_CHECKING:
+    from ray_ssl.data.streamed import StreamedSet
 
 
 @dataclass(frozen=True)
@@ -45,11 +52,37 @@ class ImageSet:
     def __len__(self) -> int:
         return len(self.images)
 
+    @property
+    def image_size(self) -> int:
+        """Height of the images in pixels."""
+        return self.images.shape[1]
+
+    @property
+    def num_bytes(self) -> int:
+        """Of the images that are held in memory."""
+        return self.images.nbytes
+
+    @property
+    def sample(self) -> ImageSet:
+        """The images that statistics are taken of: all."""
+        return self
+
+    def update(self, digest: Any) -> None:
+        """Feeds images, labels and names to a hash."""
+        digest.update(repr((self.images.shape, self.fine_names, self.coarse_names)).encode())
+        for array in (self.images, self.fine, self.coarse):
+            if array is not None:
+                digest.update(np.ascontiguousarray(array).view(np.uint8).data)
+
     def take(self, rows: NDArray[np.int64]) -> ImageSet:
         """Returns the images at `rows`, in that order."""
         coarse = None if self.coarse is None else self.coarse[rows]
         targets = {name: labels[rows] for name, labels in self.targets.items()}
         return replace(self, images=self.images[rows], fine=self.fine[rows], coarse=coarse, targets=targets)
+
+    def narrowed(self, rows: NDArray[np.int64]) -> ImageSet:
+        """As `take`; a `StreamedSet` stays one."""
+        return self.take(rows)
 
     def balanced_subset(self, num_images: int, seed: int) -> ImageSet:
         """Returns `num_images` images, as equal in number per class as the classes allow, in stored order.
@@ -89,25 +122,31 @@ class Dataset:
     """
 
     name: str
-    train: ImageSet
-    test: ImageSet
+    train: ImageSet | StreamedSet
+    test: ImageSet | StreamedSet
     target_randomness: Mapping[str, float] = field(default_factory=dict)
 
     @cached_property
     def fingerprint(self) -> str:
-        """sha256 of all that is computed from: images, labels and names of both splits."""
+        """sha256 of all that is computed from: images, labels and names of both splits.
+
+        Of streamed images it takes the files' description and what decides their order: see `StreamedSet.update`.
+        """
         digest = hashlib.sha256()
         for split in (self.train, self.test):
-            digest.update(repr((split.images.shape, split.fine_names, split.coarse_names)).encode())
-            for array in (split.images, split.fine, split.coarse):
-                if array is not None:
-                    digest.update(np.ascontiguousarray(array).view(np.uint8).data)
+            split.update(digest)
         return digest.hexdigest()
+
+    @property
+    def num_bytes(self) -> int:
+        """Of the images that are held in memory."""
+        return self.train.num_bytes + self.test.num_bytes
 
     @cached_property
     def channel_statistics(self) -> tuple[tuple[float, float, float], tuple[float, float, float]]:
-        """Mean and standard deviation of the training images by channel, on the 0..1 scale."""
-        counts = np.stack([np.bincount(self.train.images[..., c].ravel(), minlength=256) for c in range(3)])
+        """Mean and standard deviation of the training images (streamed: of their sample) by channel, 0..1 scale."""
+        images = self.train.sample.images
+        counts = np.stack([np.bincount(images[..., c].ravel(), minlength=256) for c in range(3)])
         level = np.arange(256) / 255
         share = counts / counts.sum(1, keepdims=True)  # [3, 256]
         mean = share @ level

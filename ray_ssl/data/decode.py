@@ -1,7 +1,7 @@
 """From encoded images and labels to a `Dataset`: held-out split, balanced subset, then decoding in threads."""
 
 import os
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from io import BytesIO
@@ -35,7 +35,12 @@ class EncodedSplit:
         fine_names: Class names.
         coarse: int64 [N] superclass labels or None.
         coarse_names: Superclass names, empty where there are none.
-        read: Ascending rows, int64 [M] -> groups of M encoded images in all, in that order.
+        read: Rows, int64 [M] -> groups of M encoded images in all, in that order. Rows of one shard stand together
+            and ascend.
+        shards: int64 [K], how many consecutive images lie in each portion of a file that is read at once; ones where
+            each image is a file.
+        identity: -> sha256 of what describes the files without reading their images: their sizes and what they say of
+            their content. An image that is replaced by another of the same encoded size goes unnoticed.
     """
 
     fine: Labels
@@ -43,6 +48,8 @@ class EncodedSplit:
     coarse: Labels | None
     coarse_names: tuple[str, ...]
     read: Callable[[Rows], Iterable[Sequence[Encoded]]]
+    shards: Rows
+    identity: Callable[[], str]
 
     def image_set(self, rows: Rows, image_size: int) -> ImageSet:
         """Returns the decoded images at `rows`.
@@ -56,7 +63,7 @@ class EncodedSplit:
 
 
 def build_dataset(name: str, train: EncodedSplit, test: EncodedSplit | None, config: DataConfig) -> Dataset:
-    """Returns the data set that `config` asks for, decoding no image that is not part of it.
+    """Returns the data set that `config` asks for, decoding no image that is not part of it, and none to be streamed.
 
     Args:
         name: Short name for tables.
@@ -77,6 +84,12 @@ def build_dataset(name: str, train: EncodedSplit, test: EncodedSplit | None, con
     size, seed = config.image_size, config.data_seed
     train_rows = train_rows[rows_to_take(train.fine[train_rows], "num_images", config.num_images, seed)]
     test_rows = test_rows[rows_to_take(test.fine[test_rows], "num_test_images", config.num_test_images, seed)]
+    if config.stream:
+        from ray_ssl.data.streamed import NUM_SAMPLED, StreamedSet
+
+        window, (num_train, num_test) = config.stream_window, NUM_SAMPLED
+        streamed = StreamedSet(train, train_rows, size, window, num_train)
+        return Dataset(name, streamed, StreamedSet(test, test_rows, size, window, num_test))
     return Dataset(name, train.image_set(train_rows, size), test.image_set(test_rows, size))
 
 
@@ -164,6 +177,19 @@ def decode(groups: Iterable[Sequence[Encoded]], num_images: int, image_size: int
         pool.shutdown(cancel_futures=True)
     assert start == num_images, f"read {start} of {num_images} images"
     return images
+
+
+def decode_serially(encoded: Sequence[Encoded], image_size: int) -> Iterator[Images]:
+    """Yields uint8 [n, S, S, 3] as `decode`, `IMAGES_PER_TASK` images at a time, without threads.
+
+    Raises:
+        UserError: An image cannot be decoded; it is named.
+    """
+    for first in range(0, len(encoded), IMAGES_PER_TASK):
+        portion = encoded[first : first + IMAGES_PER_TASK]
+        images = np.empty((len(portion), image_size, image_size, 3), np.uint8)
+        _decode_into(images, portion)
+        yield images
 
 
 def resize(images: Images, image_size: int) -> Images:

@@ -1,5 +1,6 @@
 """folder:PATH: image files in class folders or superclass/class folders, optionally under train and test or valid."""
 
+import hashlib
 import os
 from collections.abc import Iterator
 from pathlib import Path
@@ -33,7 +34,7 @@ def load(config: DataConfig) -> Dataset:
         UserError: The folder is missing, holds no images, mixes layouts, has images that fit in no layout or broken
             links, a test class is unknown to the training split, or an image cannot be decoded.
     """
-    root = Path(config.path).expanduser()
+    root = Path(config.path).expanduser().absolute()  # processes that decode may work elsewhere
     if not root.is_dir():
         problem = "is a file" if root.exists() else "does not exist"
         raise UserError(f"{config.dataset}: {root} {problem}, give a folder of class folders")
@@ -43,11 +44,11 @@ def load(config: DataConfig) -> Dataset:
     if "train" not in splits:
         if tests:
             raise UserError(f"{root} has {tests[0].name}/ but no train/: name the training folder train")
-        return build_dataset(name, _split(_classes(root), _classes(root)), None, config)
+        return build_dataset(name, _split(root, _classes(root), _classes(root)), None, config)
     _check_beside(root, splits)
     train = _classes(splits["train"])
-    test = _split(_classes(tests[0]), train) if tests else None
-    return build_dataset(name, _split(train, train), test, config)
+    test = _split(root, _classes(tests[0]), train) if tests else None
+    return build_dataset(name, _split(root, train, train), test, config)
 
 
 def _classes(root: Path) -> list[ClassFolder]:
@@ -118,8 +119,8 @@ def _entries(folder: Path) -> tuple[tuple[Path, ...], tuple[Path, ...]]:
     return folders, files
 
 
-def _split(classes: list[ClassFolder], known: list[ClassFolder]) -> EncodedSplit:
-    """The images of `classes`, labelled by the classes of the training split."""
+def _split(root: Path, classes: list[ClassFolder], known: list[ClassFolder]) -> EncodedSplit:
+    """The images of `classes` below `root`, labelled by the classes of the training split."""
     label = {(c.coarse, c.fine): i for i, c in enumerate(known)}
     for c in classes:
         if (c.coarse, c.fine) not in label:
@@ -132,9 +133,17 @@ def _split(classes: list[ClassFolder], known: list[ClassFolder]) -> EncodedSplit
     coarse = None
     if coarse_names:
         coarse = np.repeat(np.array([coarse_names.index(c.coarse) for c in classes], np.int64), sizes)
-    files = [f for c in classes for f in c.files]
+    # As one array of bytes, which costs a fraction of a list of paths and which processes of a machine share.
+    names_of_files = np.array([os.fsencode(f.relative_to(root)) for c in classes for f in c.files], np.bytes_)
 
     def read(rows: Rows) -> Iterator[list[Encoded]]:
-        yield [(str(files[r]), files[r]) for r in rows]
+        files = [root / os.fsdecode(name) for name in names_of_files[rows].tolist()]
+        yield [(str(file), file) for file in files]
 
-    return EncodedSplit(fine, fine_names, coarse, coarse_names, read)
+    def identity() -> str:
+        digest = hashlib.sha256()
+        for name in names_of_files.tolist():
+            digest.update(b"%s\0%d\0" % (name, (root / os.fsdecode(name)).stat().st_size))
+        return digest.hexdigest()
+
+    return EncodedSplit(fine, fine_names, coarse, coarse_names, read, np.ones(len(fine), np.int64), identity)

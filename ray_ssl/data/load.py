@@ -7,8 +7,11 @@ import numpy as np
 from ray_ssl.config import DataConfig
 from ray_ssl.data.base import Dataset, ImageSet
 from ray_ssl.data.decode import check_count
+from ray_ssl.data.streamed import StreamedSet
 from ray_ssl.errors import UserError
 from ray_ssl.plugins import plugin_module
+
+Split = ImageSet | StreamedSet
 
 
 def load_dataset(config: DataConfig) -> Dataset:
@@ -38,9 +41,9 @@ def load_dataset(config: DataConfig) -> Dataset:
     return dataset
 
 
-def _subset(split: ImageSet, option: str, asked: int | None, seed: int) -> ImageSet:
+def _subset(split: Split, option: str, asked: int | None, seed: int) -> Split:
     check_count(option, asked, len(split))
-    return split if asked in (None, len(split)) else split.balanced_subset(asked, seed)
+    return split if asked is None or asked == len(split) else split.balanced_subset(asked, seed)
 
 
 def _check(dataset: Dataset, config: DataConfig) -> None:

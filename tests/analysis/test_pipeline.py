@@ -4,6 +4,7 @@ import hashlib
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
+from typing import cast
 
 import pytest
 import torch
@@ -21,6 +22,7 @@ from analysis.survey import missing_work, survey
 from ray_ssl.checkpoints import checkpoint_folder, load_checkpoint
 from ray_ssl.config import PretrainConfig
 from ray_ssl.data import Dataset, load_dataset
+from ray_ssl.data.base import ImageSet
 from ray_ssl.errors import UserError
 from ray_ssl.ledger import DONE, STOPPED, Ledger, Trial, TrialState, make_trials
 from ray_ssl.pretrain import pretrain
@@ -57,7 +59,7 @@ def test_one_pass_gives_the_features_of_every_layer(trained: tuple[Ledger, Trial
     assert features[-1] is features[-2]  # the representation is the pooled last block
     trainer = Trainer(trial.config, dataset, torch.device("cpu"))
     trainer.method.load_state_dict(checkpoint.model)
-    torch.testing.assert_close(trainer.features(dataset.test), features[-1])
+    torch.testing.assert_close(trainer.features(cast(ImageSet, dataset.test)), features[-1])
 
 
 def test_measuring_names_every_layer_level_and_metric(trained: tuple[Ledger, Trial, Dataset]) -> None:

@@ -13,7 +13,7 @@ import statistics
 from concurrent.futures import ProcessPoolExecutor
 from functools import cache
 from multiprocessing import get_context
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import Tensor
@@ -23,6 +23,7 @@ from analysis.logistic import fit, predict
 from analysis.metrics.linear_probe import PENALTY, TOLERANCE
 from ray_ssl.config import PretrainConfig
 from ray_ssl.data import Dataset, load_dataset
+from ray_ssl.data.base import ImageSet
 from ray_ssl.health import knn_accuracy
 from ray_ssl.plugins import plugin_module, plugin_names
 from ray_ssl.trainer import Trainer
@@ -84,7 +85,8 @@ def score(name: str, seed: int, flags: argparse.Namespace) -> tuple[float, float
     trainer = Trainer(config, dataset, torch.device("cpu"))
     for epoch in range(1, 0 if name == UNTRAINED else config.training.epochs + 1):
         trainer.train_epoch(epoch)
-    return accuracies(trainer.features(dataset.train), trainer.features(dataset.test), dataset)
+    train, test = (trainer.features(cast(ImageSet, part)) for part in (dataset.train, dataset.test))
+    return accuracies(train, test, dataset)
 
 
 def print_accuracies(names: list[str], flags: argparse.Namespace) -> None:

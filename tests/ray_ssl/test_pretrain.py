@@ -2,15 +2,18 @@
 
 import itertools
 import math
+from contextlib import nullcontext
 from dataclasses import dataclass, field
 from functools import partial
 from itertools import pairwise
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
 
+from ray_ssl import pretrain as pretrain_module
 from ray_ssl.backbones.base import build_backbone
 from ray_ssl.checkpoints import checkpoint_folder, load_checkpoint, saved_epochs
 from ray_ssl.config import OptimiserConfig, PretrainConfig, TrainingConfig, replace
@@ -21,7 +24,7 @@ from ray_ssl.methods.base import build_method
 from ray_ssl.optim import build_optimiser, learning_rate
 from ray_ssl.pretrain import PreemptedError, TrainedTrial, checkpoint_epochs, pretrain
 from ray_ssl.storage import Storage
-from ray_ssl.trainer import NonFiniteLossError
+from ray_ssl.trainer import NonFiniteLossError, Trainer
 from tests.ray_ssl.small_methods import small_variants
 
 BATCH_SIZE = 32
@@ -69,9 +72,11 @@ class KillAfter:
             raise Killed
 
 
-def train(config: PretrainConfig, dataset: Dataset, folder: Path, kill_after: int = -1) -> TrainedTrial:
+def train(
+    config: PretrainConfig, dataset: Dataset, folder: Path, kill_after: int = -1, state_seconds: float = 0
+) -> TrainedTrial:
     torch.set_num_threads(1)
-    return pretrain(config, dataset, Storage.at(folder), KillAfter(kill_after), state_seconds=0)
+    return pretrain(config, dataset, Storage.at(folder), KillAfter(kill_after), state_seconds=state_seconds)
 
 
 def untimed(history: list[dict[str, float]]) -> list[dict[str, float]]:
@@ -111,6 +116,33 @@ def test_preempted_after_any_step_it_goes_on_from_there(method: str, dataset: Da
     assert num_times == 5  # 12 steps; the last process ends
     assert untimed(trained.history) == untimed(whole.history)
     a, b = weights(tmp_path / "whole", 4), weights(tmp_path / "preempted", 4)
+    assert all(torch.equal(a[name], b[name]) for name in a)
+
+
+@pytest.mark.parametrize("method", ["vicreg", "moco_v2", "dino"])
+def test_killed_within_an_epoch_goes_on_at_the_step_it_was_saved_after(
+    method: str, dataset: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(pretrain_module, "_SAVE_SHARE", math.inf)  # every save costs little: one after every step
+    whole = train(config(method), dataset, tmp_path / "whole", state_seconds=1e-9)
+    step, steps = Trainer.step, list[tuple[int, int]]()
+
+    def killed_at(last: int) -> Any:
+        def counted(trainer: Trainer, batch: Any, epoch: int, number: int) -> Any:
+            if len(steps) == last:
+                raise Killed
+            steps.append((epoch, number))
+            return step(trainer, batch, epoch, number)
+
+        return counted
+
+    for last in (2, 7, 100):  # steps in all: one before the end of an epoch, one after its beginning, never
+        monkeypatch.setattr(Trainer, "step", killed_at(last))
+        with pytest.raises(Killed) if last < 100 else nullcontext():
+            resumed = train(config(method), dataset, tmp_path / "killed", state_seconds=1e-9)
+    assert steps == [(epoch, number) for epoch in range(1, 5) for number in range(3)]  # none was done twice
+    assert [m["loss"] for m in whole.history] == [m["loss"] for m in resumed.history]
+    a, b = weights(tmp_path / "whole", 4), weights(tmp_path / "killed", 4)
     assert all(torch.equal(a[name], b[name]) for name in a)
 
 

@@ -11,7 +11,7 @@ from analysis.settings import AnalysisSettings
 from ray_ssl.backbones.base import build_backbone
 from ray_ssl.checkpoints import saved_epochs
 from ray_ssl.cluster import MachineOptions
-from ray_ssl.config import PretrainConfig, replace
+from ray_ssl.config import DataConfig, PretrainConfig, replace
 from ray_ssl.data import load_dataset
 from ray_ssl.errors import EXIT_BAD_INPUT, UserError
 from ray_ssl.ledger import Ledger, make_trials
@@ -24,6 +24,7 @@ from sweeps.cli import main
 from sweeps.depth_width import SWEEP
 from sweeps.footprint import footprint, show_bytes, show_count
 from sweeps.room import DataSizes
+from tests.ray_ssl.test_batches import write_set
 
 BASE = replace(PretrainConfig(), {"training.precision": "fp32"})
 
@@ -153,6 +154,31 @@ def test_trials_side_by_side_that_may_not_fit_are_warned_of(
     assert caplog.text == ""
     room.check_memory(THREE, SMALL_DATA, 2000, LOCAL, 3)
     assert "3 trials side by side need about" in caplog.text
+
+
+def test_files_that_never_fit_are_refused_before_one_is_decoded_and_the_way_out_is_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def never(*_: object) -> None:
+        raise AssertionError("decoded")
+
+    monkeypatch.setattr("ray_ssl.data.decode._decode_into", never)
+    monkeypatch.setattr(room, "machine_memory", lambda: 1e6)
+    config = DataConfig(dataset=write_set(tmp_path, 200))
+    settings = AnalysisSettings(num_train_images=50, num_test_images=20)
+    whole = DataSizes.foretold(config, settings)
+    with pytest.raises(UserError, match=r"240 \(--num-images, --num-test-images\) x 32 x 32 .* = 1\.47 MB.*; --stream"):
+        room.check_images(whole, config)
+    config = config.model_copy(update={"stream": True, "stream_window": 150})
+    monkeypatch.setattr(room, "NUM_SAMPLED", (60, 30))
+    streamed = DataSizes.foretold(config, settings)
+    room.check_images(streamed, config)
+    assert streamed.num_bytes == 2 * 3 * 32 * 32 * (60 + 30 + 50 + 20)
+    assert streamed.bytes_per_worker(1) == 3 * 32 * 32 * (150 + 3 * 1024)
+    assert whole.bytes_per_worker(1) == 0
+    monkeypatch.setattr(room, "machine_memory", lambda: 9e5)
+    with pytest.raises(UserError, match=r"160 \(sampled, and measured: --num-train-images, "):
+        room.check_images(streamed, config)
 
 
 def test_the_largest_level_group_decides_how_much_the_analysis_holds() -> None:

@@ -12,6 +12,7 @@ from pyarrow import fs
 
 from analysis.table import KEY, read_table
 from ray_ssl import object_store
+from ray_ssl.batches import Share, StreamSource, read_here
 from ray_ssl.checkpoints import (
     CARD,
     MANIFEST,
@@ -22,9 +23,16 @@ from ray_ssl.checkpoints import (
     save_state,
     saved_epochs,
 )
+from ray_ssl.config import DataConfig
+from ray_ssl.data import load_dataset
+from ray_ssl.data.streamed import StreamedSet
+from ray_ssl.distributed import World
+from ray_ssl.errors import UserError
 from ray_ssl.lease import Lease
 from ray_ssl.ledger import Ledger
 from ray_ssl.storage import _FILESYSTEMS, Storage
+from sweeps.data_card import source_hash
+from tests.ray_ssl.test_batches import write_set
 from tests.ray_ssl.test_checkpoints import checkpoint, equal
 from tests.sweeps.command import TINY, kill, run, start
 from tests.sweeps.faulty_s3 import FaultyServer
@@ -115,6 +123,36 @@ def test_a_failed_upload_is_no_checkpoint(bucket: str, server: FaultyServer, nam
     assert saved_epochs(trial) == []
     found = load_newest_state(trial, lambda said: None)
     assert found is not None and equal(found, checkpoint(1))
+
+
+def test_images_on_it_are_those_of_a_local_disk(bucket: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    write_set(tmp_path / "set", 100)
+    store = Storage.at(bucket.format("set"))
+    for name in ("train.parquet", "test.parquet"):
+        store.write(f"data/{name}", (tmp_path / "set" / name).read_bytes())
+    # The server's address stands in the URI, or in the environment as Amazon's own tools have it.
+    monkeypatch.setenv("AWS_ENDPOINT_URL", f"http://{bucket.partition('override=')[2].partition('&')[0]}")
+    monkeypatch.setenv("AWS_DEFAULT_REGION", "us-east-1")
+    for uri in (store.uri, "s3://bucket/set"):
+        there, here = (DataConfig(dataset=f"parquet:{where}") for where in (uri, tmp_path / "set"))
+        streamed = [config.model_copy(update={"stream": True, "stream_window": 30}) for config in (there, here)]
+        assert load_dataset(there).fingerprint == load_dataset(here).fingerprint
+        (a, b), share = map(load_dataset, streamed), Share(0, 25, World(0, 1))
+        assert (a.name, a.fingerprint) == ("set", b.fingerprint)
+        assert isinstance(a.train, StreamedSet)
+        assert isinstance(b.train, StreamedSet)
+        for one, other in zip(*(StreamSource(x, share, read_here).batches(1) for x in (a.train, b.train)), strict=True):
+            assert one.images.equal(other.images)
+    kept = source_hash(there)
+    assert kept == source_hash(there) is not None
+    store.write("data/train.parquet", b"no Parquet")
+    assert source_hash(there) != kept
+    with pytest.raises(UserError, match=r"^parquet: s3://bucket/set/data/train\.parquet cannot be read as Parquet"):
+        load_dataset(there)
+    for uri, reason in (("s3://bucket/none", "does not exist"), ("s3://missing/set", "missing/set")):
+        with pytest.raises(UserError, match=reason) as caught:
+            load_dataset(DataConfig(dataset=f"parquet:{uri}"))
+        assert "\n" not in str(caught.value)
 
 
 def test_one_driver_holds_the_lease(bucket: str) -> None:
