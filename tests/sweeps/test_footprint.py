@@ -114,9 +114,9 @@ def test_the_disk_holds_what_was_foretold(tmp_path: Path) -> None:
     ("line", "message"),
     [
         ("--depths 1000000 --widths 100000000", "does not fit into memory: 1.8e+23 parameters; 2.16e+06 EB (weights"),
-        ("--widths 1000000000000000000000", "cannot be counted: one of its tensors has more than 2^63 bytes"),
+        ("--widths 2000000000", "cannot be counted: one of its tensors has more than 2^63 bytes"),
         ("--depths 1000000", "does not fit into memory"),
-        ("--projector-width 10000000000 --method vicreg", "parameters; "),
+        ("--projector-width 1000000000 --method vicreg", "parameters; "),
         ("--image-size 512 --global-batch-size 4000 --widths 64", "activations of a batch of 4000"),
         ("--num-images 1000000000", "1000001000 (--num-images, --num-test-images) x 32 x 32 x 3 bytes"),
         ("--num-test-images 1000000000", "this machine has"),

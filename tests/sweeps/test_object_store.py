@@ -162,6 +162,11 @@ def test_one_driver_holds_the_lease(bucket: str) -> None:
     assert not sweep.exists("lease.json")
 
 
+def ours(err: str) -> list[str]:
+    """Lines that are not Arrow's own about a request that it makes again, which cannot be turned off."""
+    return [line for line in err.splitlines() if not (line.startswith("/arrow/cpp/") and ", retry = " in line)]
+
+
 def test_a_sweep_is_killed_and_resumed_as_on_a_local_disk(bucket: str, tmp_path: Path) -> None:
     code, _, err = run(tmp_path, *ONE)
     assert (code, err) == (0, "")
@@ -175,12 +180,12 @@ def test_a_sweep_is_killed_and_resumed_as_on_a_local_disk(bucket: str, tmp_path:
         time.sleep(0.05)
     kill(process)
     code, out, err = run(tmp_path, *ONE, "--storage", uri)
-    assert (code, err) == (0, "")
+    assert (code, ours(err)) == (0, [])
     assert "1 to resume" in out
     pd.testing.assert_frame_equal(numbers(sweep), numbers(Storage.at(tmp_path / "results" / "swept")))
     assert {"accuracy_by_epoch.png", "accuracy_by_epoch.svg"} <= set(sweep.names("figures"))
     code, out, err = run(tmp_path, *ONE, "--storage", uri)
-    assert (code, err) == (0, "")
+    assert (code, ours(err)) == (0, [])
     assert "nothing to do" in out
 
 

@@ -26,6 +26,7 @@ from tests.sweeps.postgres import Postgres, find_programs
 
 WRITERS, TRIALS, STEPS = 8, 2, 12
 EXPERIMENT = "team"
+BUCKET = "team"  # moto's servers of one process share their buckets
 HOST = "127.0.0.2"
 ADMIN_PASSWORD, PASSWORD = "a-password-of-admin", "a-password-of-users"
 T0 = 1_700_000_000_000
@@ -68,7 +69,7 @@ def team(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Team]:
     server = Server(folder, host=HOST)
     ours = {
         "postgresql+psycopg2://USER:PASSWORD@DB_HOST/mlflow": postgres.uri, "ADMIN_PASSWORD": ADMIN_PASSWORD,
-        "SECRET_KEY": "secret", "BUCKET": "bucket", "SERVER_HOST:5000": f"{HOST}:{server.port}",
+        "SECRET_KEY": "secret", "BUCKET": BUCKET, "SERVER_HOST:5000": f"{HOST}:{server.port}",
     }  # fmt: skip
 
     def fill_in(text: str) -> str:
@@ -100,7 +101,7 @@ def team(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Team]:
 def bucket(endpoint: str) -> Any:
     """The server's bucket, seen from behind."""
     session: Any = boto3.Session("testing", "testing", region_name="us-east-1")
-    return session.resource("s3", endpoint_url=endpoint).Bucket("bucket")
+    return session.resource("s3", endpoint_url=endpoint).Bucket(BUCKET)
 
 
 @pytest.fixture
