@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import math
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Final, Literal, NamedTuple
 
@@ -12,6 +13,7 @@ import torch
 from torch import Tensor
 
 from analysis import critics
+from analysis.calibration import Calibration, calibrate
 from analysis.critics import Critics, CriticSettings, HeldOut
 from analysis.logistic import Scaling
 from analysis.normal_scores import NormalScores
@@ -49,7 +51,7 @@ class Settings:
     critic: CriticSettings = field(default_factory=CriticSettings)
 
 
-_METHOD: Final = 2  # of the estimate; one more where the same settings come to give other numbers
+_METHOD: Final = 3  # of the estimate; one more where the same settings come to give other numbers
 
 
 def fingerprint(settings: Settings) -> str:
@@ -79,7 +81,7 @@ class Estimate(NamedTuple):
     """Bounds of the mutual information on held-out pairs, nats, by each critic.
 
     Attributes:
-        dv: float64 [S] Donsker-Varadhan bound of the critics that were trained on it last.
+        dv: float64 [S] Donsker-Varadhan bound of the calibrated critics, see `estimate`.
         infonce: float64 [S] InfoNCE bound of the critics trained on it alone.
         nwj: float64 [S] NWJ bound of the critics of `dv`.
         ceiling: ln N, which none of them exceeds.
@@ -128,16 +130,18 @@ def infonce_bound(scores: ScoreSums) -> Tensor:
     return (scores.true - scores.log_sums).mean(-1) + math.log(scores.true.shape[-1])
 
 
-def score_sums(x: Tensor, z: Tensor) -> ScoreSums:
+def score_sums(x: Tensor, z: Tensor, calibration: Calibration | None = None) -> ScoreSums:
     """Returns the sums over all N^2 pairs of separable critics, float64, some rows at a time.
 
     Args:
         x: float [S, N, E] embeddings; the score of (i, j) is the dot product of x_i and z_j.
         z: float [S, N, E].
+        calibration: What is made of the scores; None: nothing.
     """
+    safe = calibration or (lambda scores: scores)
     z_by_column = z.transpose(1, 2)
-    sums = [torch.bmm(rows, z_by_column).logsumexp(-1) for rows in x.split(_ROW_CHUNK, dim=1)]
-    return ScoreSums((x.double() * z).sum(-1), torch.cat(sums, dim=1).double())
+    sums = [safe(torch.bmm(rows, z_by_column)).logsumexp(-1) for rows in x.split(_ROW_CHUNK, dim=1)]
+    return ScoreSums(safe((x.double() * z).sum(-1)), torch.cat(sums, dim=1).double())
 
 
 def estimate(train: tuple[Tensor, Tensor], test: tuple[Tensor, Tensor], settings: Settings | None = None) -> Estimate:
@@ -146,9 +150,10 @@ def estimate(train: tuple[Tensor, Tensor], test: tuple[Tensor, Tensor], settings
     Every dimension is put on the scale of a normal variable by the training pairs (see `analysis.normal_scores`),
     which leaves the information as it is: critics of heavy tails go astray. Constant ones become 0. Critics start
     from the one that would be optimal for Gaussians (`analysis.gaussian_critic`), are trained on InfoNCE, whose
-    gradient varies least, and go on from there on the Donsker-Varadhan bound. NWJ is taken with the latter, their
-    scores moved by the constant that makes it tight on the pairs that decided when to stop: trained on itself it gives
-    the same critic up to that constant, with gradients of exponential variance.
+    gradient varies least, and go on from there on the Donsker-Varadhan bound. That bound and NWJ are taken with the
+    best of these three stages on the pairs that decided when to stop, its scores made safe there (see
+    `analysis.calibration`) and moved by the constant that makes NWJ tight: trained on itself NWJ gives the same critic
+    up to that constant, with gradients of exponential variance.
 
     Args:
         train: x float [N, P] and z float [N, D], row by row a pair.
@@ -169,11 +174,26 @@ def estimate(train: tuple[Tensor, Tensor], test: tuple[Tensor, Tensor], settings
     of_infonce = _trained(pairs, untrained, "infonce", settings)
     of_dv = _trained(pairs, of_infonce, "dv", settings)
     with torch.no_grad():
-        stop_dv = score_sums(*of_dv(*pairs.held_out_pairs()))
-        test_dv, test_infonce = (score_sums(*critic(x_test, z_test)) for critic in (of_dv, of_infonce))
-    shift = 1 - stop_dv.log_mean[:, None]
-    moved = ScoreSums(test_dv.true + shift, test_dv.log_sums + shift)
+        calibrations, bounds = zip(
+            *(_calibrated(critic, pairs) for critic in (untrained, of_infonce, of_dv)), strict=True
+        )
+        best = torch.stack(bounds).argmax(0)  # which of the three, for each seed
+        chosen = Calibration(*(_of_best(best, values) for values in zip(*calibrations, strict=True)))
+        embedded = [critic(x_test, z_test) for critic in (untrained, of_infonce, of_dv)]
+        test_dv = score_sums(*(_of_best(best, sides) for sides in zip(*embedded, strict=True)), chosen)
+        test_infonce = score_sums(*embedded[1])
+    moved = ScoreSums(test_dv.true + 1, test_dv.log_sums + 1)  # the mean of exp f is 1 on held-out pairs
     return Estimate(dv_bound(test_dv), infonce_bound(test_infonce), nwj_bound(moved), math.log(len(x_test)))
+
+
+def _calibrated(critic: Critics, pairs: HeldOut) -> tuple[Calibration, Tensor]:
+    x, z = critic(*pairs.held_out_pairs())
+    return calibrate(torch.bmm(x, z.transpose(1, 2)))
+
+
+def _of_best(best: Tensor, values: Sequence[Tensor]) -> Tensor:
+    """Of tensors [S, ...], those that `best` [S] says for each seed."""
+    return torch.stack(list(values))[best, torch.arange(len(best))]
 
 
 def _trained(pairs: HeldOut, start: Critics, objective: critics.Objective, settings: Settings) -> Critics:

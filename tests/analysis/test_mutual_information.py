@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from analysis import critics
+from analysis.calibration import calibrate
 from analysis.critics import CriticSettings, HeldOut, dv_loss
 from analysis.features import LayerFeatures
 from analysis.gaussian_critic import MIN_UNEXPLAINED, fit
@@ -236,3 +237,29 @@ def test_what_cannot_be_measured_is_refused() -> None:
 
 def test_bits() -> None:
     assert nats_to_bits(math.log(8)) == pytest.approx(3)
+
+
+def test_a_few_scores_that_are_far_too_large_do_not_decide_the_bound() -> None:
+    rho, num_dims = 0.9, 2
+    x, z = gaussians(rho, num_dims, num_pairs=400)
+    truth = -0.5 * num_dims * math.log(1 - rho**2)
+    squares = rho**2 * ((x**2).sum(1)[:, None] + (z**2).sum(1))
+    best = (rho * x @ z.T - squares / 2) / (1 - rho**2)  # the log of the density ratio, less a constant
+    pairs = torch.stack([best, best])
+    pairs[1][torch.rand(400, 400, generator=torch.Generator().manual_seed(0)) < 1e-3] += 40
+    calibration, bounds = calibrate(pairs)
+    assert bounds[0] == pytest.approx(truth, abs=0.25)
+    assert 0.5 * truth < bounds[1] <= bounds[0]
+    raw = pairs[1].diagonal().mean() - (pairs[1].logsumexp((0, 1)) - 2 * math.log(400))
+    assert raw < -10
+    # The calibrated scores are a critic's: the mean of their exponentials is 1, which makes NWJ tight.
+    assert calibration(pairs).exp().mean((1, 2)).tolist() == pytest.approx([1, 1], abs=1e-3)
+
+
+def test_critics_are_calibrated_as_each_alone() -> None:
+    scores = draw(3, 50, 50, seed=1) * torch.tensor([1.0, 5, 20])[:, None, None]
+    together, bounds = calibrate(scores)
+    for i in range(3):
+        alone, bound = calibrate(scores[i : i + 1])
+        assert all(torch.equal(a[i : i + 1], b) for a, b in zip(together, alone, strict=True))
+        assert torch.equal(bounds[i : i + 1], bound)
