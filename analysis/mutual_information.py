@@ -178,9 +178,10 @@ def estimate(train: tuple[Tensor, Tensor], test: tuple[Tensor, Tensor], settings
             *(_calibrated(critic, pairs) for critic in (untrained, of_infonce, of_dv)), strict=True
         )
         best = torch.stack(bounds).argmax(0)  # which of the three, for each seed
-        chosen = Calibration(*(_of_best(best, values) for values in zip(*calibrations, strict=True)))
+        chosen = Calibration._make(_of_best(best, values) for values in zip(*calibrations, strict=True))
         embedded = [critic(x_test, z_test) for critic in (untrained, of_infonce, of_dv)]
-        test_dv = score_sums(*(_of_best(best, sides) for sides in zip(*embedded, strict=True)), chosen)
+        x_best, z_best = (_of_best(best, sides) for sides in zip(*embedded, strict=True))
+        test_dv = score_sums(x_best, z_best, chosen)
         test_infonce = score_sums(*embedded[1])
     moved = ScoreSums(test_dv.true + 1, test_dv.log_sums + 1)  # the mean of exp f is 1 on held-out pairs
     return Estimate(dv_bound(test_dv), infonce_bound(test_infonce), nwj_bound(moved), math.log(len(x_test)))
