@@ -1,0 +1,90 @@
+"""Three nodes, each with room for one worker: trials, the workers of one trial and the analysis use all of them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from analysis.pipeline import analyse, missing_work
+from analysis.settings import AnalysisSettings
+from ray_ssl.cluster import MachineOptions, capacity, cluster_nodes
+from ray_ssl.config import PretrainConfig, replace
+from ray_ssl.data.base import Dataset
+from ray_ssl.launch import run_trials
+from ray_ssl.ledger import DONE, Ledger, Trial, make_trials
+from ray_ssl.pretrain import pretrain
+from ray_ssl.search import GridSource
+from ray_ssl.storage import Storage
+from tests.ray_ssl.test_killed import same
+from tests.ray_ssl.test_pretrain import images, untimed
+from tests.ray_ssl.two_workers import run_on_two_workers
+from tests.sweeps.nodes import Heard, MeetingDataset, joined_cluster
+
+NUM_NODES = 3
+TRAIN, TEST = images(96, 0), images(40, 1)
+CONFIG = PretrainConfig.from_dict(
+    {
+        "backbone": {"name": "res_lh", "depth": 1, "width": 8},
+        "method": {"name": "vicreg", "projector_width": 16, "embedding_dim": 8},
+        "training": {"epochs": 2, "global_batch_size": 32, "num_checkpoints": 3, "precision": "fp32"},
+    }
+)
+
+
+@pytest.fixture(scope="module")
+def machine() -> Iterator[MachineOptions]:
+    with joined_cluster(NUM_NODES) as (_, options):
+        yield options
+
+
+def meeting(folder: Path, num_nodes: int) -> MeetingDataset:
+    folder.mkdir()
+    return MeetingDataset("tiny", TRAIN, TEST, folder=str(folder), num_nodes=num_nodes)
+
+
+def run(ledger: Ledger, trials: list[Trial], dataset: Dataset, machine: MachineOptions) -> Heard:
+    num_workers, heard = trials[0].config.num_workers, Heard()
+    room = capacity(machine, num_workers, cluster_nodes())
+    assert room.num_concurrent == NUM_NODES // num_workers
+    run_trials(GridSource(trials, trials), num_workers, ledger, dataset, machine, room, heard)
+    assert all(ledger.record(trial.key, DONE) for trial in trials), heard.events
+    assert heard.count("started") == len(trials)
+    return heard
+
+
+def test_trials_and_their_analysis_are_on_all_nodes(machine: MachineOptions, tmp_path: Path) -> None:
+    dataset = meeting(tmp_path / "training", NUM_NODES)
+    trials = make_trials([replace(CONFIG, {"seed": seed}) for seed in range(4)], dataset.fingerprint)
+    ledger = Ledger(Storage.at(tmp_path / "sweep"))
+    run(ledger, trials, dataset, machine)
+    settings = AnalysisSettings()
+    work = missing_work(ledger, trials, settings, ["rank"])
+    assert len(work) == 3 * len(trials)
+    outcomes = list(analyse(ledger, work, meeting(tmp_path / "analysis", NUM_NODES), settings))
+    assert sorted((o.key, o.epoch) for o in outcomes) == sorted((w.key, w.epoch) for w in work)
+    assert not any(o.error for o in outcomes)
+    assert missing_work(ledger, trials, settings, ["rank"]) == []
+
+
+def _on_one_node(config: PretrainConfig, folder: str) -> list[dict[str, Any]]:
+    return pretrain(config, Dataset("tiny", TRAIN, TEST), Storage.at(folder), lambda metrics: None).history
+
+
+def test_a_trial_of_two_workers_spans_nodes_and_has_the_numbers_of_one_node(
+    machine: MachineOptions, tmp_path: Path
+) -> None:
+    dataset = meeting(tmp_path / "training", 2)
+    trials = make_trials([replace(CONFIG, {"num_workers": 2})], dataset.fingerprint)
+    ledger, key = Ledger(Storage.at(tmp_path / "sweep")), trials[0].key
+    run(ledger, trials, dataset, machine)
+    history = run_on_two_workers(_on_one_node, trials[0].config, str(tmp_path / "one node"))[0]
+    done = ledger.record(key, DONE)
+    assert done is not None
+    assert done["environment"]["workers"] == 2
+    assert untimed(done["history"]) == untimed(history)
+    torch.set_num_threads(1)
+    assert same(Storage.at(tmp_path / "one node"), ledger.trial(key), "checkpoints/epoch-000002")
