@@ -1,4 +1,4 @@
-"""Three nodes, each with room for one worker: trials, the workers of one trial and the analysis use all of them."""
+"""Three nodes, each with room for one worker: trials and the workers of one trial use all of them."""
 
 from __future__ import annotations
 
@@ -9,8 +9,6 @@ from typing import Any
 import pytest
 import torch
 
-from analysis.pipeline import analyse, missing_work
-from analysis.settings import AnalysisSettings
 from ray_ssl.cluster import MachineOptions, capacity, cluster_nodes
 from ray_ssl.config import PretrainConfig, replace
 from ray_ssl.data.base import Dataset
@@ -48,7 +46,7 @@ def meeting(folder: Path, num_nodes: int) -> MeetingDataset:
 
 def run(ledger: Ledger, trials: list[Trial], dataset: Dataset, machine: MachineOptions) -> Heard:
     num_workers, heard = trials[0].config.num_workers, Heard()
-    room = capacity(machine, num_workers, cluster_nodes())
+    room = capacity(machine, num_workers, cluster_nodes(machine))
     assert room.num_concurrent == NUM_NODES // num_workers
     run_trials(GridSource(trials, trials), num_workers, ledger, dataset, machine, room, heard)
     assert all(ledger.record(trial.key, DONE) for trial in trials), heard.events
@@ -56,18 +54,11 @@ def run(ledger: Ledger, trials: list[Trial], dataset: Dataset, machine: MachineO
     return heard
 
 
-def test_trials_and_their_analysis_are_on_all_nodes(machine: MachineOptions, tmp_path: Path) -> None:
+def test_trials_are_on_all_nodes(machine: MachineOptions, tmp_path: Path) -> None:
     dataset = meeting(tmp_path / "training", NUM_NODES)
     trials = make_trials([replace(CONFIG, {"seed": seed}) for seed in range(4)], dataset.fingerprint)
     ledger = Ledger(Storage.at(tmp_path / "sweep"))
     run(ledger, trials, dataset, machine)
-    settings = AnalysisSettings()
-    work = missing_work(ledger, trials, settings, ["rank"])
-    assert len(work) == 3 * len(trials)
-    outcomes = list(analyse(ledger, work, meeting(tmp_path / "analysis", NUM_NODES), settings))
-    assert sorted((o.key, o.epoch) for o in outcomes) == sorted((w.key, w.epoch) for w in work)
-    assert not any(o.error for o in outcomes)
-    assert missing_work(ledger, trials, settings, ["rank"]) == []
 
 
 def _on_one_node(config: PretrainConfig, folder: str) -> list[dict[str, Any]]:
