@@ -35,7 +35,7 @@ def joined_cluster(num_nodes: int, cpus: int = 1) -> Iterator[tuple[Cluster, Mac
                 for _ in range(num_nodes - 1):
                     cluster.add_node(num_cpus=cpus, wait=False)
                 cluster.wait_for_nodes()
-                options = MachineOptions(address=cluster.address, state_seconds=0)
+                options = MachineOptions(address=str(cluster.address), state_seconds=0)
                 with ray_session(options, data_bytes=0, nested_train=True):
                     yield cluster, options
             finally:
