@@ -7,6 +7,7 @@ superclass level (arXiv 2305.15614), and draws the figures.
 import sys
 
 from sweeps.cli import Axis, Sweep, main
+from sweeps.demo import SMALL
 
 SWEEP = Sweep(
     name="depth_width",
@@ -16,17 +17,10 @@ SWEEP = Sweep(
         Axis("widths", "backbone.width", (32, 64), "channels of every layer, H"),
         Axis("seeds", "seed", (0,), "seeds of the weights, the views and the order of the images"),
     ),
-    # Many small steps on gentle crops, colours mostly taken away: enough to see VICReg learn within minutes.
     demo={
+        **SMALL,
         "backbone.depth": (1, 2, 4),
         "backbone.width": (8, 16),
-        "method.projector_width": 128,
-        "method.embedding_dim": 128,
-        "views.crop_scale": [0.3, 1.0],
-        "views.grey_probability": 0.5,
-        "training.epochs": 10,
-        "training.global_batch_size": 64,
-        "training.num_checkpoints": 6,
     },
     example="--dataset cifar100 --depths 2 5 10 --widths 32 64 --epochs 100 --seeds 0 1 2",
 )

@@ -7,6 +7,7 @@ with its own published options, measures every layer of every checkpoint, and dr
 import sys
 
 from sweeps.cli import Axis, Sweep, main
+from sweeps.demo import SMALL
 
 SWEEP = Sweep(
     name="method",
@@ -17,22 +18,16 @@ SWEEP = Sweep(
         Axis("seeds", "seed", (0, 1), "seeds of the weights, the views and the order of the images"),
     ),
     demo={
+        **SMALL,
         "method.name": ("vicreg", "simclr", "spectral", "supervised"),
         "seed": (0,),
         "backbone.depth": 2,
         "backbone.width": 16,
-        "method.projector_width": 128,
-        "method.embedding_dim": 128,
         "method.queue_size": 1024,
         "method.num_prototypes": 64,
         "method.whitening_size": 64,
         "method.embedding_dim@w_mse": 32,  # less than are whitened together
         "method.crop_split": 0.5,
-        "views.crop_scale": [0.3, 1.0],
-        "views.grey_probability": 0.5,
-        "training.epochs": 10,
-        "training.global_batch_size": 64,
-        "training.num_checkpoints": 6,
     },
     example="--dataset cifar100 --methods vicreg simclr byol swav supervised --epochs 100 --seeds 0 1 2",
 )  # fmt: skip

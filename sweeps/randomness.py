@@ -8,6 +8,7 @@ ones on some of the targets; measures every layer of every checkpoint on the cla
 import sys
 
 from sweeps.cli import Axis, Sweep, main
+from sweeps.demo import SMALL
 from sweeps.targets import GRADED
 
 SWEEP = Sweep(
@@ -18,15 +19,9 @@ SWEEP = Sweep(
         Axis("seeds", "seed", (0,), "seeds of the weights, the views and the order of the images"),
     ),
     demo={
+        **SMALL,
         "backbone.depth": 2,
         "backbone.width": 16,
-        "method.projector_width": 128,
-        "method.embedding_dim": 128,
-        "views.crop_scale": [0.3, 1.0],
-        "views.grey_probability": 0.5,
-        "training.epochs": 10,
-        "training.global_batch_size": 64,
-        "training.num_checkpoints": 6,
     },
     example="--dataset cifar100 --depth 10 --width 64 --epochs 100 --seeds 0 1 2",
     extension=GRADED,

@@ -9,6 +9,7 @@ published trends and writes the report. Hours where sweeps/depth_width.py takes 
 import sys
 
 from sweeps.cli import Axis, Sweep, main
+from sweeps.demo import SMALL
 from sweeps.targets import EVERY_PANEL
 
 SWEEP = Sweep(
@@ -20,14 +21,9 @@ SWEEP = Sweep(
         Axis("seeds", "seed", (0,), "seeds of the weights, the views and the order of the images"),
     ),
     demo={
+        **SMALL,
         "backbone.depth": (1, 2),
         "backbone.width": (16,),
-        "method.projector_width": 128,
-        "method.embedding_dim": 128,
-        "views.crop_scale": [0.3, 1.0],
-        "views.grey_probability": 0.5,
-        "training.epochs": 10,
-        "training.global_batch_size": 64,
         "training.num_checkpoints": 4,
     },
     example="--dataset cifar100 --depths 2 5 10 --widths 32 64 --epochs 100 --seeds 0 1 2",
