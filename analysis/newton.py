@@ -36,17 +36,21 @@ class Fit(NamedTuple):
     converged: bool
 
 
-def chunk_rows(rows: Tensor) -> int:
-    """Returns how many rows of [N, D] to take at a time: 2 M numbers on a CPU, 16 M elsewhere."""
-    # Smaller chunks are no faster on one thread, and wait at more barriers where cores are shared.
+def chunk_rows(rows: Tensor, num_columns: int = 0) -> int:
+    """Returns how many rows of [N, D] to take at a time: 2 M numbers on a CPU, 16 M elsewhere.
+
+    Args:
+        num_columns: Of what is computed of them; if wider than the rows, it is what is counted.
+    """
+    # Scores that outgrow the cache cost twice the time; smaller chunks wait at more barriers where cores are shared.
     numbers = 2**21 if rows.device.type == "cpu" else 2**24
-    return max(512, numbers // rows.shape[1])
+    return max(512, numbers // max(rows.shape[1], num_columns))
 
 
 def evaluate(rows: Tensor, solvers: list[LabelSetSolver]) -> list[tuple[float, Tensor]]:
     """Returns objective and gradient [D + 1, K] at every solver's trial point, from one sweep through the rows."""
-    chunk = chunk_rows(rows)
     trials = [s.trial for s in solvers]
+    chunk = chunk_rows(rows, max(w.shape[1] for w in trials))
     losses = rows.new_zeros(len(solvers), dtype=torch.float64)
     gradients = [torch.zeros_like(w) for w in trials]
     for start in range(0, len(rows), chunk):
@@ -197,7 +201,7 @@ class LabelSetSolver:
 
 def _hessian_times(rows: Tensor, p: Tensor, search: Tensor) -> Tensor:
     """Mean over rows of f (diag p - p p^T) f^T applied to `search` [D + 1, K]."""
-    chunk = chunk_rows(rows)
+    chunk = chunk_rows(rows, search.shape[1])
     out = torch.zeros_like(search)
     for part, part_p in zip(rows.split(chunk), p.split(chunk), strict=True):
         scores = part @ search
@@ -209,7 +213,7 @@ def _hessian_times(rows: Tensor, p: Tensor, search: Tensor) -> Tensor:
 def _first_gradient(rows: Tensor, labels: Tensor, num_classes: int) -> Tensor:
     """The objective's gradient [D + 1, K] at W = 0, b = log prior; the mean feature is 0."""
     sums = rows.new_zeros(rows.shape[1], num_classes)
-    chunk = chunk_rows(rows)
+    chunk = chunk_rows(rows, num_classes)
     for part, part_labels in zip(rows.split(chunk), labels.split(chunk), strict=True):
         sums += part.T @ one_hot(part_labels, num_classes).to(rows.dtype)
     sums[-1] = 0

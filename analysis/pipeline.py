@@ -10,6 +10,7 @@ return sums, merged here in the order of the blocks, so that the numbers do not 
 from __future__ import annotations
 
 import logging
+import math
 import warnings
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
@@ -156,23 +157,25 @@ class _Pool:
             arguments: What its constructor takes besides; references of these.
 
         Raises:
-            _ActorsDiedError: More than `MAX_ACTOR_DEATHS` times.
+            _ActorsDiedError: More than `MAX_ACTOR_DEATHS` times in a row, with nothing done between.
         """
         import ray
         import ray.exceptions
 
-        references, done = [ray.put(argument) for argument in arguments], set[int]()
-        for attempt in range(MAX_ACTOR_DEATHS + 1):
+        references, done, deaths = [ray.put(argument) for argument in arguments], set[int](), 0
+        while True:
             try:
                 for row in self._job(actor, [r | {"row": i} for i, r in enumerate(rows) if i not in done], *references):
                     done.add(row["row"])
+                    deaths = 0  # a long analysis on spot nodes loses many of them
                     yield row
                 return
             except ray.exceptions.RayError as error:
                 log.warning("an analysis process died; its checkpoints are measured again")
-                if attempt == MAX_ACTOR_DEATHS:
+                deaths += 1
+                if deaths > MAX_ACTOR_DEATHS:
                     reason = str(error).strip().splitlines()[0]
-                    raise _ActorsDiedError(f"the analysis process died {attempt + 1} times: {reason}") from None
+                    raise _ActorsDiedError(f"the analysis process died {deaths} times: {reason}") from None
 
     def _job(self, actor: type, rows: list[dict[str, Any]], *arguments: Any) -> Iterator[dict[str, Any]]:
         """One Ray Data job. Raises RayError where an actor died: restarting is ours, since Ray's prints warnings."""
@@ -181,8 +184,9 @@ class _Pool:
 
         total = int(ray.cluster_resources().get("CPU", 1))
         num_actors = max(1, min(len(rows), total // self.threads))
-        # The actors together leave a CPU free for Ray Data's own tasks: a pool that holds all of them hangs.
-        share = min(self.threads, max(1, total - 1) / num_actors) if total > 1 else 0.5
+        # The actors together leave a CPU free for Ray Data's own tasks: a pool that holds all of them hangs. Rounded
+        # down, because Ray rounds to four digits, and a sum above its budget costs the last actor.
+        share = min(self.threads, math.floor(1000 * max(1, total - 1) / num_actors) / 1000) if total > 1 else 0.5
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # max_restarts has no other way in yet
             answers = ray.data.from_items(rows, override_num_blocks=len(rows)).map(

@@ -3,7 +3,7 @@
     python -m tests.benchmarks.analysis [--dataset parquet:FOLDER] [--threads 1] [--epochs 1]
 
 A RES-5-64 after `--epochs` of VICReg (0: at initialisation), 10,000 training and 2,000 test images, 3 levels (class,
-superclass and sample: 500 images a class each, 20 views of each to learn from and 4 to test on, which are as many) and
+superclass and sample: 500 images, a class each, 100 views of each to learn from and 20 to test on) and
 8 targets of graded randomness: noise and the predictions of a teacher (RES-2-16, `--teacher-epochs`).
 
 Ours is what a sweep does with a checkpoint: both forward passes and every default metric at every layer, level and
@@ -49,7 +49,7 @@ from ray_ssl.targets import attach_targets, read_targets, write_targets
 from ray_ssl.teacher_targets import make_targets
 from ray_ssl.trainer import Trainer
 
-SETTINGS = AnalysisSettings(num_train_images=10_000, num_test_images=2000, num_train_views=20, num_test_views=4)
+SETTINGS = AnalysisSettings(num_train_images=10_000, num_test_images=2000, num_train_views=100, num_test_views=20)
 RANDOMNESS = (0.0, 0.33, 0.67, 1.0)
 TASKS = find_tasks(None, list(GROUPS))
 METRICS = ("linear_accuracy", "ncc_accuracy")

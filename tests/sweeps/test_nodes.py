@@ -1,4 +1,4 @@
-"""Three nodes, each with room for one worker: trials and the workers of one trial use all of them."""
+"""Three nodes, each with room for one worker: trials, the workers of one trial and the analysis use all of them."""
 
 from __future__ import annotations
 
@@ -9,6 +9,9 @@ from typing import Any
 import pytest
 import torch
 
+from analysis.pipeline import analyse
+from analysis.settings import AnalysisSettings
+from analysis.survey import Work
 from ray_ssl.cluster import MachineOptions, capacity, cluster_nodes
 from ray_ssl.config import PretrainConfig, replace
 from ray_ssl.data.base import Dataset
@@ -59,6 +62,18 @@ def test_trials_are_on_all_nodes(machine: MachineOptions, tmp_path: Path) -> Non
     trials = make_trials([replace(CONFIG, {"seed": seed}) for seed in range(4)], dataset.fingerprint)
     ledger = Ledger(Storage.at(tmp_path / "sweep"))
     run(ledger, trials, dataset, machine)
+
+
+def test_actors_of_the_analysis_are_on_all_nodes(machine: MachineOptions, tmp_path: Path) -> None:
+    dataset = meeting(tmp_path / "analysis", NUM_NODES)
+    trial = make_trials([CONFIG], dataset.fingerprint)[0]
+    ledger = Ledger(Storage.at(tmp_path / "sweep"))
+    ledger.write_config(trial)
+    pretrain(CONFIG, dataset, ledger.trial(trial.key), lambda metrics: None)
+    ledger.end(trial.key, DONE, {"history": []})
+    work = [Work(trial.key, epoch, ("ncc",)) for epoch in range(NUM_NODES)]
+    found = list(analyse(ledger, work, dataset, AnalysisSettings()))
+    assert [(one.error, one.damaged) for one in found] == [("", False)] * NUM_NODES
 
 
 def _on_one_node(config: PretrainConfig, folder: str) -> list[dict[str, Any]]:
