@@ -16,11 +16,19 @@ import ray
 from ray.cluster_utils import Cluster
 
 from ray_ssl.cluster import MachineOptions, ray_session
+from ray_ssl.config import PretrainConfig
 from ray_ssl.data.base import Dataset
 from ray_ssl.ledger import Trial
 from tests.sweeps.command import ROOT
 
 MEETING_SECONDS = 120
+TINY = PretrainConfig.from_dict(
+    {
+        "backbone": {"name": "res_lh", "depth": 1, "width": 8},
+        "method": {"name": "vicreg", "projector_width": 16, "embedding_dim": 8},
+        "training": {"epochs": 2, "global_batch_size": 32, "num_checkpoints": 3, "precision": "fp32"},
+    }
+)
 
 
 @contextmanager

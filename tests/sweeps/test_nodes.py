@@ -23,17 +23,10 @@ from ray_ssl.storage import Storage
 from tests.ray_ssl.test_killed import same
 from tests.ray_ssl.test_pretrain import images, untimed
 from tests.ray_ssl.two_workers import run_on_two_workers
-from tests.sweeps.nodes import Heard, MeetingDataset, joined_cluster
+from tests.sweeps.nodes import TINY, Heard, MeetingDataset, joined_cluster
 
 NUM_NODES = 3
 TRAIN, TEST = images(96, 0), images(40, 1)
-CONFIG = PretrainConfig.from_dict(
-    {
-        "backbone": {"name": "res_lh", "depth": 1, "width": 8},
-        "method": {"name": "vicreg", "projector_width": 16, "embedding_dim": 8},
-        "training": {"epochs": 2, "global_batch_size": 32, "num_checkpoints": 3, "precision": "fp32"},
-    }
-)
 
 
 @pytest.fixture(scope="module")
@@ -59,17 +52,17 @@ def run(ledger: Ledger, trials: list[Trial], dataset: Dataset, machine: MachineO
 
 def test_trials_are_on_all_nodes(machine: MachineOptions, tmp_path: Path) -> None:
     dataset = meeting(tmp_path / "training", NUM_NODES)
-    trials = make_trials([replace(CONFIG, {"seed": seed}) for seed in range(4)], dataset.fingerprint)
+    trials = make_trials([replace(TINY, {"seed": seed}) for seed in range(4)], dataset.fingerprint)
     ledger = Ledger(Storage.at(tmp_path / "sweep"))
     run(ledger, trials, dataset, machine)
 
 
 def test_actors_of_the_analysis_are_on_all_nodes(machine: MachineOptions, tmp_path: Path) -> None:
     dataset = meeting(tmp_path / "analysis", NUM_NODES)
-    trial = make_trials([CONFIG], dataset.fingerprint)[0]
+    trial = make_trials([TINY], dataset.fingerprint)[0]
     ledger = Ledger(Storage.at(tmp_path / "sweep"))
     ledger.write_config(trial)
-    pretrain(CONFIG, dataset, ledger.trial(trial.key), lambda metrics: None)
+    pretrain(TINY, dataset, ledger.trial(trial.key), lambda metrics: None)
     ledger.end(trial.key, DONE, {"history": []})
     work = [Work(trial.key, epoch, ("ncc",)) for epoch in range(NUM_NODES)]
     found = list(analyse(ledger, work, dataset, AnalysisSettings()))
@@ -84,7 +77,7 @@ def test_a_trial_of_two_workers_spans_nodes_and_has_the_numbers_of_one_node(
     machine: MachineOptions, tmp_path: Path
 ) -> None:
     dataset = meeting(tmp_path / "training", 2)
-    trials = make_trials([replace(CONFIG, {"num_workers": 2})], dataset.fingerprint)
+    trials = make_trials([replace(TINY, {"num_workers": 2})], dataset.fingerprint)
     ledger, key = Ledger(Storage.at(tmp_path / "sweep")), trials[0].key
     run(ledger, trials, dataset, machine)
     history = run_on_two_workers(_on_one_node, trials[0].config, str(tmp_path / "one node"))[0]
