@@ -1,8 +1,8 @@
 """Nodes of a cluster that are lost, or drained first: every trial finishes, with the undisturbed weights.
 
 Trials run side by side on three nodes. At a random moment one that is not the driver's is drained and, at its deadline,
-taken away; at another one is killed unannounced. A new one takes its place. Of a drained node no trial may die: it has
-saved its state and gone before the deadline.
+taken away; in another run one is killed unannounced. Then a new one takes its place. Of a drained node no trial may
+die: it has saved its state and gone before the deadline.
 """
 
 from __future__ import annotations
@@ -54,6 +54,7 @@ def run(full: bool, seed: int) -> Counts:
                 disturbance.start()
                 heard = _train(disturbed, trials, machine)
                 disturbance.join()
+                cluster.add_node(num_cpus=1)
                 kind = "drained" if drains else "killed"
                 what = f"a node {kind} {disturbance.delay:.1f} s after the start of {seconds:.1f} s"
                 counts.case(what, _problem(whole, disturbed, trials, heard, disturbance))
@@ -68,7 +69,7 @@ def _train(ledger: Ledger, trials: list[Trial], machine: MachineOptions) -> Hear
 
 
 class _Disturbance(threading.Thread):
-    """Takes a node away after so many seconds, and gives a new one."""
+    """Takes a node away after so many seconds."""
 
     def __init__(
         self, cluster: Cluster, machine: MachineOptions, drains: bool, delay: float, rng: random.Random
@@ -85,16 +86,15 @@ class _Disturbance(threading.Thread):
             _drain(str(self.machine.address), self.victim.node_id, self.deadline)
             time.sleep(DEADLINE_SECONDS)
         self.cluster.remove_node(self.victim, allow_graceful=False)
-        self.cluster.add_node(num_cpus=1, wait=False)
-        self.cluster.wait_for_nodes()
 
 
 def _drain(address: str, node_id: str, deadline: float) -> None:
     """Announces that a node will be gone, as an autoscaler does for its cloud."""
-    from ray._raylet import GcsClient
+    from ray._raylet import GcsClient  # pyright: ignore[reportAttributeAccessIssue]
     from ray.core.generated import autoscaler_pb2
 
-    reason = autoscaler_pb2.DrainNodeReason.Value("DRAIN_NODE_REASON_PREEMPTION")
+    reasons: Any = autoscaler_pb2
+    reason = reasons.DrainNodeReason.Value("DRAIN_NODE_REASON_PREEMPTION")
     accepted, why = GcsClient(address).drain_node(node_id, reason, "spot", int(1000 * deadline))
     assert accepted, why
 
