@@ -9,7 +9,7 @@ import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from functools import cached_property
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,6 +19,12 @@ from ray_ssl.rng import numpy_stream
 
 if TYPE_CHECKING:
     from ray_ssl.data.streamed import StreamedSet
+
+SOURCE: Final = 0
+TARGET: Final = 1
+EXTRA: Final = 2
+UNLABELLED: Final = -1
+"""In the place of the labels of images outside the source, which no method may see."""
 
 
 @dataclass(frozen=True)
@@ -32,6 +38,9 @@ class ImageSet:
         coarse: int64 [N] superclass labels, or None where the set has no superclasses.
         coarse_names: Superclass names, empty where there are none.
         targets: Name -> int64 [N] other labels, 0 .. len(fine_names) - 1: those of graded randomness.
+        domain: int64 [N]: `SOURCE`, `TARGET` or `EXTRA` (as target, or further source, trained on alone), or None where
+            the set has no domains. Images of all of them have labels; see `ray_ssl.targets` for what methods see.
+        domain_names: Of the domains, empty where there are none.
     """
 
     images: NDArray[np.uint8]
@@ -40,10 +49,12 @@ class ImageSet:
     coarse: NDArray[np.int64] | None = None
     coarse_names: tuple[str, ...] = ()
     targets: Mapping[str, NDArray[np.int64]] = field(default_factory=dict)
+    domain: NDArray[np.int64] | None = None
+    domain_names: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         assert self.images.dtype == np.uint8 and self.images.ndim == 4 and self.images.shape[-1] == 3
-        others = [(labels, self.fine_names) for labels in self.targets.values()]
+        others = [(labels, self.fine_names) for labels in self.targets.values()] + [(self.domain, self.domain_names)]
         for labels, names in ((self.fine, self.fine_names), (self.coarse, self.coarse_names), *others):
             if labels is not None:
                 assert labels.dtype == np.int64 and labels.shape == (len(self.images),)
@@ -58,6 +69,11 @@ class ImageSet:
         return self.images.shape[1]
 
     @property
+    def strata(self) -> NDArray[np.int64]:
+        """int64 [N]: what balanced subsets are balanced over: classes, or classes of domains."""
+        return self.fine if self.domain is None else self.domain * len(self.fine_names) + self.fine
+
+    @property
     def num_bytes(self) -> int:
         """Of the images that are held in memory."""
         return self.images.nbytes
@@ -68,24 +84,29 @@ class ImageSet:
         return self
 
     def update(self, digest: Any) -> None:
-        """Feeds images, labels and names to a hash."""
+        """Feeds images, labels, names and domains to a hash."""
         digest.update(repr((self.images.shape, self.fine_names, self.coarse_names)).encode())
         for array in (self.images, self.fine, self.coarse):
             if array is not None:
                 digest.update(np.ascontiguousarray(array).view(np.uint8).data)
+        if self.domain is not None:
+            digest.update(repr(("domains", self.domain_names)).encode())
+            digest.update(np.ascontiguousarray(self.domain).view(np.uint8).data)
 
     def take(self, rows: NDArray[np.int64]) -> ImageSet:
         """Returns the images at `rows`, in that order."""
-        coarse = None if self.coarse is None else self.coarse[rows]
+        coarse, domain = (None if labels is None else labels[rows] for labels in (self.coarse, self.domain))
         targets = {name: labels[rows] for name, labels in self.targets.items()}
-        return replace(self, images=self.images[rows], fine=self.fine[rows], coarse=coarse, targets=targets)
+        return replace(
+            self, images=self.images[rows], fine=self.fine[rows], coarse=coarse, targets=targets, domain=domain
+        )
 
     def narrowed(self, rows: NDArray[np.int64]) -> ImageSet:
         """As `take`; a `StreamedSet` stays one."""
         return self.take(rows)
 
     def balanced_subset(self, num_images: int, seed: int) -> ImageSet:
-        """Returns `num_images` images, as equal in number per class as the classes allow, in stored order.
+        """Returns `num_images` images, as equal in number per class (of a domain) as there are, in stored order.
 
         Args:
             num_images: 1 .. len(self).
@@ -96,7 +117,7 @@ class ImageSet:
         """
         if num_images > len(self):
             raise UserError(f"{num_images} images asked for, the set has {len(self)}")
-        return self.take(balanced_rows(self.fine, num_images, seed))
+        return self.take(balanced_rows(self.strata, num_images, seed))
 
 
 def balanced_rows(fine: NDArray[np.int64], num_images: int, seed: int) -> NDArray[np.int64]:
@@ -119,12 +140,14 @@ class Dataset:
         train: Training images.
         test: Test images, with targets of the same names.
         target_randomness: Name -> measured randomness of each target, 0..1.
+        note: For people: how source and target were made, where there are any.
     """
 
     name: str
     train: ImageSet | StreamedSet
     test: ImageSet | StreamedSet
     target_randomness: Mapping[str, float] = field(default_factory=dict)
+    note: str = ""
 
     @cached_property
     def fingerprint(self) -> str:

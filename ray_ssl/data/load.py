@@ -7,6 +7,7 @@ import numpy as np
 from ray_ssl.config import DataConfig
 from ray_ssl.data.base import Dataset, ImageSet
 from ray_ssl.data.decode import check_count
+from ray_ssl.data.shifts import load_shifted
 from ray_ssl.data.streamed import StreamedSet
 from ray_ssl.errors import UserError
 from ray_ssl.plugins import plugin_module
@@ -22,8 +23,15 @@ def load_dataset(config: DataConfig) -> Dataset:
 
     Raises:
         UserError: An option that does not fit the source, fewer than 2 classes, an empty split, more images
-            asked for than there are, or whatever the source finds wrong.
+            asked for than there are, or whatever the source or the shift finds wrong.
     """
+    dataset = load_shifted(config, _load_plain) if config.shift else _load_plain(config)
+    _check(dataset, config)
+    return dataset
+
+
+def _load_plain(config: DataConfig) -> Dataset:
+    """As `load_dataset`, without a shift."""
     default_domain = DataConfig.model_fields["shapes_domain"].default
     if config.source != "shapes" and config.shapes_domain != default_domain:
         raise UserError(
@@ -32,13 +40,11 @@ def load_dataset(config: DataConfig) -> Dataset:
         )
     module = "cifar" if config.source.startswith("cifar") else config.source
     dataset: Dataset = plugin_module("ray_ssl.data", module).load(config)
-    dataset = replace(
+    return replace(
         dataset,
         train=_subset(dataset.train, "num_images", config.num_images, config.data_seed),
         test=_subset(dataset.test, "num_test_images", config.num_test_images, config.data_seed),
     )
-    _check(dataset, config)
-    return dataset
 
 
 def _subset(split: Split, option: str, asked: int | None, seed: int) -> Split:

@@ -21,6 +21,7 @@ class Config(MethodConfig):
     """
 
     ADDED_LATER: ClassVar[tuple[str, ...]] = ("target",)
+    LEARNS_FROM: ClassVar[Literal["images", "labels", "domains"]] = "labels"
 
     name: Literal["supervised"] = "supervised"  # pyright: ignore[reportIncompatibleVariableOverride]
     augment: bool = True
