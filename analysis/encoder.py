@@ -30,7 +30,7 @@ from analysis.saturation import saturated_lines
 from analysis.settings import check_pair, read_settings, with_targets
 from analysis.survey import sweep_name
 from analysis.table import FOREIGN
-from analysis.tasks import TARGETS, find_tasks, metric_and_group
+from analysis.tasks import TARGETS, find_tasks, groups_of_data, metric_and_group
 from analysis.weights import fit_weights, read_weights
 from ray_ssl import interrupts
 from ray_ssl.backbones.base import Backbone, build_backbone
@@ -89,7 +89,10 @@ def run(flags: argparse.Namespace) -> int:
     Raises:
         UserError: A source, an option or a combination that cannot work; features that are not finite.
     """
-    settings, wanted = read_settings(flags), find_tasks(flags.metrics, flags.levels)
+    settings, wanted = (
+        read_settings(flags),
+        find_tasks(flags.metrics, flags.levels, groups_of_data(flags.data.get("shift", ""))),
+    )
     if not (0 <= flags.epoch < 2**31 and 0 <= flags.seed < 2**63) or min(flags.std or [1]) <= 0:
         raise UserError("--epoch is 0 to 2^31 - 1, --seed 0 to 2^63 - 1, --std is above 0")
     if "dataset" not in flags.data:

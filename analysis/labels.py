@@ -38,6 +38,7 @@ class LabelLevel:
         num_classes: Number of labels; some may have no image.
         target: Of a target of graded randomness alone.
         names: Of the labels; empty where they have none.
+        domains: int64 [N] and [M], `SOURCE`, `TARGET` or `EXTRA` of each image; of level group "domains" alone.
     """
 
     name: str
@@ -46,6 +47,7 @@ class LabelLevel:
     num_classes: int
     target: TargetFacts | None = None
     names: tuple[str, ...] = field(default=(), kw_only=True)
+    domains: tuple[Tensor, Tensor] | None = field(default=None, kw_only=True)
 
     @cached_property
     def fingerprint(self) -> str:
@@ -56,8 +58,8 @@ class LabelLevel:
         return digest.hexdigest()
 
     def rows(self, train: slice, test: slice) -> LabelLevel:
-        """Returns the labels of some images; without `target`, which is of all."""
-        return replace(self, train=self.train[train], test=self.test[test], target=None)
+        """Returns the labels of some images; without `target` and `domains`, which are of all."""
+        return replace(self, train=self.train[train], test=self.test[test], target=None, domains=None)
 
 
 def data_levels(dataset: Dataset) -> list[LabelLevel]:
@@ -69,6 +71,13 @@ def data_levels(dataset: Dataset) -> list[LabelLevel]:
         coarse = torch.tensor(train.coarse), torch.tensor(test.coarse)
         levels.append(LabelLevel("superclass", *coarse, len(train.coarse_names), names=train.coarse_names))
     return levels
+
+
+def domain_levels(dataset: Dataset) -> list[LabelLevel]:
+    """Returns the level class with the domain of each image."""
+    train, test = dataset.train, dataset.test
+    assert train.domain is not None and test.domain is not None
+    return [replace(data_levels(dataset)[0], domains=(torch.tensor(train.domain), torch.tensor(test.domain)))]
 
 
 def target_levels(dataset: Dataset) -> list[LabelLevel]:

@@ -39,6 +39,7 @@ def fit(
     penalty: float,
     tolerance: float,
     max_evaluations: int = 200,
+    inverse_std: Tensor | None = None,
 ) -> tuple[Scaling, list[Fit]]:
     """Minimises mean cross-entropy + (penalty / 2) |W|^2 over W and an unpenalised intercept b, for every label set.
 
@@ -59,11 +60,13 @@ def fit(
         penalty: Of |W|^2, for standardised features; above 0.
         tolerance: Of (loss - optimum) / loss.
         max_evaluations: Sweeps through the features at most; a fit not converged by then says so.
+        inverse_std: float64 [D], what centred features are multiplied by; None: their own 1 / std.
 
     Returns:
         The standardisation and one fit per label set. Deterministic; a set's fit does not depend on the others.
     """
     scaling = Scaling.of(features)
+    scaling = scaling if inverse_std is None else scaling._replace(inverse_std=inverse_std)
     rows, basis, spectrum = _prepare(features, scaling)
     order = _row_order(len(features))
     solvers = [

@@ -14,11 +14,11 @@ from torch import Tensor
 
 from analysis import table
 from analysis.features import LayerFeatures, Pictures, extract, load_backbone
-from analysis.labels import LabelLevel, data_levels, sample_level, target_levels
+from analysis.labels import LabelLevel, data_levels, domain_levels, sample_level, target_levels
 from analysis.projections import LayerPoint
-from analysis.settings import ALL_LAYERS, NO_TARGETS, PIXELS, AnalysisSettings, check_pair
+from analysis.settings import ALL_LAYERS, NO_DOMAINS, NO_TARGETS, PIXELS, AnalysisSettings, check_pair
 from analysis.sums import Layer
-from analysis.tasks import DATA, METRICS, SAMPLE, TARGETS, metric_and_group
+from analysis.tasks import DATA, DOMAINS, METRICS, SAMPLE, TARGETS, metric_and_group
 from ray_ssl.backbones.base import Backbone, build_backbone
 from ray_ssl.checkpoints import Checkpoint
 from ray_ssl.config import PretrainConfig, ViewConfig
@@ -30,7 +30,7 @@ from ray_ssl.rng import numpy_stream
 MAX_COMPARED: Final = 2000
 """Test images, evenly spaced, on which whole networks are compared with each other."""
 
-POPULATIONS: Final = ((DATA, TARGETS), (SAMPLE,))
+POPULATIONS: Final = ((DATA, TARGETS, DOMAINS), (SAMPLE,))
 """Groups of label levels that share their images, hence their features."""
 
 Earlier = Mapping[int, Callable[[], Checkpoint]]
@@ -79,6 +79,8 @@ def check_measurable(dataset: Dataset, settings: AnalysisSettings, tasks: Sequen
         )
     if TARGETS in groups and not dataset.train.targets:
         raise UserError(NO_TARGETS)
+    if DOMAINS in groups and dataset.train.domain is None:
+        raise UserError(NO_DOMAINS)
     for task in tasks:
         metric, group = metric_and_group(task)
         check: Any = getattr(plugin_module(METRICS, metric), "check_levels", None)
@@ -114,7 +116,7 @@ def label_levels(dataset: Dataset, settings: AnalysisSettings, group: str) -> li
     """Returns the label levels of a group, of the measured images."""
     if group == SAMPLE:
         return [sample_level(settings.num_samples, settings.num_train_views, settings.num_test_views)]
-    return data_levels(dataset) if group == DATA else target_levels(dataset)
+    return {DATA: data_levels, TARGETS: target_levels, DOMAINS: domain_levels}[group](dataset)
 
 
 def measure_checkpoint(

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Final
 
-from analysis.tasks import DATA, GROUPS, METRICS, SAMPLE, TARGETS, check_names, metric_and_group, metric_names
+from analysis.tasks import DATA, DOMAINS, GROUPS, METRICS, SAMPLE, TARGETS, check_names, metric_and_group, metric_names
 from ray_ssl.errors import UserError, did_you_mean
 from ray_ssl.plugins import plugin_module
 
@@ -57,6 +57,7 @@ class AnalysisSettings:
             DATA: ("num_train_images", "num_test_images"),
             SAMPLE: ("num_samples", "num_train_views", "num_test_views", "sample_seed"),
             TARGETS: ("num_train_images", "num_test_images", "targets"),
+            DOMAINS: ("num_train_images", "num_test_images"),
         }
         paired = PAIR if getattr(module, "NEEDS_INPUTS", False) else ()
         return {name: getattr(self, name) for name in (*names[group], *paired)} | getattr(module, "NUMBERS_FROM", {})
@@ -78,6 +79,10 @@ def with_targets(settings: AnalysisSettings, targets: Targets | None, tasks: Seq
 NO_TARGETS: Final = (
     "this sweep has no targets of graded randomness: sweeps/randomness.py makes them, and python -m analysis SWEEP "
     "--targets FOLDER copies those of another sweep over the same images"
+)
+
+NO_DOMAINS: Final = (
+    "level domains needs images of a source and a target: give the sweep a --shift, or measure at other --levels"
 )
 
 IMAGE_NUMBERS: Final = {
@@ -104,7 +109,8 @@ def add_task_flags(parser: argparse._ActionsContainer) -> None:
         "--levels",
         nargs="+",
         metavar="NAME",
-        help=f"label levels to measure at: {levels}; or all (default: data; sweeps/randomness.py: data targets)",
+        help=f"label levels to measure at: {levels}; or all (default: data; with a --shift: data domains; "
+        "sweeps/randomness.py: data targets)",
     )
     add_numbers(parser, SAMPLE_NUMBERS)
     for name, text in PAIR.items():

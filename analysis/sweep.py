@@ -26,7 +26,7 @@ from analysis.measure import check_layers, check_measurable
 from analysis.pipeline import MEASUREMENTS
 from analysis.settings import read_settings, with_targets
 from analysis.survey import missing_work, sweep_name
-from analysis.tasks import find_tasks
+from analysis.tasks import find_tasks, groups_of_data
 from ray_ssl import interrupts
 from ray_ssl.cluster import MachineOptions, ray_session
 from ray_ssl.config import replace, trial_key
@@ -77,10 +77,9 @@ def run(flags: argparse.Namespace) -> int:
     Raises:
         UserError: No sweep there, unknown metric, data that is not the sweep's.
     """
-    settings, tasks = read_settings(flags), find_tasks(flags.metrics, flags.levels)
+    settings = read_settings(flags)
     if flags.cpus_per_worker < 1:
         raise UserError("--cpus-per-worker is at least 1")
-    check_by_block(tasks, flags.images_per_block)
     machine = MachineOptions(address=flags.address, cpus_per_worker=flags.cpus_per_worker)
     ledger = Ledger(Storage.at(flags.sweep))
     trials = ledger.known_trials()
@@ -88,6 +87,8 @@ def run(flags: argparse.Namespace) -> int:
         return encoder.show(ledger.sweep)
     if not trials:
         raise UserError(f"{flags.sweep!r} is no sweep folder: no trial in it has a readable config.json")
+    tasks = find_tasks(flags.metrics, flags.levels, groups_of_data(trials[0].config.data.shift))
+    check_by_block(tasks, flags.images_per_block)
     tracking = _tracking(ledger, flags.tracking_uri)
     targets = _targets(ledger, trials[0], flags.targets)
     settings = with_targets(settings, targets, tasks)

@@ -17,11 +17,12 @@ if TYPE_CHECKING:  # torch takes seconds to import
 
 METRICS: Final = "analysis.metrics"
 
-DATA, SAMPLE, TARGETS = "data", "sample", "targets"
+DATA, SAMPLE, TARGETS, DOMAINS = "data", "sample", "targets", "domains"
 GROUPS: Final = {
     DATA: "class and superclass, on the images as they are",
     SAMPLE: "augmented views of some training images, each image a class of its own",
     TARGETS: "graded randomness: a teacher's predictions and noisy labels, on the images as they are",
+    DOMAINS: "class, learned in the source and asked for in the target, of images with a --shift",
 }
 """Groups of label levels, each measured on images of its own kind."""
 
@@ -46,7 +47,8 @@ def metric_groups(metric: str) -> tuple[str, ...]:
     """Returns the groups that a metric can be measured on: what its module says, else all if it looks at labels."""
     module: Any = plugin_module(METRICS, metric)
     specs: Sequence[MetricSpec] = module.SPECS
-    return getattr(module, "GROUPS", tuple(GROUPS) if any(spec.labelled for spec in specs) else (DATA,))
+    labelled = tuple(group for group in GROUPS if group != DOMAINS)  # whose labels are those of the data
+    return getattr(module, "GROUPS", labelled if any(spec.labelled for spec in specs) else (DATA,))
 
 
 def is_on_request(metric: str) -> bool:
@@ -60,12 +62,17 @@ def is_projection(task: str) -> bool:
     return metric in metric_names() and hasattr(plugin_module(METRICS, metric), "project")
 
 
-def find_tasks(metrics: Sequence[str] | None = None, groups: Sequence[str] | None = None) -> tuple[str, ...]:
+def find_tasks(
+    metrics: Sequence[str] | None = None,
+    groups: Sequence[str] | None = None,
+    default_groups: Sequence[str] = (DATA,),
+) -> tuple[str, ...]:
     """Returns the tasks of these metrics on these groups.
 
     Args:
         metrics: Names; ["all"]: all; None: those that are not only measured on request.
-        groups: Names; ["all"]: all; None: the data's own levels, and of a named metric that has none of them, its own.
+        groups: Names; ["all"]: all; None: the default ones, and of a named metric that has none of them, its own.
+        default_groups: Those of the data: its own levels, and domains where it has any.
 
     Raises:
         UserError: No such metric or group, or a metric that has none of the groups.
@@ -77,7 +84,7 @@ def find_tasks(metrics: Sequence[str] | None = None, groups: Sequence[str] | Non
     else:
         named = metrics != ["all"]
         metrics = metric_names() if not named else metrics
-    wanted = list(GROUPS) if groups == ["all"] else list(groups or [DATA])
+    wanted = list(GROUPS) if groups == ["all"] else list(groups or default_groups)
     found = []
     for metric in metrics:
         own = [group for group in metric_groups(metric) if group in wanted]
@@ -85,6 +92,11 @@ def find_tasks(metrics: Sequence[str] | None = None, groups: Sequence[str] | Non
             raise UserError(f"{metric} is measured at {' and '.join(metric_groups(metric))}, not at {' '.join(groups)}")
         found += [task_name(metric, group) for group in (own or (metric_groups(metric) if named else []))]
     return tuple(dict.fromkeys(found))
+
+
+def groups_of_data(shift: str) -> tuple[str, ...]:
+    """Returns the groups that are measured where none are asked for: those of the data, with or without a shift."""
+    return (DATA, DOMAINS) if shift else (DATA,)
 
 
 def check_names(metrics: Sequence[str] | None, groups: Sequence[str] | None) -> None:

@@ -134,9 +134,9 @@ class Request:
         Raises:
             UserError: A metric that has none of the levels.
         """
-        from analysis.tasks import find_tasks
+        from analysis.tasks import find_tasks, groups_of_data
 
-        return find_tasks(self.metrics, self.levels)
+        return find_tasks(self.metrics, self.levels, groups_of_data(self.base.data.shift))
 
     def tasks_of(self, trial: Trial) -> tuple[str, ...]:
         """What is measured of a trial's checkpoints."""

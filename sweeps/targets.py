@@ -94,7 +94,7 @@ def _run(request: Request, everything: bool = False) -> int:
         everything: Train each network also supervised, with and without augmentation, as references that are measured
             at the data's levels; measure the others at all levels, with `PANEL_METRICS` too.
     """
-    from analysis.tasks import DATA, GROUPS, TARGETS, find_tasks
+    from analysis.tasks import DATA, SAMPLE, TARGETS, find_tasks
     from ray_ssl.ledger import Ledger
     from ray_ssl.storage import Storage
     from ray_ssl.targets import read_targets
@@ -109,7 +109,8 @@ def _run(request: Request, everything: bool = False) -> int:
             f"sweeps/{request.sweep.name}.py compares the same networks on all targets: it takes no --search"
         )
     if everything and request.metrics is None and request.levels is None:
-        request = replace(request, metrics=_panel_metrics(), levels=list(GROUPS), reference_tasks=find_tasks())
+        levels = [DATA, SAMPLE, TARGETS]
+        request = replace(request, metrics=_panel_metrics(), levels=levels, reference_tasks=find_tasks())
     request = replace(request, levels=request.levels or [DATA, TARGETS])
     levels, train_on = _levels(request)
     teacher = _teacher_request(request)
@@ -149,9 +150,10 @@ def _references(request: Request) -> Iterator[PretrainConfig]:
 
 def _panel_metrics() -> list[str]:
     """The metrics of every panel of the paper: those that are always measured, and the expensive ones it has."""
-    from analysis.tasks import is_on_request, metric_names
+    from analysis.tasks import DOMAINS, is_on_request, metric_groups, metric_names
 
-    return [name for name in metric_names() if name in PANEL_METRICS or not is_on_request(name)]
+    every = [name for name in metric_names() if metric_groups(name) != (DOMAINS,)]
+    return [name for name in every if name in PANEL_METRICS or not is_on_request(name)]
 
 
 def _teacher_network(request: Request) -> dict[str, int]:

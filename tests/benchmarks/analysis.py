@@ -38,7 +38,7 @@ from analysis.logistic import Scaling
 from analysis.measure import label_levels, measure_checkpoint, measured_images, pictures
 from analysis.metrics.linear_probe import PENALTY
 from analysis.settings import AnalysisSettings
-from analysis.tasks import GROUPS, find_tasks
+from analysis.tasks import DATA, SAMPLE, TARGETS, find_tasks
 from ray_ssl.checkpoints import Checkpoint, checkpoint_folder, load_checkpoint, save_checkpoint
 from ray_ssl.config import PretrainConfig
 from ray_ssl.data import Dataset, load_dataset
@@ -51,7 +51,7 @@ from ray_ssl.trainer import Trainer
 
 SETTINGS = AnalysisSettings(num_train_images=10_000, num_test_images=2000, num_train_views=100, num_test_views=20)
 RANDOMNESS = (0.0, 0.33, 0.67, 1.0)
-TASKS = find_tasks(None, list(GROUPS))
+TASKS = find_tasks(None, [DATA, SAMPLE, TARGETS])
 METRICS = ("linear_accuracy", "ncc_accuracy")
 
 Accuracies = dict[tuple[int, str, str, str], float]

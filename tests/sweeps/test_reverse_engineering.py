@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 import sweeps.run
-from analysis.tasks import GROUPS, find_tasks
+from analysis.tasks import DATA, SAMPLE, TARGETS, find_tasks
 from ray_ssl.data import load_dataset
 from ray_ssl.ledger import make_trials
 from ray_ssl.storage import Storage
@@ -66,7 +66,7 @@ def test_all_that_the_panels_need_is_measured(tmp_path: Path, asked: list[Reques
     assert main(SWEEP, with_targets(tmp_path)) == 0
     tasks = asked[0].tasks
     assert {"mine", "umap", "umap@sample", "linear_probe", "ncc@sample", "cdnv@targets"} <= set(tasks)
-    assert {task.partition("@")[2] or "data" for task in tasks} == set(GROUPS)
+    assert {task.partition("@")[2] or "data" for task in tasks} == {DATA, SAMPLE, TARGETS}
     of_trial = {t.name: asked[0].tasks_of(t) for t in make_trials(asked[0].grid.configs(), "data")}
     assert of_trial["vicreg 1-6 seed 0"] == of_trial["supervised 2-8 seed 0 on teacher-0.00"] == tasks
     for reference in ("supervised 1-6 seed 0", "supervised 1-6 seed 0 (no augmentation)"):

@@ -47,8 +47,12 @@ def blobs(
 def blobs_for(metric) -> tuple[LayerFeatures, list[LabelLevel]]:
     """Blobs with levels of a group that the metric is measured on; classes are samples where that is the only one."""
     features, levels = blobs()
-    if getattr(metric, "GROUPS", ("data",)) == ("sample",):
+    groups = getattr(metric, "GROUPS", ("data",))
+    if groups == ("sample",):
         levels = [replace(levels[0], name="sample")]
+    if groups == ("domains",):
+        domains = draw_labels(len(features.train), 2, 8), draw_labels(len(features.test), 2, 9)
+        levels = [replace(levels[0], domains=domains)]
     return features, levels
 
 
