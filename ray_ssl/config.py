@@ -330,7 +330,16 @@ class PretrainConfig(Part):
     def variant(self) -> str:
         """What tells trials of one method apart for people: " on superclass", " (no augmentation)", else ""."""
         labels = "" if self.trained_on == "class" else f" on {self.trained_on}"
-        return labels + ("" if getattr(self.method, "augment", True) else " (no augmentation)")
+        plain = "" if getattr(self.method, "augment", True) else " (no augmentation)"
+        return labels + plain + (f" ({self._domains})" if self.data.shift else "")
+
+    @property
+    def _domains(self) -> str:
+        """The domains that are trained on."""
+        if self.training.train_domains == "source":
+            return "source"
+        extra = self.data.num_extra > 0 and self.training.train_domains == "all"
+        return "source + target" + " + extra" * extra
 
     def to_dict(self) -> dict[str, Any]:
         """Returns plain JSON values, every option included."""
