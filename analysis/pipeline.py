@@ -81,6 +81,7 @@ def analyse(
     context.enable_progress_bars = False
     # An actor at work counts as 1, and the default of 1.75 would never start a second one.
     context.autoscaling_config.actor_pool_util_upscaling_threshold = 0.9
+    context.execution_no_progress_timeout_s = -1  # a checkpoint of a large network may take hours
     context.execution_options.preserve_order = images_per_block > 0
     logging.getLogger("ray.data").setLevel(logging.ERROR)
     images = measured_images(dataset, settings, sorted({task for one in work for task in one.tasks}))

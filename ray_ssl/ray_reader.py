@@ -43,6 +43,7 @@ def _read(dataset: Any, num_tasks: int, images: StreamedSet, wanted: Sequence[Ro
         return
     logging.getLogger("ray.data").setLevel(logging.ERROR)
     context = ray.data.DataContext.get_current()
+    context.execution_no_progress_timeout_s = -1  # training takes images as slowly as it likes
     context.enable_progress_bars = False
     context.execution_options.preserve_order = True
     context.execution_options.resource_limits = ray.data.ExecutionResources.for_limits(

@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 import torch
+from ray.data import DataContext
 
 from analysis.pipeline import analyse
 from analysis.settings import AnalysisSettings
@@ -65,6 +66,7 @@ def test_actors_of_the_analysis_are_on_all_nodes(machine: MachineOptions, tmp_pa
     pretrain(TINY, dataset, ledger.trial(trial.key), lambda metrics: None)
     ledger.end(trial.key, DONE, {"history": []})
     work = [Work(trial.key, epoch, ("ncc",)) for epoch in range(NUM_NODES)]
+    DataContext.get_current().execution_no_progress_timeout_s = 0.5  # which a checkpoint may well take
     found = list(analyse(ledger, work, dataset, AnalysisSettings()))
     assert [(one.error, one.damaged) for one in found] == [("", False)] * NUM_NODES
 
