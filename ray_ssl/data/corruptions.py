@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from ray_ssl.rng import numpy_stream
 
 Images = NDArray[np.uint8]
-Floats = NDArray[np.float32]
+Floats = NDArray[np.floating]
 
 IMAGES_AT_ONCE: Final = 512
 LUMINANCE: Final = (0.299, 0.587, 0.114)  # ITU-R BT.601
