@@ -28,7 +28,7 @@ _NO_SOURCES = ("decode", "load", "parquet_files", "streamed")
 class DataConfig(Part):
     """Which images are trained on and measured."""
 
-    ADDED_LATER: ClassVar[tuple[str, ...]] = ("stream", "stream_window")
+    ADDED_LATER: ClassVar[tuple[str, ...]] = ("stream", "stream_window", "validation_fraction")
     """Options that do not identify a study at their defaults, so that studies from before them go on."""
 
     dataset: str = "shapes"
@@ -45,6 +45,9 @@ class DataConfig(Part):
     """which domain shapes draws: filled photo, outline sketch, or half of each"""
     data_seed: Seed = 0
     """seed of the shapes images, of the subsets and of the held-out split; shared by all seeds of a sweep"""
+    validation_fraction: Annotated[float, Field(ge=0, lt=1)] = 0.0
+    """share of each class's training images that is not trained on: learning rate and epoch of fine-tuning are chosen
+    on it"""
     stream: bool = False
     """training images stay in their files and are read and decoded while training; for sets that outgrow memory"""
     stream_window: Annotated[int, Field(ge=2)] = 8192
@@ -69,6 +72,12 @@ class DataConfig(Part):
     def _streamable(self) -> Self:
         if self.stream and not self.path:
             raise ValueError(f"stream is for parquet:PATH and folder:PATH, {self.dataset} is always held in memory")
+        return self
+
+    @model_validator(mode="after")
+    def _divisible_in_memory(self) -> Self:
+        if self.stream and self.validation_fraction:
+            raise ValueError("validation_fraction is for training images in memory, not for a stream")
         return self
 
     def without_effect(self) -> dict[str, str]:
@@ -278,7 +287,11 @@ class PretrainConfig(Part):
     def variant(self) -> str:
         """What tells trials of one method apart for people: " on superclass", " (no augmentation)", else ""."""
         labels = "" if self.trained_on == "class" else f" on {self.trained_on}"
-        return labels + ("" if getattr(self.method, "augment", True) else " (no augmentation)")
+        plain = "" if getattr(self.method, "augment", True) else " (no augmentation)"
+        start = getattr(self.method, "start", "").partition("@")[0]
+        head = " (probed head)" if start and getattr(self.method, "head", "") == "probe" else ""
+        frozen = " (frozen BatchNorm)" if start and getattr(self.method, "batch_norm", "") == "frozen" else ""
+        return labels + (f" from {start}" if start else "") + head + frozen + plain
 
     def to_dict(self) -> dict[str, Any]:
         """Returns plain JSON values, every option included."""

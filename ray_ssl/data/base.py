@@ -9,7 +9,7 @@ import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from functools import cached_property
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,6 +19,13 @@ from ray_ssl.rng import numpy_stream
 
 if TYPE_CHECKING:
     from ray_ssl.data.streamed import StreamedSet
+
+
+TEST: Final = "test"
+VALIDATION: Final = "validation"
+"""Held out of the training images; learning rate and epoch of fine-tuning are chosen on it."""
+TARGET: Final = "target"
+"""Of another domain than the training images; only ever measured on."""
 
 
 @dataclass(frozen=True)
@@ -119,12 +126,15 @@ class Dataset:
         train: Training images.
         test: Test images, with targets of the same names.
         target_randomness: Name -> measured randomness of each target, 0..1.
+        held_out: Name -> images that fine-tuned networks are measured on besides the test images, see
+            `ray_ssl.finetune`.
     """
 
     name: str
     train: ImageSet | StreamedSet
     test: ImageSet | StreamedSet
     target_randomness: Mapping[str, float] = field(default_factory=dict)
+    held_out: Mapping[str, ImageSet] = field(default_factory=dict)
 
     @cached_property
     def fingerprint(self) -> str:
@@ -135,12 +145,15 @@ class Dataset:
         digest = hashlib.sha256()
         for split in (self.train, self.test):
             split.update(digest)
+        for name, images in sorted(self.held_out.items()):
+            digest.update(name.encode())
+            images.update(digest)
         return digest.hexdigest()
 
     @property
     def num_bytes(self) -> int:
         """Of the images that are held in memory."""
-        return self.train.num_bytes + self.test.num_bytes
+        return sum(images.num_bytes for images in (self.train, self.test, *self.held_out.values()))
 
     @cached_property
     def channel_statistics(self) -> tuple[tuple[float, float, float], tuple[float, float, float]]:

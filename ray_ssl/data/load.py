@@ -5,7 +5,7 @@ from dataclasses import replace
 import numpy as np
 
 from ray_ssl.config import DataConfig
-from ray_ssl.data.base import Dataset, ImageSet
+from ray_ssl.data.base import VALIDATION, Dataset, ImageSet, balanced_rows
 from ray_ssl.data.decode import check_count
 from ray_ssl.data.streamed import StreamedSet
 from ray_ssl.errors import UserError
@@ -37,8 +37,24 @@ def load_dataset(config: DataConfig) -> Dataset:
         train=_subset(dataset.train, "num_images", config.num_images, config.data_seed),
         test=_subset(dataset.test, "num_test_images", config.num_test_images, config.data_seed),
     )
+    if config.validation_fraction:
+        dataset = hold_out(dataset, config.validation_fraction, config.data_seed)
     _check(dataset, config)
     return dataset
+
+
+def hold_out(dataset: Dataset, share: float, seed: int) -> Dataset:
+    """Returns the images with a class-balanced share of the training ones held out as "validation".
+
+    Args:
+        share: 0 < share < 1; at least one image is held out.
+        seed: Chooses which.
+    """
+    train = dataset.train
+    assert isinstance(train, ImageSet)
+    kept = balanced_rows(train.fine, len(train) - max(1, round(share * len(train))), seed)
+    others = np.setdiff1d(np.arange(len(train)), kept)
+    return replace(dataset, train=train.take(kept), held_out={**dataset.held_out, VALIDATION: train.take(others)})
 
 
 def _subset(split: Split, option: str, asked: int | None, seed: int) -> Split:
