@@ -15,6 +15,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Final, NamedTuple
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -24,10 +25,13 @@ from analysis.probe_path import LinearHead
 from analysis.table import LayerMeasurement
 from ray_ssl.checkpoints import Checkpoint
 from ray_ssl.config import PretrainConfig
-from ray_ssl.data.base import TEST, Dataset, ImageSet
+from ray_ssl.data.base import SOURCE, Dataset, ImageSet
+from ray_ssl.data.base import TARGET as OTHER
 from ray_ssl.errors import UserError
 from ray_ssl.finetune import HEAD
 
+VALIDATION, TEST, TARGET = "validation", "test", "target"
+"""In the table's column split: images of the source that are chosen on, its test images, test images of the target."""
 FINETUNING: Final = "finetuning"
 """Task of these parts of the table."""
 ACCURACY, DISTANCE, RELATIVE_DISTANCE = "head_accuracy", "feature_distance", "relative_feature_distance"
@@ -46,14 +50,18 @@ class Features(NamedTuple):
 
 
 def measured_sets(dataset: Dataset) -> dict[str, ImageSet]:
-    """Returns the images that a fine-tuned network is measured on, by name.
+    """Returns the images that a fine-tuned network is measured on, by name; "target" only where there are domains.
 
     Raises:
-        UserError: Test images that are streamed.
+        UserError: No validation images.
     """
-    if not isinstance(dataset.test, ImageSet):
-        raise UserError("fine-tuning is measured on test images in memory: no --stream")
-    return {TEST: dataset.test, **dataset.held_out}
+    test = dataset.test
+    if dataset.validation is None or not isinstance(test, ImageSet):
+        raise UserError("fine-tuning chooses on validation images: give a --validation-fraction above 0, no --stream")
+    if test.domain is None:
+        return {VALIDATION: dataset.validation, TEST: test}
+    of_domain = {name: test.take(np.flatnonzero(test.domain == d)) for name, d in ((TEST, SOURCE), (TARGET, OTHER))}
+    return {VALIDATION: dataset.validation, **of_domain}
 
 
 def labels_of(images: ImageSet, config: PretrainConfig) -> Tensor:
@@ -109,7 +117,7 @@ def measure_epochs(
     Args:
         load: Returns the checkpoint of an epoch; epoch 0 is what the trial started with.
         epochs: Which are wanted.
-        dataset: Its `test` and `held_out` images are looked at.
+        dataset: Its test and validation images are looked at.
         device: Where the features are computed.
     """
     sets, where = measured_sets(dataset), torch.device(device)

@@ -106,7 +106,7 @@ def _labels_measured(dataset: Dataset, settings: AnalysisSettings) -> Dataset:
     """As `_measured`, for who looks at the labels alone: streamed images are not decoded."""
     counts = (settings.num_train_images, settings.num_test_images)
     splits = zip((dataset.train, dataset.test), counts, strict=True)
-    train, test = (x.narrowed(balanced_rows(x.fine, min(len(x), count), seed=0)) for x, count in splits)
+    train, test = (x.narrowed(balanced_rows(x.strata, min(len(x), count), seed=0)) for x, count in splits)
     return replace(dataset, train=train, test=test)
 
 

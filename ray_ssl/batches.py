@@ -68,16 +68,18 @@ class Share(NamedTuple):
 
 
 class MemorySource:
-    """All images in memory, in uniformly random order."""
+    """Images in memory, in uniformly random order."""
 
-    def __init__(self, images: ImageSet, share: Share, device: torch.device) -> None:
-        self.share, self.images = share, as_tensor(images.images)
+    def __init__(self, images: ImageSet, share: Share, device: torch.device, rows: Rows | None = None) -> None:
+        """`rows`: those that are trained on, int64 [n]; None: all."""
+        self.share, self.images, self.rows = share, as_tensor(images.images), rows
         if device.type != "cpu" and images.num_bytes <= RESIDENT_BYTES:
             self.images = self.images.to(device)
 
     def batches(self, epoch: int, start_step: int = 0) -> Iterator[Batch]:
         """As `ImageSource.batches`."""
-        order = numpy_stream(self.share.seed, "order", epoch).permutation(len(self.images))
+        trained = len(self.images) if self.rows is None else self.rows
+        order = numpy_stream(self.share.seed, "order", epoch).permutation(trained)
         for rows in torch.from_numpy(self.share.of(order)[start_step:]):
             yield Batch(self.images[rows.to(self.images.device)], rows)
 
@@ -144,7 +146,9 @@ def read_here(images: StreamedSet, wanted: Sequence[Rows]) -> Iterator[Images]:
         yield from images.decoded(rows)
 
 
-def image_source(images: ImageSet | StreamedSet, share: Share, device: torch.device, reader: Reader) -> ImageSource:
+def image_source(
+    images: ImageSet | StreamedSet, share: Share, device: torch.device, reader: Reader, rows: Rows | None = None
+) -> ImageSource:
     """Returns what gives the batches of these training images.
 
     Args:
@@ -152,10 +156,12 @@ def image_source(images: ImageSet | StreamedSet, share: Share, device: torch.dev
         share: How steps take them.
         device: Where they are trained on.
         reader: Of streamed ones.
+        rows: Of images in memory, those that are trained on, int64 [n]; None: all.
     """
     if isinstance(images, StreamedSet):
+        assert rows is None, "streamed sets have no domains"
         return StreamSource(images, share, reader)
-    return MemorySource(images, share, device)
+    return MemorySource(images, share, device, rows)
 
 
 def as_tensor(array: NDArray[Any]) -> Tensor:

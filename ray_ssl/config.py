@@ -20,15 +20,16 @@ from pydantic import (
 from ray_ssl.errors import UserError, did_you_mean
 from ray_ssl.part import Count, NonNegative, Part, Positive, Probability, Seed, explain, plugin_config
 from ray_ssl.plugins import plugin_names
+from ray_ssl.shift import parse_shift
 
-_NO_SOURCES = ("decode", "load", "parquet_files", "streamed")
+_NO_SOURCES = ("corruptions", "decode", "load", "parquet_files", "shifts", "streamed")
 """Modules of `ray_ssl.data` that all sources share."""
 
 
 class DataConfig(Part):
     """Which images are trained on and measured."""
 
-    ADDED_LATER: ClassVar[tuple[str, ...]] = ("stream", "stream_window", "validation_fraction")
+    ADDED_LATER: ClassVar[tuple[str, ...]] = ("stream", "stream_window", "shift", "num_extra", "validation_fraction")
     """Options that do not identify a study at their defaults, so that studies from before them go on."""
 
     dataset: str = "shapes"
@@ -46,27 +47,50 @@ class DataConfig(Part):
     data_seed: Seed = 0
     """seed of the shapes images, of the subsets and of the held-out split; shared by all seeds of a sweep"""
     validation_fraction: Annotated[float, Field(ge=0, lt=1)] = 0.0
-    """share of each class's training images that is not trained on: learning rate and epoch of fine-tuning are chosen
-    on it"""
+    """share of each class's training images (of the source, with a shift) that is not trained on: learning rate and
+    epoch of fine-tuning are chosen on it"""
     stream: bool = False
     """training images stay in their files and are read and decoded while training; for sets that outgrow memory"""
     stream_window: Annotated[int, Field(ge=2)] = 8192
     """streamed Parquet: images held and shuffled together, from row groups read in random order; files of a folder
     are read in random order themselves"""
 
+    shift: str = ""
+    """a source and a target domain with the same labels, in both splits, num_images and num_test_images in all.
+    domains: shapes as photo and as sketch, of all classes or of those in domains:star5,disc. subpopulations: labels are
+    the superclasses, half of the classes of each are source (data_seed chooses), the others target. KIND:STRENGTH:
+    other images of the set, changed; KIND is grey, blur, edges, noise or invert, STRENGTH 0 (not at all) to 1. to:SET,
+    e.g. to:parquet:PATH: target is another set, classes are matched by name (default: none)"""
+    num_extra: Annotated[int, Field(ge=0, lt=2**31)] = 0
+    """with a shift: training images of both domains besides num_images, of which no method sees the labels"""
+
     @field_validator("dataset")
     @classmethod
     def _known_source(cls, dataset: str) -> str:
-        source, _, path = dataset.partition(":")
-        known = [n for n in plugin_names("ray_ssl.data") if n not in ("cifar", *_NO_SOURCES)] + [
-            "cifar10",
-            "cifar100",
-        ]
-        if source not in known:
-            raise ValueError(f"unknown dataset {dataset!r}{did_you_mean(source, known)}")
-        if (source in ("parquet", "folder")) != bool(path):
-            raise ValueError(f"{source} {'takes no path' if path else f'needs a path: {source}:PATH'}")
+        _check_source(dataset)
         return dataset
+
+    @field_validator("shift")
+    @classmethod
+    def _known_shift(cls, shift: str) -> str:
+        if shift and (target := parse_shift(shift).target):
+            _check_source(target)
+        return shift
+
+    @model_validator(mode="after")
+    def _shiftable(self) -> Self:
+        if not self.shift:
+            return self
+        if self.stream:
+            raise ValueError(f"stream goes with no shift, given {self.shift!r}: leave out one of them")
+        if parse_shift(self.shift).kind == "domains":
+            if self.source != "shapes":
+                raise ValueError(
+                    f"shift 'domains' is for shapes, the dataset is {self.dataset!r}: to:SET has another set as target"
+                )
+            if self.shapes_domain != "photo":
+                raise ValueError(f"shift 'domains' draws both domains: leave out shapes_domain {self.shapes_domain!r}")
+        return self
 
     @model_validator(mode="after")
     def _streamable(self) -> Self:
@@ -82,7 +106,16 @@ class DataConfig(Part):
 
     def without_effect(self) -> dict[str, str]:
         whole = self.stream and self.source == "parquet"
-        return {} if whole else {"stream_window": "--stream and --dataset parquet:PATH"}
+        unmet = {} if whole else {"stream_window": "--stream and --dataset parquet:PATH"}
+        return unmet if self.shift else unmet | {"num_extra": "--shift"}
+
+    def sets(self) -> list[Self]:
+        """Returns the configurations, without a shift, of the sets that are loaded: one, or source and target."""
+        names = [self.dataset]
+        if self.shift and (target := parse_shift(self.shift).target):
+            names.append(target)
+        plain = {"shift": "", "num_extra": 0}
+        return [self.model_copy(update=plain | {"dataset": name}) for name in names]
 
     @property
     def source(self) -> str:
@@ -93,6 +126,16 @@ class DataConfig(Part):
     def path(self) -> str:
         """The path of a parquet or folder source, else the empty string."""
         return self.dataset.partition(":")[2]
+
+
+def _check_source(dataset: str) -> None:
+    """Raises ValueError for a name that is none of a source, or for one without the path it needs."""
+    source, _, path = dataset.partition(":")
+    known = [n for n in plugin_names("ray_ssl.data") if n not in ("cifar", *_NO_SOURCES)] + ["cifar10", "cifar100"]
+    if source not in known:
+        raise ValueError(f"unknown dataset {dataset!r}{did_you_mean(source, known)}")
+    if (source in ("parquet", "folder")) != bool(path):
+        raise ValueError(f"{source} {'takes no path' if path else f'needs a path: {source}:PATH'}")
 
 
 class ViewConfig(Part):
@@ -165,6 +208,8 @@ class MethodConfig(Part):
     """Options outside the method, by dotted path, that take these values where nothing else is given."""
     ADDED_LATER: ClassVar[tuple[str, ...]] = ()
     """Options that a trial's key leaves out at their defaults, so that trials from before them keep their keys."""
+    LEARNS_FROM: ClassVar[Literal["images", "labels", "domains"]] = "images"
+    """images alone; labels, one of every image; domains: a source with labels and images of others without"""
 
     name: str
 
@@ -208,6 +253,9 @@ class OptimiserConfig(Part):
 class TrainingConfig(Part):
     """How long, in what portions, at what precision."""
 
+    ADDED_LATER: ClassVar[tuple[str, ...]] = ("train_domains",)
+    """As of `MethodConfig`."""
+
     epochs: Count = 100
     """passes over the training images"""
     global_batch_size: Annotated[int, Field(ge=2, lt=2**31)] = 256
@@ -220,6 +268,9 @@ class TrainingConfig(Part):
     """checkpoints kept for analysis: epoch 0, the last epoch, and log-spaced ones between"""
     knn_every: Count = 1
     """epochs between two evaluations of the online kNN accuracy and the collapse check"""
+    train_domains: Literal["all", "both", "source"] = "all"
+    """with a shift, images that are trained on: of source and target, and num_extra (all); without num_extra (both); of
+    the source alone. All are measured, and normalised alike; an epoch goes once through those that are trained on"""
 
 
 class PretrainConfig(Part):
@@ -276,7 +327,8 @@ class PretrainConfig(Part):
         which refuses it.
         """
         parts = {name: value for name in type(self).model_fields if isinstance(value := getattr(self, name), Part)}
-        return {f"{name}.{o}": need for name, part in parts.items() for o, need in part.without_effect().items()}
+        unmet = {f"{name}.{o}": need for name, part in parts.items() for o, need in part.without_effect().items()}
+        return unmet if self.data.shift else unmet | {"training.train_domains": "--shift"}
 
     @property
     def trained_on(self) -> str:
@@ -350,8 +402,9 @@ def trial_key(config: PretrainConfig, data_fingerprint: str) -> str:
     """
     values = config.to_dict()
     values["data"] = {"fingerprint": data_fingerprint}
-    for name in config.method.ADDED_LATER:
-        if values["method"][name] == type(config.method).model_fields[name].default:
-            del values["method"][name]
+    for name, part in (("method", config.method), ("training", config.training)):
+        for option in part.ADDED_LATER:
+            if values[name][option] == type(part).model_fields[option].default:
+                del values[name][option]
     text = json.dumps(values, sort_keys=True, separators=(",", ":"), allow_nan=False)
     return hashlib.sha256(text.encode()).hexdigest()[:16]

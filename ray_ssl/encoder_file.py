@@ -157,7 +157,8 @@ def measured(sweep: Storage, key: str, epoch: int, layer_name: str) -> dict[str,
 
 def _data_name(data: DataConfig) -> str:
     """The data set without the folders of this machine."""
-    return f"{data.source}:{Path(data.path).name}" if data.path else data.source
+    names = [f"{one.source}:{Path(one.path).name}" if one.path else one.source for one in data.sets()]
+    return " to ".join(names) if len(names) > 1 else " ".join((*names, data.shift)).strip()
 
 
 def _committed(checkpoints: Storage) -> list[str]:

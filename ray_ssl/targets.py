@@ -20,7 +20,7 @@ from safetensors import SafetensorError
 from safetensors.numpy import load, save
 
 from ray_ssl.config import PretrainConfig
-from ray_ssl.data.base import Dataset
+from ray_ssl.data.base import EXTRA, SOURCE, UNLABELLED, Dataset
 from ray_ssl.errors import UserError
 from ray_ssl.storage import Storage
 
@@ -152,12 +152,49 @@ def attach_targets(dataset: Dataset, targets: Targets | None) -> Dataset:
     )
 
 
+def rows_to_train(config: PretrainConfig, dataset: Dataset) -> Labels | None:
+    """Returns the training images that a trial trains on, int64 [n], or None for all of them."""
+    domain, domains = dataset.train.domain, config.training.train_domains
+    if domain is None or domains == "all":
+        return None
+    return np.flatnonzero(domain == SOURCE if domains == "source" else domain < EXTRA)
+
+
+def check_domains(config: PretrainConfig, dataset: Dataset) -> None:
+    """Refuses a method that learns from labels that it cannot have, or from domains where there is one.
+
+    Raises:
+        UserError: With what would do.
+    """
+    name, learns, domain = config.method.name, config.method.LEARNS_FROM, dataset.train.domain
+    if learns == "images":
+        return
+    rows = rows_to_train(config, dataset)
+    is_one = domain is None or bool((domain[rows if rows is not None else slice(None)] == SOURCE).all())
+    if learns == "labels" and domain is not None and not is_one:
+        raise UserError(
+            f"{name} learns the label of every image, and those of the target are hidden: give --train-domains source"
+        )
+    if learns == "domains" and domain is None:
+        raise UserError(f"{name} learns from a source and a target, {dataset.name} is one domain: give a --shift")
+    if learns == "domains" and is_one:
+        raise UserError(f"{name} learns from a source and a target, given --train-domains source: give all or both")
+
+
 def labels_to_learn(config: PretrainConfig, dataset: Dataset) -> tuple[Labels, int]:
-    """Returns the training labels that a trial's method learns from, int64 [N], and how many there are.
+    """Returns the training labels that a trial's method may learn from, int64 [N], and how many there are.
+
+    Where the set has domains, images outside the source have `UNLABELLED`.
 
     Raises:
         UserError: The images do not have them, or have others under this name.
     """
+    labels, num_labels = _labels_by_name(config, dataset)
+    domain = dataset.train.domain
+    return labels if domain is None else np.where(domain == SOURCE, labels, UNLABELLED), num_labels
+
+
+def _labels_by_name(config: PretrainConfig, dataset: Dataset) -> tuple[Labels, int]:
     train, name = dataset.train, config.trained_on
     if name == "class":
         return train.fine, len(train.fine_names)

@@ -8,6 +8,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -16,7 +17,7 @@ from ray_ssl.backbones.base import build_backbone
 from ray_ssl.batches import Batch, Reader, Share, as_tensor, image_source, read_here
 from ray_ssl.checkpoints import Checkpoint
 from ray_ssl.config import PretrainConfig
-from ray_ssl.data.base import Dataset, ImageSet
+from ray_ssl.data.base import SOURCE, TARGET, Dataset, ImageSet, balanced_rows
 from ray_ssl.data.streamed import NUM_SAMPLED, StreamedSet
 from ray_ssl.distributed import synchronise_batch_norm, world, wrap_ddp
 from ray_ssl.errors import UserError
@@ -26,7 +27,7 @@ from ray_ssl.memory import keep_freed_memory
 from ray_ssl.methods.base import Method, build_method
 from ray_ssl.optim import build_optimiser, learning_rate, restore_optimiser, set_learning_rate
 from ray_ssl.rng import stream_seed, torch_stream
-from ray_ssl.targets import labels_to_learn
+from ray_ssl.targets import check_domains, labels_to_learn, rows_to_train
 
 EpochMetrics = dict[str, float]
 
@@ -63,15 +64,23 @@ def check_fits(config: PretrainConfig, dataset: Dataset) -> None:
         UserError: Fewer images than one batch, something the method does not work with, or labels to learn that the
             images do not have.
     """
-    if len(dataset.train) < config.training.global_batch_size:
+    check_domains(config, dataset)
+    num_images = num_trained(config, dataset)
+    if num_images < config.training.global_batch_size:
         raise UserError(
             f"global_batch_size {config.training.global_batch_size} is larger than the training set: "
-            f"{dataset.name} has {len(dataset.train)} images here"
+            f"{dataset.name} has {num_images} images here"
         )
     config.backbone.check_fits(config.data.image_size)
-    config.method.check_fits(config.training.global_batch_size, len(dataset.train))
+    config.method.check_fits(config.training.global_batch_size, num_images)
     config.method.check_views(config.views, config.data.image_size)
     labels_to_learn(config, dataset)
+
+
+def num_trained(config: PretrainConfig, dataset: Dataset) -> int:
+    """Returns how many images an epoch goes through, but for those that fill no last batch."""
+    rows = rows_to_train(config, dataset)
+    return len(dataset.train) if rows is None else len(rows)
 
 
 @dataclass(frozen=True)
@@ -135,14 +144,17 @@ class Trainer:
         self.optimiser = build_optimiser(self.method, config.optimiser)
         self.plans = self.method.views(config.views, config.data.image_size)
         share = Share(config.seed, config.training.global_batch_size, self.world)
-        self.source = image_source(dataset.train, share, device, reader)
+        self.source = image_source(dataset.train, share, device, reader, rows_to_train(config, dataset))
         labels, self.num_classes = labels_to_learn(config, dataset)
         self.labels = as_tensor(labels).to(device)
-        self.steps_per_epoch = len(dataset.train) // config.training.global_batch_size
+        self.steps_per_epoch = num_trained(config, dataset) // config.training.global_batch_size
         self.num_steps = self.steps_per_epoch * config.training.epochs
         bank_size = min(MAX_KNN_BANK, max(MIN_KNN_BANK, round(KNN_BANK_SHARE * len(dataset.train))))
-        self.bank = _fixed_subset(dataset.train, bank_size)
-        self.queries = _fixed_subset(dataset.test, bank_size // 2)
+        # What chooses among trials by their kNN accuracy must not see the target's labels either.
+        self.bank = _fixed_subset(dataset.train, bank_size, SOURCE)
+        self.queries = {"knn_accuracy": _fixed_subset(dataset.test, bank_size // 2, SOURCE)}
+        if dataset.test.domain is not None:
+            self.queries["target_knn_accuracy"] = _fixed_subset(dataset.test, bank_size // 2, TARGET)
         self.last_embedding: Tensor | None = None
 
     def load_views(self, batch: Batch, epoch: int, step: int) -> tuple[list[Tensor], Tensor]:
@@ -217,15 +229,17 @@ class Trainer:
         return {"epoch": float(epoch), **metrics, "learning_rate": rate, **speed}
 
     def health(self) -> EpochMetrics:
-        """Online kNN accuracy on a fixed subset, and the spread of the last batch's embeddings."""
+        """Online kNN accuracy on a fixed subset, and the spread of the last batch's embeddings.
+
+        Where the set has domains: of the source's test images, and apart of the target's, by those of the source.
+        """
         assert self.last_embedding is not None
-        accuracy = knn_accuracy(
-            self.features(self.bank),
-            as_tensor(self.bank.fine).to(self.device),
-            self.features(self.queries),
-            as_tensor(self.queries.fine).to(self.device),
-        )
-        return {"knn_accuracy": accuracy, **embedding_health(self.last_embedding)}
+        bank, known = self.features(self.bank), as_tensor(self.bank.fine).to(self.device)
+        accuracy = {
+            name: knn_accuracy(bank, known, self.features(images), as_tensor(images.fine).to(self.device))
+            for name, images in self.queries.items()
+        }
+        return {**accuracy, **embedding_health(self.last_embedding)}
 
     @torch.no_grad()
     def features(self, images: ImageSet) -> Tensor:
@@ -277,5 +291,9 @@ def _require_finite(loss: Tensor | None, epoch: int, step: int) -> None:
         )
 
 
-def _fixed_subset(images: ImageSet | StreamedSet, size: int) -> ImageSet:
-    return images.balanced_subset(min(size, len(images)), seed=0)
+def _fixed_subset(images: ImageSet | StreamedSet, size: int, domain: int) -> ImageSet:
+    """A class-balanced subset, of one domain where there are several."""
+    if images.domain is None:
+        return images.balanced_subset(min(size, len(images)), seed=0)
+    rows = np.flatnonzero(images.domain == domain)
+    return images.take(rows[balanced_rows(images.fine[rows], min(size, len(rows)), seed=0)])

@@ -30,6 +30,7 @@ class DataCard:
         num_test: Test images.
         num_classes: Fine classes.
         num_superclasses: 0 where the set has none.
+        note: See `Dataset`.
     """
 
     fingerprint: str
@@ -38,13 +39,14 @@ class DataCard:
     num_test: int
     num_classes: int
     num_superclasses: int
+    note: str = ""
 
     @classmethod
     def of(cls, dataset: Dataset) -> DataCard:
         """Returns the card of a data set that was loaded."""
         train = dataset.train
         sizes = (len(train), len(dataset.test), len(train.fine_names), len(train.coarse_names))
-        return cls(dataset.fingerprint, dataset.name, *sizes)
+        return cls(dataset.fingerprint, dataset.name, *sizes, note=dataset.note)
 
     @classmethod
     def recall(cls, sweep: Storage, config: DataConfig) -> DataCard | None:
@@ -62,6 +64,13 @@ class DataCard:
 
 def source_hash(config: DataConfig) -> str | None:
     """Returns a hash of the options, of the code that reads, of every file's name, size and time; None if unknown."""
+    hashes = [_hash_of_set(one) for one in config.sets()]
+    if not config.shift or None in hashes:
+        return hashes[0] if not config.shift else None
+    return hashlib.sha256(f"{config.model_dump_json()} {hashes}".encode()).hexdigest()
+
+
+def _hash_of_set(config: DataConfig) -> str | None:
     if config.source == "shapes":
         root = None
     elif "://" in config.path:

@@ -108,8 +108,12 @@ class Grid:
                 unshared |= {path for path in shared if path.startswith(f"{part}.")}
                 shared = {path: value for path, value in shared.items() if path not in unshared}
         shared = {path: value for path, value in (shared | self.given).items() if path not in self.axes}
-        data = type(PretrainConfig().data)
-        later = {f"data.{name}": data.model_fields[name].default for name in data.ADDED_LATER}
+        base = PretrainConfig()
+        later = {
+            f"{name}.{option}": type(part).model_fields[option].default
+            for name, part in (("data", base.data), ("training", base.training))
+            for option in part.ADDED_LATER
+        }
         return {path: value for path, value in shared.items() if path not in later or value != later[path]}
 
     def _plugin(self, part: str, point: Values) -> str:

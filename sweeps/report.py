@@ -55,6 +55,8 @@ def print_plan(
               "(see --help for real studies)")  # fmt: skip
     print(f"data: {data.name}, {data.num_train} training and {data.num_test} test images, {data.num_classes} "
           f"classes{superclasses}")  # fmt: skip
+    if data.note:
+        print(f"shift: {data.note}")
     if request.base.data.stream:
         _print_stream(request, data.num_train)
     counts = Counter("to train again" if t.key in lost else ledger.state(t.key).value for t in source.trials)

@@ -23,7 +23,7 @@ from ray_ssl.data.streamed import NUM_SAMPLED, prefetched_bytes
 from ray_ssl.errors import UserError
 from ray_ssl.ledger import Ledger, Trial, make_trials
 from ray_ssl.storage import Storage
-from ray_ssl.targets import attach_targets, read_targets
+from ray_ssl.targets import attach_targets, check_domains, read_targets
 from ray_ssl.trainer import check_fits, resolve_precision
 from sweeps.cli import Request
 from sweeps.data_card import source_hash
@@ -66,6 +66,8 @@ class DataSizes:
         Raises:
             UserError: What loading finds wrong with files and labels.
         """
+        if config.shift:
+            return cls._shifted(config, settings)
         asked = (config.num_images, config.num_test_images)
         if config.source == "shapes":
             from ray_ssl.data.shapes import DEFAULT_NUM_IMAGES, DEFAULT_NUM_TEST_IMAGES, SHAPES
@@ -83,6 +85,24 @@ class DataSizes:
         measured = min(train, settings.num_train_images) + min(test, settings.num_test_images)
         sampled = min(train, NUM_SAMPLED[0]) + min(test, NUM_SAMPLED[1])
         return replace(sizes, num_held=sampled + measured, streamed=config)
+
+    @classmethod
+    def _shifted(cls, config: DataConfig, settings: AnalysisSettings) -> DataSizes:
+        """At most, as classes that one set alone has are left out."""
+        from ray_ssl.data.shapes import DEFAULT_NUM_IMAGES
+
+        if config.num_images is None:
+            num_train = DEFAULT_NUM_IMAGES + config.num_extra if config.source == "shapes" else None
+        else:
+            num_train = config.num_images + config.num_extra
+        asked, sets = {"num_images": num_train, "num_test_images": config.num_test_images}, config.sets()
+        if len(sets) == 1:
+            return cls.foretold(sets[0].model_copy(update=asked), settings)
+        whole = dict.fromkeys(asked)
+        source, target = (cls.foretold(one.model_copy(update=whole), settings) for one in sets)
+        train, test = source.num_train + target.num_train, source.num_test + target.num_test
+        train, test = min(num_train or train, train), min(config.num_test_images or test, test)
+        return cls(train, test, source.num_classes, config.image_size)
 
     @property
     def num_images(self) -> int:
@@ -124,6 +144,8 @@ def load_what_fits(request: Request, ledger: Ledger, num_side_by_side: int) -> D
         print(f"drawing {sizes.num_images} images of {size} x {size} pixels, this takes a while", flush=True)
     dataset = attach_targets(load_once(request.base.data), read_targets(ledger.sweep))
     check_fits(request.base, dataset)
+    for config in request.grid.configs():
+        check_domains(config, dataset)
     trials = make_trials(request.grid.configs(), dataset.fingerprint)
     if request.search == "grid":
         trials = [t for t in trials if runs(ledger.state(t.key), request)]

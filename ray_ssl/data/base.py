@@ -20,12 +20,11 @@ from ray_ssl.rng import numpy_stream
 if TYPE_CHECKING:
     from ray_ssl.data.streamed import StreamedSet
 
-
-TEST: Final = "test"
-VALIDATION: Final = "validation"
-"""Held out of the training images; learning rate and epoch of fine-tuning are chosen on it."""
-TARGET: Final = "target"
-"""Of another domain than the training images; only ever measured on."""
+SOURCE: Final = 0
+TARGET: Final = 1
+EXTRA: Final = 2
+UNLABELLED: Final = -1
+"""In the place of the labels of images outside the source, which no method may see."""
 
 
 @dataclass(frozen=True)
@@ -39,6 +38,9 @@ class ImageSet:
         coarse: int64 [N] superclass labels, or None where the set has no superclasses.
         coarse_names: Superclass names, empty where there are none.
         targets: Name -> int64 [N] other labels, 0 .. len(fine_names) - 1: those of graded randomness.
+        domain: int64 [N]: `SOURCE`, `TARGET` or `EXTRA` (as target, or further source, trained on alone), or None where
+            the set has no domains. Images of all of them have labels; see `ray_ssl.targets` for what methods see.
+        domain_names: Of the domains, empty where there are none.
     """
 
     images: NDArray[np.uint8]
@@ -47,10 +49,12 @@ class ImageSet:
     coarse: NDArray[np.int64] | None = None
     coarse_names: tuple[str, ...] = ()
     targets: Mapping[str, NDArray[np.int64]] = field(default_factory=dict)
+    domain: NDArray[np.int64] | None = None
+    domain_names: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         assert self.images.dtype == np.uint8 and self.images.ndim == 4 and self.images.shape[-1] == 3
-        others = [(labels, self.fine_names) for labels in self.targets.values()]
+        others = [(labels, self.fine_names) for labels in self.targets.values()] + [(self.domain, self.domain_names)]
         for labels, names in ((self.fine, self.fine_names), (self.coarse, self.coarse_names), *others):
             if labels is not None:
                 assert labels.dtype == np.int64 and labels.shape == (len(self.images),)
@@ -65,6 +69,11 @@ class ImageSet:
         return self.images.shape[1]
 
     @property
+    def strata(self) -> NDArray[np.int64]:
+        """int64 [N]: what balanced subsets are balanced over: classes, or classes of domains."""
+        return self.fine if self.domain is None else self.domain * len(self.fine_names) + self.fine
+
+    @property
     def num_bytes(self) -> int:
         """Of the images that are held in memory."""
         return self.images.nbytes
@@ -75,24 +84,29 @@ class ImageSet:
         return self
 
     def update(self, digest: Any) -> None:
-        """Feeds images, labels and names to a hash."""
+        """Feeds images, labels, names and domains to a hash."""
         digest.update(repr((self.images.shape, self.fine_names, self.coarse_names)).encode())
         for array in (self.images, self.fine, self.coarse):
             if array is not None:
                 digest.update(np.ascontiguousarray(array).view(np.uint8).data)
+        if self.domain is not None:
+            digest.update(repr(("domains", self.domain_names)).encode())
+            digest.update(np.ascontiguousarray(self.domain).view(np.uint8).data)
 
     def take(self, rows: NDArray[np.int64]) -> ImageSet:
         """Returns the images at `rows`, in that order."""
-        coarse = None if self.coarse is None else self.coarse[rows]
+        coarse, domain = (None if labels is None else labels[rows] for labels in (self.coarse, self.domain))
         targets = {name: labels[rows] for name, labels in self.targets.items()}
-        return replace(self, images=self.images[rows], fine=self.fine[rows], coarse=coarse, targets=targets)
+        return replace(
+            self, images=self.images[rows], fine=self.fine[rows], coarse=coarse, targets=targets, domain=domain
+        )
 
     def narrowed(self, rows: NDArray[np.int64]) -> ImageSet:
         """As `take`; a `StreamedSet` stays one."""
         return self.take(rows)
 
     def balanced_subset(self, num_images: int, seed: int) -> ImageSet:
-        """Returns `num_images` images, as equal in number per class as the classes allow, in stored order.
+        """Returns `num_images` images, as equal in number per class (of a domain) as there are, in stored order.
 
         Args:
             num_images: 1 .. len(self).
@@ -103,7 +117,7 @@ class ImageSet:
         """
         if num_images > len(self):
             raise UserError(f"{num_images} images asked for, the set has {len(self)}")
-        return self.take(balanced_rows(self.fine, num_images, seed))
+        return self.take(balanced_rows(self.strata, num_images, seed))
 
 
 def balanced_rows(fine: NDArray[np.int64], num_images: int, seed: int) -> NDArray[np.int64]:
@@ -126,15 +140,17 @@ class Dataset:
         train: Training images.
         test: Test images, with targets of the same names.
         target_randomness: Name -> measured randomness of each target, 0..1.
-        held_out: Name -> images that fine-tuned networks are measured on besides the test images, see
-            `ray_ssl.finetune`.
+        note: For people: how source and target were made, where there are any.
+        validation: Source images like the training ones that are not trained on, for choosing among trials; None: none
+            are held out.
     """
 
     name: str
     train: ImageSet | StreamedSet
     test: ImageSet | StreamedSet
     target_randomness: Mapping[str, float] = field(default_factory=dict)
-    held_out: Mapping[str, ImageSet] = field(default_factory=dict)
+    validation: ImageSet | None = None
+    note: str = ""
 
     @cached_property
     def fingerprint(self) -> str:
@@ -145,15 +161,16 @@ class Dataset:
         digest = hashlib.sha256()
         for split in (self.train, self.test):
             split.update(digest)
-        for name, images in sorted(self.held_out.items()):
-            digest.update(name.encode())
-            images.update(digest)
+        if self.validation is not None:
+            digest.update(b"validation")
+            self.validation.update(digest)
         return digest.hexdigest()
 
     @property
     def num_bytes(self) -> int:
         """Of the images that are held in memory."""
-        return sum(images.num_bytes for images in (self.train, self.test, *self.held_out.values()))
+        held_out = 0 if self.validation is None else self.validation.num_bytes
+        return self.train.num_bytes + self.test.num_bytes + held_out
 
     @cached_property
     def channel_statistics(self) -> tuple[tuple[float, float, float], tuple[float, float, float]]:

@@ -5,8 +5,9 @@ from dataclasses import replace
 import numpy as np
 
 from ray_ssl.config import DataConfig
-from ray_ssl.data.base import VALIDATION, Dataset, ImageSet, balanced_rows
+from ray_ssl.data.base import SOURCE, Dataset, ImageSet, balanced_rows
 from ray_ssl.data.decode import check_count
+from ray_ssl.data.shifts import load_shifted
 from ray_ssl.data.streamed import StreamedSet
 from ray_ssl.errors import UserError
 from ray_ssl.plugins import plugin_module
@@ -22,8 +23,17 @@ def load_dataset(config: DataConfig) -> Dataset:
 
     Raises:
         UserError: An option that does not fit the source, fewer than 2 classes, an empty split, more images
-            asked for than there are, or whatever the source finds wrong.
+            asked for than there are, or whatever the source or the shift finds wrong.
     """
+    dataset = load_shifted(config, _load_plain) if config.shift else _load_plain(config)
+    if config.validation_fraction:
+        dataset = hold_out(dataset, config.validation_fraction, config.data_seed)
+    _check(dataset, config)
+    return dataset
+
+
+def _load_plain(config: DataConfig) -> Dataset:
+    """As `load_dataset`, without a shift."""
     default_domain = DataConfig.model_fields["shapes_domain"].default
     if config.source != "shapes" and config.shapes_domain != default_domain:
         raise UserError(
@@ -32,29 +42,28 @@ def load_dataset(config: DataConfig) -> Dataset:
         )
     module = "cifar" if config.source.startswith("cifar") else config.source
     dataset: Dataset = plugin_module("ray_ssl.data", module).load(config)
-    dataset = replace(
+    return replace(
         dataset,
         train=_subset(dataset.train, "num_images", config.num_images, config.data_seed),
         test=_subset(dataset.test, "num_test_images", config.num_test_images, config.data_seed),
     )
-    if config.validation_fraction:
-        dataset = hold_out(dataset, config.validation_fraction, config.data_seed)
-    _check(dataset, config)
-    return dataset
 
 
 def hold_out(dataset: Dataset, share: float, seed: int) -> Dataset:
-    """Returns the images with a class-balanced share of the training ones held out as "validation".
+    """Returns the images with a class-balanced share of the source's training ones held out as `validation`.
 
     Args:
+        dataset: Without domains, all its training images are the source's.
         share: 0 < share < 1; at least one image is held out.
         seed: Chooses which.
     """
     train = dataset.train
     assert isinstance(train, ImageSet)
-    kept = balanced_rows(train.fine, len(train) - max(1, round(share * len(train))), seed)
-    others = np.setdiff1d(np.arange(len(train)), kept)
-    return replace(dataset, train=train.take(kept), held_out={**dataset.held_out, VALIDATION: train.take(others)})
+    source = np.arange(len(train)) if train.domain is None else np.flatnonzero(train.domain == SOURCE)
+    kept = source[balanced_rows(train.fine[source], len(source) - max(1, round(share * len(source))), seed)]
+    others = np.setdiff1d(source, kept)
+    rest = np.setdiff1d(np.arange(len(train)), others)
+    return replace(dataset, train=train.take(rest), validation=train.take(others))
 
 
 def _subset(split: Split, option: str, asked: int | None, seed: int) -> Split:

@@ -137,18 +137,19 @@ def load(config: DataConfig) -> Dataset:
     )
 
 
-def draw(config: DataConfig, split: str, num_images: int) -> ImageSet:
+def draw(config: DataConfig, split: str, num_images: int, classes: Sequence[str] = FINE_NAMES) -> ImageSet:
     """Returns `num_images` shapes; image i is of class i mod 20, and of "both" domains each class alternates.
 
     Args:
         config: Image size, domain and seed.
         split: "train" or "test": which random streams are used.
         num_images: N.
+        classes: Those that are drawn, instead of all 20.
     """
-    size, num_classes = config.image_size, len(SHAPES)
+    size, num_classes = config.image_size, len(classes)
     domains: tuple[Domain, ...] = ("photo", "sketch") if config.shapes_domain == "both" else (config.shapes_domain,)
     images = np.empty((num_images, size, size, 3), np.uint8)
-    for label, name in enumerate(FINE_NAMES):
+    for label, name in enumerate(classes):
         for i, domain in enumerate(domains):
             rows = images[label + i * num_classes :: len(domains) * num_classes]
             for start in range(0, len(rows), BLOCK):
@@ -156,8 +157,8 @@ def draw(config: DataConfig, split: str, num_images: int) -> ImageSet:
                 rng = numpy_stream(config.data_seed, purpose, step=start // BLOCK)
                 _draw_block(SHAPES[name], domain, rng, rows[start : start + BLOCK])
     fine = np.arange(num_images) % num_classes
-    coarse_of = np.array([COARSE_NAMES.index(shape.coarse) for shape in SHAPES.values()], np.int64)
-    return ImageSet(images, fine, FINE_NAMES, coarse_of[fine], COARSE_NAMES)
+    coarse_of = np.array([COARSE_NAMES.index(SHAPES[name].coarse) for name in classes], np.int64)
+    return ImageSet(images, fine, tuple(classes), coarse_of[fine], COARSE_NAMES)
 
 
 class _Scene(NamedTuple):

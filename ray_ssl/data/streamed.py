@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from functools import cached_property
-from typing import Any, Final, NamedTuple
+from typing import Any, ClassVar, Final, NamedTuple
 
 import numpy as np
 
@@ -31,7 +31,10 @@ class StreamedSet:
         window: Images that are shuffled together.
         num_sampled: Images of `sample`, at most.
         targets: As of `ImageSet`.
+        domain: None: there are none.
     """
+
+    domain: ClassVar[None] = None
 
     split: EncodedSplit
     rows: Rows
@@ -57,6 +60,11 @@ class StreamedSet:
     def fine(self) -> Labels:
         """int64 [N] class labels."""
         return self.split.fine[self.rows]
+
+    @property
+    def strata(self) -> Labels:
+        """As of `ImageSet`."""
+        return self.fine
 
     @cached_property
     def coarse(self) -> Labels | None:

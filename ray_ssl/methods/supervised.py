@@ -25,6 +25,7 @@ class Config(MethodConfig):
     """
 
     ADDED_LATER: ClassVar[tuple[str, ...]] = ("target", "start", "head", "batch_norm")
+    LEARNS_FROM: ClassVar[Literal["images", "labels", "domains"]] = "labels"
 
     name: Literal["supervised"] = "supervised"  # pyright: ignore[reportIncompatibleVariableOverride]
     augment: bool = True

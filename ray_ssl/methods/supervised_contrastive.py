@@ -22,6 +22,7 @@ class Config(ProjectorConfig):
     """
 
     RECOMMENDED: ClassVar[dict[str, Any]] = {"optimiser.learning_rate": 0.0625, "optimiser.weight_decay": 1e-4}
+    LEARNS_FROM: ClassVar[Literal["images", "labels", "domains"]] = "labels"
 
     name: Literal["supervised_contrastive"] = "supervised_contrastive"  # pyright: ignore[reportIncompatibleVariableOverride]
     temperature: Positive = 0.1

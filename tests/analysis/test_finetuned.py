@@ -12,14 +12,23 @@ import pytest
 import torch
 
 from analysis.features import Pictures, extract, load_backbone
-from analysis.finetuned import features_of, feature_distances, head_accuracy, measured_sets, spread
+from analysis.finetuned import (
+    TARGET,
+    TEST,
+    VALIDATION,
+    feature_distances,
+    features_of,
+    head_accuracy,
+    measured_sets,
+    spread,
+)
 from analysis.finetuned_outcomes import choose, lines
 from analysis.finetuning_stage import lacking_epochs, measure_trial
 from analysis.probe_path import Probe, probe_path
 from analysis.table import read_table
 from ray_ssl.checkpoints import Checkpoint, checkpoint_folder, load_checkpoint
 from ray_ssl.config import PretrainConfig, replace
-from ray_ssl.data.base import TARGET, TEST, VALIDATION, Dataset
+from ray_ssl.data.base import Dataset, ImageSet
 from ray_ssl.data.load import hold_out
 from ray_ssl.errors import UserError
 from ray_ssl.finetune import HEAD, make_start, start_hash, start_of, start_option, write_start
@@ -45,16 +54,22 @@ FINETUNING = replace(
         "training.warmup_fraction": 0.0,
         "training.global_batch_size": 16,
         "training.num_checkpoints": 4,
+        "training.train_domains": "source",
     },
 )
 
 
 @pytest.fixture(scope="module")
 def dataset() -> Dataset:
-    inverted = images(40, 2)
-    whole = Dataset("tiny", images(120, 0), images(40, 1))
-    target = change(inverted, images=255 - inverted.images)
-    return hold_out(change(whole, held_out={TARGET: target}), 0.2, seed=0)
+    return hold_out(Dataset("tiny", two_domains(200, 0), two_domains(80, 1)), 0.2, seed=0)
+
+
+def two_domains(num: int, seed: int) -> ImageSet:
+    """Images of four classes; four of every eight are of the target, inverted."""
+    plain = images(num, seed)
+    domain = np.arange(num) // 4 % 2
+    pixels = np.where(domain[:, None, None, None] == 1, 255 - plain.images, plain.images)
+    return change(plain, images=pixels, domain=domain, domain_names=("plain", "inverted"))
 
 
 @pytest.fixture(scope="module")
@@ -65,7 +80,8 @@ def sweep(dataset: Dataset, tmp_path_factory: pytest.TempPathFactory) -> tuple[S
     pretrained_on = change(dataset, train=images(64, 9))  # other images, hence another normalisation
     pretrain(PRETRAINING, pretrained_on, sweep.child("pretrained"), lambda metrics: None)
     pretrained = load_checkpoint(sweep.child("pretrained"), checkpoint_folder(1))
-    sets = {"train": dataset.train, VALIDATION: dataset.held_out[VALIDATION]}
+    assert isinstance(dataset.train, ImageSet) and dataset.train.domain is not None and dataset.validation is not None
+    sets = {"train": dataset.train.take(np.flatnonzero(dataset.train.domain == 0)), VALIDATION: dataset.validation}
     backbone = load_backbone(pretrained)
     features = {n: extract(backbone, Pictures(s.images), pretrained.card, CPU)[-1] for n, s in sets.items()}
     probe = probe_path(*((features[n], torch.tensor(s.fine)) for n, s in sets.items()), num_classes=4)
@@ -164,14 +180,15 @@ def test_every_epoch_is_measured_once_and_as_by_hand(
     value = {(row.layer_name, row.metric): row.value for row in rows.itertuples()}
     assert len(value) == 1 + 2 * 3
     last = load(folder, 3)
-    target = Pictures(dataset.held_out[TARGET].images)
+    inverted = measured_sets(dataset)[TARGET]
+    target = Pictures(inverted.images)
     before, after = (extract(load_backbone(c), target, c.card, CPU)[1] for c in (sweep[1], last))
     naive = [sum((float(x) - float(y)) ** 2 for x, y in zip(a, b, strict=True)) ** 0.5
              for a, b in zip(before, after, strict=True)]  # fmt: skip
     assert value["block1", "feature_distance"] == pytest.approx(np.mean(naive), rel=1e-4)
     assert value["block1", "relative_feature_distance"] == pytest.approx(np.mean(naive) / spread(before), rel=1e-4)
     logits = after.double() @ last.model[HEAD[0]].double().T + last.model[HEAD[1]].double()
-    right = np.mean(logits.argmax(1).numpy() == dataset.held_out[TARGET].fine)
+    right = np.mean(logits.argmax(1).numpy() == inverted.fine)
     assert value["representation", "head_accuracy"] == pytest.approx(right)
     distances = table[(table.epoch == 0) & (table.metric == "feature_distance")]
     assert (distances.value == 0).all()
@@ -226,11 +243,15 @@ def test_a_start_that_is_not_there_or_does_not_fit(
         pretrain(wider, change(dataset, train=three), sweep[0].child("wider"), lambda metrics: None)
 
 
-def test_held_out_images_are_balanced_and_change_the_fingerprint(dataset: Dataset) -> None:
-    whole = Dataset("tiny", images(120, 0), images(40, 1))
+def test_held_out_images_are_balanced_and_of_the_source_alone() -> None:
+    whole = Dataset("tiny", two_domains(200, 0), two_domains(80, 1))
     held = hold_out(whole, 0.2, seed=0)
-    assert (len(held.train), len(held.held_out[VALIDATION])) == (96, 24)
-    assert (np.bincount(held.held_out[VALIDATION].fine) == 6).all()
-    joined = {x.tobytes() for part in (held.train, held.held_out[VALIDATION]) for x in part.images}
-    assert joined == {x.tobytes() for x in whole.train.images}
-    assert len({d.fingerprint for d in (whole, held, hold_out(whole, 0.2, seed=1), dataset)}) == 4
+    validation, train, every = held.validation, held.train, whole.train
+    assert validation is not None and isinstance(train, ImageSet) and isinstance(every, ImageSet)
+    assert (len(train), len(validation)) == (180, 20)
+    assert (np.bincount(validation.fine) == 5).all() and (validation.domain == 0).all()
+    assert {x.tobytes() for part in (train, validation) for x in part.images} == {x.tobytes() for x in every.images}
+    assert len({d.fingerprint for d in (whole, held, hold_out(whole, 0.2, seed=1))}) == 3
+    assert [len(one) for one in measured_sets(held).values()] == [20, 40, 40]
+    with pytest.raises(UserError, match="--validation-fraction above 0"):
+        measured_sets(whole)

@@ -43,6 +43,7 @@ def test_every_option_but_the_data_changes_the_key() -> None:
     other = {
         "views.crop_scale": [0.2, 1.0], "views.crop_ratio": [0.9, 1.1], "views.blur_sigma": [0.2, 2.0],
         "backbone.pool": "flatten", "optimiser.optimiser": "lars", "training.precision": "fp32",
+        "training.train_domains": "source",
         "num_workers": 2, "seed": 1,
     }  # fmt: skip
     keys = {trial_key(base, "x")}

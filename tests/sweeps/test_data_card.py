@@ -1,6 +1,7 @@
 """What a sweep remembers of its data holds exactly as long as the data and the options are the same."""
 
 import os
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -56,6 +57,19 @@ def test_it_is_forgotten_when_anything_changes(images: Path, tmp_path: Path) -> 
     assert DataCard.recall(sweep, config) is None
     file.with_name("9.png").rename(file)
     (images / "train" / "a" / "new.png").write_bytes(file.read_bytes())
+    assert DataCard.recall(sweep, config) is None
+
+
+def test_both_sets_of_a_shift_count(images: Path, tmp_path: Path) -> None:
+    sweep = Storage.at(tmp_path / "sweep")
+    target = shutil.copytree(images, tmp_path / "target")
+    config = DataConfig(dataset=f"folder:{images}", shift=f"to:folder:{target}", image_size=8)
+    card = DataCard.of(load_dataset(config))
+    card.keep(sweep, config)
+    assert DataCard.recall(sweep, config) == card
+    assert "2 classes in common" in card.note
+    assert DataCard.recall(sweep, config.model_copy(update={"shift": ""})) is None
+    (target / "train" / "a" / "0.png").touch()
     assert DataCard.recall(sweep, config) is None
 
 

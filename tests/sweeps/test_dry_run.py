@@ -9,6 +9,7 @@ from ray_ssl.ledger import DONE, FAILED, Ledger, TrialState, make_trials
 from ray_ssl.storage import Storage
 from sweeps.cli import main, parse
 from sweeps.depth_width import SWEEP
+from sweeps.method import SWEEP as METHOD_SWEEP
 
 LINE = "--method vicreg --depths 1 --widths 4 --seeds 0 1 2 --num-images 300 --epochs 2 --projector-width 8 --name x"
 
@@ -41,3 +42,24 @@ def test_it_counts_what_would_run_and_changes_nothing(
     assert "3 trial(s), 2 to run" in to_run()
     assert ledger.state(done.key) is TrialState.DONE
     assert ledger.state(new.key) is TrialState.NEW
+
+
+def test_every_trial_on_a_shift_is_checked_before_one_starts(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    line = "--methods vicreg supervised --depth 1 --width 4 --epochs 2 --num-images 80 --num-test-images 80"
+    words = [*line.split(), "--image-size", "8", "--global-batch-size", "16", "--shift", "domains:star5,disc"]
+    assert main(METHOD_SWEEP, [*words, "--dry-run"]) == 2
+    assert "supervised learns the label of every image" in capsys.readouterr().err
+    assert main(METHOD_SWEEP, [*words, "--train-domains", "source", "--dry-run"]) == 0
+    assert "2 trial(s), 2 to run" in capsys.readouterr().out
+    assert main(METHOD_SWEEP, [*line.split(), "--train-domains", "source", "--dry-run"]) == 2
+    assert "--train-domains has no effect without --shift" in capsys.readouterr().err
+
+
+def test_options_that_came_later_identify_no_study_at_their_defaults() -> None:
+    shared = parse(SWEEP, LINE.split()).shared
+    assert not {"data.shift", "data.num_extra", "training.train_domains"} & set(shared)
+    shared = parse(SWEEP, [*LINE.split(), "--shift", "domains", "--train-domains", "source"]).shared
+    assert (shared["data.shift"], shared["training.train_domains"]) == ("domains", "source")

@@ -1,0 +1,242 @@
+"""Source and target domains with shared labels, in both splits of one `Dataset`: what the option `shift` asks for."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from typing import Final, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ray_ssl.config import DataConfig
+from ray_ssl.data import shapes
+from ray_ssl.data.base import EXTRA, SOURCE, TARGET, Dataset, ImageSet, balanced_rows
+from ray_ssl.data.corruptions import corrupt
+from ray_ssl.data.decode import check_count
+from ray_ssl.data.streamed import StreamedSet
+from ray_ssl.errors import UserError, did_you_mean
+from ray_ssl.rng import numpy_stream
+from ray_ssl.shift import Shift, parse_shift
+
+Labels = NDArray[np.int64]
+Loader = Callable[[DataConfig], Dataset]
+
+EXTRA_NAME: Final = "extra"
+
+
+class _Shifted(NamedTuple):
+    """As of `Dataset`, before some training images become extra ones."""
+
+    name: str
+    train: ImageSet
+    test: ImageSet
+    note: str
+
+
+def load_shifted(config: DataConfig, load: Loader) -> Dataset:
+    """Returns source and target of `config.shift`, and `config.num_extra` more training images of both.
+
+    `num_images` and `num_test_images` count the images of both domains together. Which are taken, and which are extra,
+    is balanced over classes and domains.
+
+    Args:
+        config: With a shift.
+        load: Gives a set without one.
+
+    Raises:
+        UserError: What `load` finds wrong, a shift that the set does not allow, no common class, a domain without
+            images, more extra images than there are.
+    """
+    shift = parse_shift(config.shift)
+    make = {"domains": _drawn, "subpopulations": _subpopulations, "to": _two_sets}.get(shift.kind, _corrupted)
+    name, train, test, note = make(config, shift, load)
+    if config.num_extra:
+        names = (*train.domain_names, EXTRA_NAME)
+        train = replace(train, domain=_with_extra(train, config), domain_names=names)
+        test = replace(test, domain_names=names)
+    for split, images in (("training", train), ("test", test)):
+        _check_domains(images, split, config)
+    return Dataset(name, train, test, note=note)
+
+
+def _num_train(config: DataConfig) -> int | None:
+    """Images of all domains of the training split, where a number is asked for."""
+    return None if config.num_images is None else config.num_images + config.num_extra
+
+
+def _drawn(config: DataConfig, shift: Shift, load: Loader) -> _Shifted:
+    """Shapes: source photo, target sketch."""
+    classes = shift.classes or shapes.FINE_NAMES
+    for name in classes:
+        if name not in shapes.FINE_NAMES:
+            raise UserError(f"--shift {config.shift}: no shape {name!r}{did_you_mean(name, shapes.FINE_NAMES)}")
+    both = config.model_copy(update={"shapes_domain": "both"})
+
+    def split(name: str, num_images: int) -> ImageSet:
+        drawn = shapes.draw(both, name, num_images, classes)
+        if shift.classes:  # which need not be of several superclasses
+            drawn = replace(drawn, coarse=None, coarse_names=())
+        return replace(drawn, domain=np.arange(num_images) // len(classes) % 2, domain_names=("photo", "sketch"))
+
+    num_train = _num_train(config) or shapes.DEFAULT_NUM_IMAGES + config.num_extra
+    num_test = config.num_test_images or shapes.DEFAULT_NUM_TEST_IMAGES
+    note = f"source photo, target sketch, of {len(classes)} classes"
+    return _Shifted("shapes-photo-to-sketch", split("train", num_train), split("test", num_test), note)
+
+
+def _subpopulations(config: DataConfig, shift: Shift, load: Loader) -> _Shifted:
+    """Any set with superclasses, which become its labels: source and target have different classes of each."""
+    plain, train, test = _in_memory(config, load)
+    if train.coarse is None or test.coarse is None:
+        raise UserError(f"--shift subpopulations: {plain} has no superclasses, whose classes it divides")
+    domain_of, note = np.full(len(train.fine_names), SOURCE), list[str]()
+    rng = numpy_stream(config.data_seed, "shift/subpopulations")
+    pairs = np.unique(np.stack((train.coarse, train.fine), 1), axis=0)
+    for label, name in enumerate(train.coarse_names):
+        classes = rng.permutation(pairs[pairs[:, 0] == label, 1])
+        if len(classes) < 2:
+            raise UserError(
+                f"--shift subpopulations: superclass {name!r} has images of {len(classes)} class, a source and a "
+                "target need at least 2"
+            )
+        target = classes[(len(classes) + 1) // 2 :]  # the smaller half
+        domain_of[target] = TARGET
+        note.append(f"{name}: {_listed(train, classes[: -len(target)])} | {_listed(train, target)}")
+
+    def split(images: ImageSet) -> ImageSet:
+        assert images.coarse is not None
+        return ImageSet(
+            images.images, images.coarse, images.coarse_names,
+            domain=domain_of[images.fine], domain_names=("source", "target"),
+        )  # fmt: skip
+
+    name = f"{plain}-subpopulations"
+    return _Shifted(name, split(train), split(test), "classes of source | target: " + "; ".join(note))
+
+
+def _listed(images: ImageSet, classes: Labels) -> str:
+    return ", ".join(images.fine_names[c] for c in sorted(classes))
+
+
+def _corrupted(config: DataConfig, shift: Shift, load: Loader) -> _Shifted:
+    """Any set: half of each class is source, the other half, changed, is target: no image is in both."""
+    plain, train, test = _in_memory(config, load)
+
+    def split(images: ImageSet, name: str) -> ImageSet:
+        domain = _halves(images.fine, config.data_seed, name)
+        pixels, target = images.images.copy(), domain == TARGET
+        pixels[target] = corrupt(pixels[target], shift.kind, shift.strength, config.data_seed)
+        return replace(images, images=pixels, domain=domain, domain_names=("original", config.shift))
+
+    note = f"half of the images of each class are source, the others, with {config.shift}, target"
+    return _Shifted(f"{plain}-{config.shift}", split(train, "train"), split(test, "test"), note)
+
+
+def _halves(fine: Labels, seed: int, split: str) -> Labels:
+    """Domain int64 [N]: a random half of each class is target, of an odd number the smaller one."""
+    order = numpy_stream(seed, f"shift/halves/{split}").permutation(len(fine))
+    domain = np.full(len(fine), SOURCE)
+    for label in np.unique(fine):
+        domain[order[fine[order] == label][1::2]] = TARGET
+    return domain
+
+
+def _in_memory(config: DataConfig, load: Loader) -> tuple[str, ImageSet, ImageSet]:
+    """Name and splits of the one set of a configuration without its shift."""
+    (plain,) = config.sets()
+    num_images = _num_train(config)
+    if num_images is None and config.source == "shapes":
+        num_images = shapes.DEFAULT_NUM_IMAGES + config.num_extra
+    dataset = load(plain.model_copy(update={"num_images": num_images}))
+    assert isinstance(dataset.train, ImageSet)
+    assert isinstance(dataset.test, ImageSet)
+    return dataset.name, dataset.train, dataset.test
+
+
+def _two_sets(config: DataConfig, shift: Shift, load: Loader) -> _Shifted:
+    """Two sets: images of the classes that both have, by name; only what is taken is decoded."""
+    whole = {"num_images": None, "num_test_images": None}
+    plain = [set_.model_copy(update=whole | {"stream": bool(set_.path)}) for set_ in config.sets()]
+    source, target = load(plain[0]), load(plain[1])
+    names = [_occurring(dataset) for dataset in (source, target)]
+    common = [name for name in names[0] if name in set(names[1])]
+    if not common:
+        raise UserError(
+            f"--shift {config.shift}: {source.name} and {target.name} have no class in common: {_few(names[0])}; "
+            f"{_few(names[1])}"
+        )
+    left_out = [f"{len(n) - len(common)} of {d.name}" for d, n in zip((source, target), names, strict=True)]
+    domain_names = (source.name, target.name if target.name != source.name else f"{target.name} (target)")
+    coarse_of = _superclasses(source, common)
+
+    def split(parts: Sequence[ImageSet | StreamedSet], option: str, asked: int | None) -> ImageSet:
+        images, fine, domain = _joined(parts, common, option, asked, config.data_seed)
+        coarse, coarse_names = (None, ()) if coarse_of is None else (coarse_of[fine], source.train.coarse_names)
+        return ImageSet(images, fine, tuple(common), coarse, coarse_names, domain=domain, domain_names=domain_names)
+
+    return _Shifted(
+        f"{source.name}-to-{target.name}",
+        split((source.train, target.train), "num_images", _num_train(config)),
+        split((source.test, target.test), "num_test_images", config.num_test_images),
+        f"source {source.name}, target {target.name}: {len(common)} classes in common, left out are "
+        + " and ".join(left_out),
+    )
+
+
+def _joined(
+    parts: Sequence[ImageSet | StreamedSet], classes: Sequence[str], option: str, asked: int | None, seed: int
+) -> tuple[NDArray[np.uint8], Labels, Labels]:
+    """Images [N, H, W, 3], labels [N] (by `classes`) and domains [N] of source and target, the source first."""
+    rows, fine = list[Labels](), list[Labels]()
+    for part in parts:
+        known = {name: label for label, name in enumerate(classes)}
+        labels = np.array([known.get(name, -1) for name in part.fine_names], np.int64)[part.fine]
+        rows.append(np.flatnonzero(labels >= 0))
+        fine.append(labels[rows[-1]])
+    domain = np.repeat([SOURCE, TARGET], [len(labels) for labels in fine])
+    every = np.concatenate(fine)
+    check_count(option, asked, len(every))
+    chosen = np.arange(len(every)) if asked is None else balanced_rows(domain * len(classes) + every, asked, seed)
+    taken = [part.take(rows[d][chosen[domain[chosen] == d] - d * len(rows[0])]) for d, part in enumerate(parts)]
+    return np.concatenate([images.images for images in taken]), every[chosen], domain[chosen]
+
+
+def _occurring(dataset: Dataset) -> list[str]:
+    """Names of the classes that have training images."""
+    return [dataset.train.fine_names[label] for label in np.unique(dataset.train.fine)]
+
+
+def _superclasses(source: Dataset, classes: Sequence[str]) -> Labels | None:
+    """The source's superclass of each class, int64 [len(classes)], or None where it has none."""
+    if source.train.coarse is None:
+        return None
+    fine, first = np.unique(source.train.fine, return_index=True)
+    coarse = {source.train.fine_names[f]: int(source.train.coarse[row]) for f, row in zip(fine, first, strict=True)}
+    return np.array([coarse[name] for name in classes], np.int64)
+
+
+def _few(names: Sequence[str]) -> str:
+    return ", ".join(names[:4]) + (", ..." if len(names) > 4 else "")
+
+
+def _with_extra(train: ImageSet, config: DataConfig) -> Labels:
+    """The domains of the training images, `config.num_extra` of which become extra ones."""
+    assert train.domain is not None
+    num_others = len(train) - config.num_extra
+    if num_others < 1:
+        raise UserError(f"num_extra {config.num_extra} is too many: there are {len(train)} training images in all")
+    kept = balanced_rows(train.strata, num_others, config.data_seed)
+    domain = np.full(len(train), EXTRA)
+    domain[kept] = train.domain[kept]
+    return domain
+
+
+def _check_domains(images: ImageSet, split: str, config: DataConfig) -> None:
+    assert images.domain is not None
+    for domain, role in ((SOURCE, "source"), (TARGET, "target")):
+        if not np.any(images.domain == domain):
+            raise UserError(
+                f"--shift {config.shift}: the {role} ({images.domain_names[domain]}) has none of the {len(images)} "
+                f"{split} images"
+            )

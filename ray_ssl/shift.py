@@ -1,0 +1,66 @@
+"""The option `shift` taken apart: how a source and a target domain with shared labels are made."""
+
+from __future__ import annotations
+
+from typing import Final, NamedTuple
+
+from ray_ssl.errors import did_you_mean
+
+CORRUPTIONS: Final = ("grey", "blur", "edges", "noise", "invert")
+"""What can be done to the target's images, see `ray_ssl.data.corruptions`."""
+KINDS: Final = ("domains", "subpopulations", "to", *CORRUPTIONS)
+
+
+class Shift(NamedTuple):
+    """One shift.
+
+    Attributes:
+        kind: One of `KINDS`.
+        value: Of "domains" the classes, or ""; of "to" the data set of the target; of a corruption its strength.
+    """
+
+    kind: str
+    value: str
+
+    @property
+    def classes(self) -> tuple[str, ...]:
+        """Of "domains": those asked for, or none for all."""
+        return tuple(self.value.split(",")) if self.kind == "domains" and self.value else ()
+
+    @property
+    def target(self) -> str:
+        """Of "to": the data set of the target, else the empty string."""
+        return self.value if self.kind == "to" else ""
+
+    @property
+    def strength(self) -> float:
+        """Of a corruption, 0..1."""
+        return float(self.value)
+
+
+def parse_shift(text: str) -> Shift:
+    """Returns a shift that is not none.
+
+    Raises:
+        ValueError: Unknown, or a value that is missing, too much or out of range.
+    """
+    kind, colon, value = text.partition(":")
+    if kind not in KINDS:
+        raise ValueError(f"unknown shift {text!r}{did_you_mean(kind, KINDS)}; there is {', '.join(KINDS)}")
+    if kind == "subpopulations" and colon:
+        raise ValueError(f"subpopulations takes no value, given {text!r}")
+    if kind == "to" and not value:
+        raise ValueError("to needs the data set of the target: to:parquet:PATH, to:folder:PATH or to:cifar10")
+    if kind in CORRUPTIONS and not _is_share(value):
+        raise ValueError(f"{kind} needs a strength of 0 to 1, e.g. {kind}:0.5, given {text!r}")
+    shift = Shift(kind, value)
+    if colon and kind == "domains" and len(set(shift.classes)) < max(2, len(shift.classes)):
+        raise ValueError(f"domains takes at least 2 different classes, e.g. domains:star5,disc, given {text!r}")
+    return shift
+
+
+def _is_share(text: str) -> bool:
+    try:
+        return 0 <= float(text) <= 1
+    except ValueError:
+        return False

@@ -1,0 +1,192 @@
+"""Shifts: source and target share labels and no images, both splits have both, and what cannot be is refused."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from pydantic import ValidationError
+
+from ray_ssl.config import DataConfig, PretrainConfig, trial_key
+from ray_ssl.data import Dataset, ImageSet, load_dataset, shapes
+from ray_ssl.data.base import SOURCE, TARGET
+from ray_ssl.errors import UserError
+from ray_ssl.shift import CORRUPTIONS, KINDS, parse_shift
+from tests.ray_ssl.data.images import random_images, write_folder
+
+
+def load(shift: str, dataset: str = "shapes", num_images: int | None = 80, **options: object) -> Dataset:
+    """Images of 8 pixels; of shapes as many for testing."""
+    num_test = num_images if dataset == "shapes" else None
+    values = {"dataset": dataset, "num_images": num_images, "num_test_images": num_test, "image_size": 8}
+    return load_dataset(DataConfig.model_validate(values | {"shift": shift, "test_fraction": 0.5} | options))
+
+
+@pytest.fixture(scope="module")
+def toys(tmp_path_factory: pytest.TempPathFactory) -> str:
+    """80 images for training and as many for testing, of 4 and 4 classes in 2 superclasses."""
+    classes = [f"{coarse}/{coarse}{i}" for coarse in ("ball", "cube") for i in range(4)]
+    images = {name: random_images(20, 8, seed) for seed, name in enumerate(classes)}
+    return f"folder:{write_folder(tmp_path_factory.mktemp('toys'), images)}"
+
+
+def splits(dataset: Dataset) -> list[ImageSet]:
+    assert isinstance(dataset.train, ImageSet)
+    assert isinstance(dataset.test, ImageSet)
+    return [dataset.train, dataset.test]
+
+
+def of(images: ImageSet, domain: int) -> ImageSet:
+    assert images.domain is not None
+    return images.take(np.flatnonzero(images.domain == domain))
+
+
+def counts(images: ImageSet) -> list[int]:
+    assert images.domain is not None
+    return np.bincount(images.domain).tolist()
+
+
+def test_without_a_shift_fingerprints_and_keys_are_what_they_were() -> None:
+    dataset = load_dataset(DataConfig(num_images=40, num_test_images=20, image_size=8))
+    assert dataset.fingerprint == "c081a8d3f73362f2e46e13717520daef358ae4417deb2243b8bedfe8ecca3943"
+    methods = {"vicreg": "97adeaab8d0b9b89", "supervised": "fbab7d3c8e1c0c3d", "swav": "3ff5b09ef0c732af"}
+    for name, key in methods.items():
+        assert trial_key(PretrainConfig.from_dict({"method": {"name": name}}), dataset.fingerprint) == key
+
+
+@pytest.mark.parametrize("shift", ["domains:star5,disc", "subpopulations", *(f"{kind}:1" for kind in CORRUPTIONS)])
+def test_both_splits_have_both_domains_of_every_label(shift: str, toys: str) -> None:
+    where = "shapes" if shift.startswith("domains") else toys
+    dataset = load(shift, where)
+    for images in splits(dataset):
+        assert counts(images) == [40, 40]
+        assert len(images.domain_names) == 2
+        for domain in (SOURCE, TARGET):
+            assert set(of(images, domain).fine) == set(range(len(images.fine_names)))
+    assert load(shift, where).fingerprint == dataset.fingerprint
+    assert load(shift, where, data_seed=1).fingerprint != dataset.fingerprint
+
+
+def test_domains_are_the_shapes_own_photos_and_sketches() -> None:
+    (train, _), config = splits(load("domains")), DataConfig(image_size=8)
+    for domain, name in ((SOURCE, "photo"), (TARGET, "sketch")):
+        drawn = shapes.draw(config.model_copy(update={"shapes_domain": name}), "train", 40)
+        assert np.array_equal(of(train, domain).images, drawn.images)
+        assert np.array_equal(of(train, domain).fine, drawn.fine)
+    two = of(splits(load("domains:star5,disc"))[0], TARGET)
+    assert two.fine_names == ("star5", "disc")
+    assert np.array_equal(two.images[two.fine == 1][:2], of(train, TARGET).images[[8, 28]])  # disc is shape 8
+
+
+def test_subpopulations_keep_superclasses_and_share_no_class(toys: str) -> None:
+    plain, dataset = load("", toys).train, load("subpopulations", toys)
+    shifted = splits(dataset)[0]
+    assert np.array_equal(shifted.images, plain.images)
+    assert np.array_equal(shifted.fine, plain.coarse)
+    assert shifted.fine_names == plain.coarse_names
+    assert shifted.domain is not None
+    for label, name in enumerate(shifted.fine_names):
+        classes = [set(plain.fine[(shifted.fine == label) & (shifted.domain == d)]) for d in (SOURCE, TARGET)]
+        assert [len(c) for c in classes] == [2, 2]
+        assert not classes[0] & classes[1]
+        first, second = (", ".join(plain.fine_names[c] for c in sorted(group)) for group in classes)
+        assert f"{name}: {first} | {second}" in dataset.note
+
+
+def test_corrupted_images_are_other_images_than_the_sources(toys: str) -> None:
+    plain, same, grey = (splits(load(shift, toys))[0] for shift in ("", "grey:0", "grey:1"))
+    assert np.array_equal(same.images, plain.images)
+    assert np.array_equal(of(grey, SOURCE).images, of(same, SOURCE).images)
+    assert np.ptp(of(grey, TARGET).images, axis=3).max() == 0
+    assert grey.domain is not None
+    assert same.domain is not None
+    assert np.array_equal(grey.domain, same.domain)  # the same halves at every strength
+
+
+def test_extra_images_come_besides_and_are_balanced(toys: str) -> None:
+    train, test = splits(load("subpopulations", toys, num_images=32, num_extra=40))
+    assert counts(train) == [16, 16, 40]
+    assert counts(test) == [40, 40]
+    assert train.domain_names == test.domain_names == ("source", "target", "extra")
+    assert np.bincount(of(train, SOURCE).fine).tolist() == [8, 8]
+    assert counts(splits(load("subpopulations", toys, num_images=None, num_extra=40))[0]) == [20, 20, 40]
+    with pytest.raises(UserError, match="num_extra 80 is too many: there are 80 training images in all"):
+        load("subpopulations", toys, num_images=None, num_extra=80)
+
+
+@pytest.fixture(scope="module")
+def animals(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
+    """Two sets with cat and dog in common, at different labels; the first has superclasses."""
+    root = tmp_path_factory.mktemp("animals")
+    first = {"pet/dog": 8, "pet/cat": 8, "farm/cow": 8}
+    second = {"ant": 6, "cat": 6, "dog": 12}
+    write_folder(root / "real", {name: random_images(n, 8, seed=i) for i, (name, n) in enumerate(first.items())})
+    write_folder(root / "drawn", {name: random_images(n, 8, seed=9 + i) for i, (name, n) in enumerate(second.items())})
+    return root / "real", root / "drawn"
+
+
+def test_two_sets_are_matched_by_name(animals: tuple[Path, Path]) -> None:
+    source, target = (f"folder:{folder}" for folder in animals)
+    dataset = load(f"to:{target}", source, num_images=None, test_fraction=0.25)
+    train, test = splits(dataset)
+    assert train.fine_names == test.fine_names == ("cat", "dog")
+    assert train.domain_names == ("real", "drawn")
+    assert [counts(images) for images in (train, test)] == [[12, 13], [4, 5]]
+    assert train.coarse_names == ("farm", "pet")
+    assert train.coarse is not None
+    assert set(train.coarse) == {1}
+    assert "2 classes in common, left out are 1 of real and 1 of drawn" in dataset.note
+    drawn = load_dataset(DataConfig(dataset=target, image_size=8, test_fraction=0.25)).train.images
+    found = of(train, TARGET)
+    assert np.array_equal(found.images[found.fine == 1], drawn[-9:])  # dogs
+    some = splits(load(f"to:{target}", source, num_images=8, test_fraction=0.25))[0]
+    assert np.bincount(some.strata).tolist() == [2, 2, 2, 2]
+    with pytest.raises(UserError, match="num_images 26 is more than there are: at most 25"):
+        load(f"to:{target}", source, num_images=26, test_fraction=0.25)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"shift": "domain"}, "unknown shift 'domain'; did you mean 'domains'"),
+        ({"shift": "grey"}, "grey needs a strength of 0 to 1, e.g. grey:0.5, given 'grey'"),
+        ({"shift": "blur:1.5"}, "blur needs a strength of 0 to 1"),
+        ({"shift": "noise:nan"}, "noise needs a strength of 0 to 1"),
+        ({"shift": "subpopulations:3"}, "subpopulations takes no value"),
+        ({"shift": "domains:disc"}, "domains takes at least 2 different classes"),
+        ({"shift": "domains:disc,disc"}, "domains takes at least 2 different classes"),
+        ({"shift": "to"}, "to needs the data set of the target"),
+        ({"shift": "to:cifar"}, "unknown dataset 'cifar'"),
+        ({"shift": "to:folder"}, "folder needs a path"),
+        ({"shift": "domains", "dataset": "cifar10"}, "'domains' is for shapes, the dataset is 'cifar10'"),
+        ({"shift": "domains", "shapes_domain": "both"}, "draws both domains: leave out shapes_domain 'both'"),
+        ({"shift": "grey:1", "dataset": "folder:x", "stream": True}, "stream goes with no shift, given 'grey:1'"),
+    ],
+)
+def test_options_that_do_not_fit_are_refused(options: dict[str, object], message: str) -> None:
+    with pytest.raises(ValidationError, match=message):
+        DataConfig.model_validate(options)
+
+
+def test_sets_that_do_not_fit_are_refused(animals: tuple[Path, Path]) -> None:
+    real, drawn = (f"folder:{folder}" for folder in animals)
+    with pytest.raises(UserError, match="real and shapes have no class in common: cat, cow, dog; triangle, square, "):
+        load("to:shapes", real, num_images=None)
+    with pytest.raises(UserError, match="drawn has no superclasses"):
+        load("subpopulations", drawn, num_images=None)
+    with pytest.raises(UserError, match="superclass 'farm' has images of 1 class, a source and a target need"):
+        load("subpopulations", real, num_images=None)
+    with pytest.raises(UserError, match=r"no shape 'dics'; did you mean 'disc'\?"):
+        load("domains:star5,dics")
+    with pytest.raises(UserError, match=r"the target \(sketch\) has none of the 20 training images"):
+        load("domains", num_images=20)
+
+
+def test_every_kind_can_be_parsed_and_is_explained() -> None:
+    text = DataConfig.model_fields["shift"].description or ""
+    for kind in KINDS:
+        assert kind in text
+    assert parse_shift("to:parquet:s3://a/b,c").target == "parquet:s3://a/b,c"
+    assert parse_shift("domains:a,b").classes == ("a", "b")
+    assert parse_shift("grey:.5").strength == 0.5
