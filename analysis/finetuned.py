@@ -77,14 +77,19 @@ def labels_of(images: ImageSet, config: PretrainConfig) -> Tensor:
     return torch.tensor(labels)
 
 
-def features_of(checkpoint: Checkpoint, sets: Mapping[str, ImageSet], device: torch.device) -> dict[str, Features]:
-    """Returns every layer's features of all sets, in evaluation mode and fp32."""
-    config = PretrainConfig.from_dict(checkpoint.card["config"])
+def features_of_sets(
+    checkpoint: Checkpoint, sets: Mapping[str, ImageSet], device: torch.device
+) -> dict[str, list[Tensor]]:
+    """Returns every layer's features float32 [N, D_layer] of all sets, in evaluation mode and fp32."""
     backbone = load_backbone(checkpoint).to(device)
-    return {
-        name: Features(extract(backbone, Pictures(images.images), checkpoint.card, device), labels_of(images, config))
-        for name, images in sets.items()
-    }
+    return {name: extract(backbone, Pictures(x.images), checkpoint.card, device) for name, x in sets.items()}
+
+
+def features_of(checkpoint: Checkpoint, sets: Mapping[str, ImageSet], device: torch.device) -> dict[str, Features]:
+    """As `features_of_sets`, with the labels that the checkpoint's trial learns."""
+    config = PretrainConfig.from_dict(checkpoint.card["config"])
+    layers = features_of_sets(checkpoint, sets, device)
+    return {name: Features(layers[name], labels_of(images, config)) for name, images in sets.items()}
 
 
 def head_accuracy(checkpoint: Checkpoint, features: Features) -> float:

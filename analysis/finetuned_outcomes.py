@@ -72,8 +72,9 @@ def choose(trials: Iterable[Trial], measurements: Any) -> list[Chosen]:
             protocol = PROTOCOLS[method.head] if epoch else PROBE if method.head == "probe" else ""
             if not protocol:
                 continue  # a fresh head before its first step
-            # The probe is the same whatever trains after it.
-            case = Case(method.start, protocol, method.batch_norm if epoch else "frozen", trial.config.seed)
+            # The probe is the same whatever trains after it, and has no seed.
+            case = Case(method.start, protocol, method.batch_norm, trial.config.seed)
+            case = case if epoch else case._replace(batch_norm="frozen", seed=0)
             rate = trial.config.optimiser.learning_rate if epoch else math.nan
             accuracy = values[ACCURACY]
             rank = (-accuracy[VALIDATION], trial.config.optimiser.learning_rate, epoch)
@@ -107,9 +108,7 @@ def lines(chosen: Sequence[Chosen]) -> list[str]:
     for (start, protocol, norm), ones in groups.items():
         accuracies = "  ".join(_percent([one.accuracy[name] for one in ones]) for name in names)
         distances = "  ".join(f"{mean(one.relative[n] for one in ones):16.3f}" for n in names if n != VALIDATION)
-        table.append(
-            f"{start.partition('@')[0]:28}  {protocol:8}  {norm:9}  {len(ones):5}  {accuracies}  {distances}"
-        )
+        table.append(f"{start.partition('@')[0]:28}  {protocol:8}  {norm:9}  {len(ones):5}  {accuracies}  {distances}")
     return table
 
 

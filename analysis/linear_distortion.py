@@ -80,7 +80,7 @@ def flow(start: TwoLayer, x: Matrix, y: Matrix, time: float, num_steps: int) -> 
 
 
 def descend(start: TwoLayer, x: Matrix, y: Matrix, rate: float, num_steps: int) -> TwoLayer:
-    """Returns the network after steps of gradient descent, which for small rates follow the flow of time rate x steps."""
+    """Returns the network after gradient descent; for small rates it follows the flow of time rate x steps."""
     at = start
     for _ in range(num_steps):
         at = _moved(at, _velocity(at, x, y), rate)

@@ -2,8 +2,8 @@
 
 Source: arXiv 2202.10054, appendix on linear probing: L2-regularised logistic regression on features of unaugmented
 images, warm-started over C log-spaced from 1e-7 to 1e2, chosen on in-distribution validation. Like scikit-learn's, C
-weighs the summed cross-entropy against |W|^2 / 2. The authors scale all features by one mean and one standard deviation;
-here each dimension has its own.
+weighs the summed cross-entropy against |W|^2 / 2. The authors scale all features by one mean and one standard
+deviation; here each dimension has its own.
 """
 
 from __future__ import annotations

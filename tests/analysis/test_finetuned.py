@@ -1,4 +1,4 @@
-"""Fine-tuning from a start: probe, fresh head, frozen BatchNorm; what is measured of it; interrupted as uninterrupted."""
+"""Fine-tuning from a start: probe, fresh head, frozen BatchNorm; what is measured of it; interrupted or not."""
 
 from __future__ import annotations
 
@@ -227,7 +227,7 @@ def test_a_start_that_is_not_there_or_does_not_fit(
     trial = trial_of(sweep, dataset)
     with pytest.raises(UserError, match="has no start vicreg-1-8-s0-e1@"):
         start_of(trial.config, Storage.at(tmp_path))
-    with pytest.raises(UserError, match="depth=1.* the trial has .*depth=2"):
+    with pytest.raises(UserError, match=r"depth=1.* the trial has .*depth=2"):
         start_of(replace(trial.config, {"backbone.depth": 2}), sweep[0])
     other = change(sweep[1], model=sweep[1].model | {HEAD[1]: torch.ones(4)})
     assert start_hash(other) != start_hash(sweep[1])
@@ -237,10 +237,10 @@ def test_a_start_that_is_not_there_or_does_not_fit(
     folder.rename(folder.with_name(start_hash(sweep[1])))
     with pytest.raises(UserError, match="what lies in its place is"):
         start_of(trial.config, elsewhere)
-    three = change(dataset.train, fine_names=(*dataset.train.fine_names, "e"))
+    five = change(dataset.train, fine_names=(*dataset.train.fine_names, "e"))
+    wider = replace(trial.config, {"method.head": "probe"})
     with pytest.raises(UserError, match="tells 4 labels apart, class has 5"):
-        wider = replace(trial.config, {"method.head": "probe"})
-        pretrain(wider, change(dataset, train=three), sweep[0].child("wider"), lambda metrics: None)
+        pretrain(wider, change(dataset, train=five), sweep[0].child("wider"), lambda metrics: None)
 
 
 def test_held_out_images_are_balanced_and_of_the_source_alone() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from itertools import pairwise
 
 import numpy as np
 import pytest
@@ -21,7 +22,7 @@ K, D, M = 3, 8, 4
 
 
 def problem(seed: int, dims: int = M) -> tuple[TwoLayer, np.ndarray, np.ndarray, np.ndarray]:
-    """A pretrained network with a random head, the right head, training inputs, directions orthogonal to them [., D]."""
+    """A pretrained network with a random head, the right head, training inputs, directions orthogonal to them."""
     rng = np.random.default_rng(seed)
     axes = np.linalg.qr(rng.normal(size=(D, D)))[0]
     x = rng.normal(size=(40, dims)) @ axes[:, :dims].T
@@ -98,4 +99,4 @@ def test_fine_tuning_errs_outside_the_more_the_worse_its_head_and_lp_ft_does_not
         assert end.loss(direction[None], np.array([slope])) < 1e-18  # all are perfect in distribution
         errors.append(float(np.sqrt(np.square(end.predict(outside) - truth).mean())))
     assert errors[0] < 1e-12
-    assert all(b > 1.5 * a for a, b in zip(errors[1:], errors[2:], strict=False))
+    assert all(b > 1.5 * a for a, b in pairwise(errors[1:]))

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import analysis.probe_path
 import numpy as np
 import pytest
 import torch
 from sklearn.linear_model import LogisticRegression
 
+import analysis.probe_path
 from analysis.logistic import fit, fit_path, predict
 from analysis.probe_path import fold, probe_path
 from ray_ssl.errors import UserError
