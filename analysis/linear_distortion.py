@@ -55,7 +55,7 @@ class TwoLayer(NamedTuple):
 
 def linear_probe(features: Matrix, x: Matrix, y: Matrix) -> TwoLayer:
     """Returns the network with the head of least squares (of several, the shortest) on fixed features B [k, d]."""
-    return TwoLayer(np.linalg.lstsq(x @ features.T, y, rcond=None)[0], features)
+    return TwoLayer(np.linalg.lstsq(x @ features.T, y, rcond=None)[0].astype(np.float64), features)
 
 
 def flow(start: TwoLayer, x: Matrix, y: Matrix, time: float, num_steps: int) -> TwoLayer:
