@@ -1,9 +1,9 @@
 """Images/s of a fine-tuning trial against its own limit.
 
 The limit is the bare forward pass, backward pass and step of the same network, precision and optimiser, on batches
-whose views and labels lie ready in memory: no augmentation, no gathering of images, no checks, no checkpoints. The trial
-keeps every epoch's weights and evaluates kNN once in five epochs, as the sweep does; the first epoch is not counted. Both
-run interleaved, and the best round of each counts.
+whose views and labels lie ready in memory: no augmentation, no gathering of images, no checks, no checkpoints. The
+trial keeps every epoch's weights and evaluates kNN once in five epochs, as the sweep does; its first epoch is not
+counted. Both run interleaved, and the best round of each counts.
 
     RAY_SSL_CIFAR100=FOLDER python -m tests.benchmarks.finetune
 """

@@ -8,8 +8,9 @@ from typing import Any
 import pytest
 import torch
 
+from analysis.settings import AnalysisSettings
 from analysis.table import read_table
-from ray_ssl.config import PretrainConfig, replace
+from ray_ssl.config import DataConfig, PretrainConfig, replace
 from ray_ssl.data import load_dataset
 from ray_ssl.errors import UserError
 from ray_ssl.finetune import read_starts, start_option
@@ -19,6 +20,8 @@ from ray_ssl.storage import Storage
 from sweeps.cli import parse
 from sweeps.finetune import SWEEP
 from sweeps.finetuning import _run
+from sweeps.room import DataSizes
+from tests.ray_ssl.data.images import png, random_images, write_parquet
 from tests.sweeps.command import kill, run, start, wait_for
 
 PRETRAINING = PretrainConfig.from_dict(
@@ -123,3 +126,25 @@ def two_networks(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("two")
     pretrained(folder, PRETRAINING, replace(PRETRAINING, {"backbone.depth": 2}))
     return folder
+
+
+def test_the_size_of_files_is_foretold_before_images_are_held_out(tmp_path: Path) -> None:
+    images = [png(image) for image in random_images(40)]
+    labels = {"fine_label": [i % 4 for i in range(40)], "coarse_label": [i % 4 // 2 for i in range(40)]}
+    for split in ("train", "test"):
+        write_parquet(tmp_path / f"{split}-00000-of-00001.parquet", [*images], **labels)
+    config = DataConfig(dataset=f"parquet:{tmp_path}", shift="subpopulations", validation_fraction=0.2)
+    dataset = load_dataset(config)
+    assert dataset.validation is not None and len(dataset.train) + len(dataset.validation) == 40
+    sizes = DataSizes.foretold(config, AnalysisSettings())
+    assert (sizes.num_train, sizes.num_test) == (40, 40)
+
+
+def test_a_dry_run_says_what_would_be_probed_and_makes_nothing(
+    two_networks: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(two_networks)
+    key = next(path.name for path in (two_networks / "results/pretrained").iterdir() if path.is_dir())
+    assert _run(parse(SWEEP, ["--from", "results/pretrained", "--from-trials", key, "--dry-run"])) == 0
+    assert capsys.readouterr().out == "1 checkpoint(s) to probe; after it, 36 trial(s)\n"
+    assert [path.name for path in (two_networks / "results").iterdir()] == ["pretrained"]
