@@ -15,6 +15,9 @@ Frame = Any
 
 NO_AUGMENTATION: Final = "supervised (no augmentation)"
 
+LABELLED: Final = ("supervised", "dann", "self_training")
+"""How the names of methods that see labels begin."""
+
 _TRAINING = "training"
 
 
@@ -124,7 +127,7 @@ def first_lacking(needs: Iterable[Need], table: Frame, sweep: str) -> str | None
 
 def is_self_supervised(method: str) -> bool:
     """Returns whether a method, as the table names it, sees no labels and was trained here."""
-    return not method.startswith("supervised") and method != "foreign"
+    return not method.startswith(LABELLED) and method != "foreign"
 
 
 def _command(metric: str, level: str, sweep: str) -> str:

@@ -59,6 +59,10 @@ def configuration(name: str, seed: int, flags: argparse.Namespace, depth: int, w
     )
 
 
+def is_for_one_domain(name: str) -> bool:
+    return plugin_module("ray_ssl.methods", name).Config.LEARNS_FROM != "domains"
+
+
 @cache
 def images(config_json: str) -> Dataset:
     return load_dataset(PretrainConfig.from_json(config_json).data)
@@ -137,7 +141,9 @@ def print_speeds(names: list[str], flags: argparse.Namespace) -> None:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--methods", nargs="+", default=list(plugin_names("ray_ssl.methods")))
+    parser.add_argument(
+        "--methods", nargs="+", default=list(filter(is_for_one_domain, plugin_names("ray_ssl.methods")))
+    )
     parser.add_argument("--skip", choices=("accuracy", "speed"))
     parser.add_argument("--num-images", type=int, default=10_000)
     parser.add_argument("--epochs", type=int, default=20)

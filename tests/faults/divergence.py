@@ -28,7 +28,7 @@ from ray_ssl.trainer import NonFiniteLossError, Trainer
 from sweeps.cli import parse
 from sweeps.method import SWEEP
 from tests.faults.counts import Counts
-from tests.ray_ssl.test_pretrain import BATCH_SIZE, METHODS, config, images
+from tests.ray_ssl.test_pretrain import BATCH_SIZE, METHODS, config, for_method, images
 
 LETTER = "i"
 NUM_SEEDS = {False: 1, True: 3}
@@ -41,9 +41,10 @@ def run(full: bool, seed: int) -> Counts:
     """Makes losses infinite, embeddings collapse, and trains healthily."""
     counts, rng = Counts(), random.Random(seed)
     torch.set_num_threads(1)
-    dataset = Dataset("tiny", images(STEPS_PER_EPOCH * BATCH_SIZE, 0), images(40, 1))
+    tiny = Dataset("tiny", images(STEPS_PER_EPOCH * BATCH_SIZE, 0), images(40, 1))
     names = list(METHODS) if full else rng.sample(list(METHODS), 3)
     for method in names:
+        dataset = for_method(method, tiny)
         for value in (float("nan"), float("inf"), -float("inf")) if full else (float("nan"),):
             step = rng.randrange(NUM_EPOCHS * STEPS_PER_EPOCH)
             counts.case(f"{method}: {value} at step {step}", _non_finite(method, dataset, step, value))
@@ -106,7 +107,8 @@ def _collapse(method: str, dataset: Dataset, first: int, every: int, kind: str) 
 
 
 def _false_alarm(method: str, seed: int) -> str | None:
-    wanted = replace(parse(SWEEP, ["--methods", method, *HEALTHY.split()]).base, {"seed": seed})
+    shift = ["--shift", "domains"] if config(method).method.LEARNS_FROM == "domains" else []
+    wanted = replace(parse(SWEEP, ["--methods", method, *shift, *HEALTHY.split()]).base, {"seed": seed})
     try:
         warned, seen = _train(wanted, _shapes(wanted.data.model_dump_json()))
     except NonFiniteLossError as error:

@@ -13,6 +13,7 @@ def small_options(name: str, batch_size: int) -> dict[str, Any]:
         "projector_width": 16,
         "embedding_dim": 8,
         "predictor_width": 8,
+        "domain_width": 8,
         "queue_size": 2 * batch_size,
         "num_prototypes": 6,
         "num_small_crops": 2,
@@ -31,6 +32,7 @@ def small_variants(batch_size: int) -> dict[str, dict[str, Any]]:
         "dcl, weighted": {"weighted": True},
         "swav, two views and no queue": {"num_small_crops": 0, "queue_size": 0},
         "dino, two views": {"num_small_crops": 0},
+        "self_training, every guess": {"confidence": 0.0},
         "spectral, not clipped": {"clip_norm": False},
         "w_mse, sub-batches": {"whitening_size": batch_size // 2, "embedding_dim": 4, "num_whitenings": 2},
     }

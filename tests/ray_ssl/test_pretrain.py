@@ -4,6 +4,7 @@ import itertools
 import math
 from contextlib import nullcontext
 from dataclasses import dataclass, field
+from dataclasses import replace as change
 from functools import partial
 from itertools import pairwise
 from pathlib import Path
@@ -37,6 +38,21 @@ def images(num: int, seed: int) -> ImageSet:
     tint = np.eye(4, 3)[fine][:, None, None] * 90
     pixels = rng.integers(0, 160, (num, 32, 32, 3)) + tint
     return ImageSet(pixels.astype(np.uint8), fine.astype(np.int64), ("a", "b", "c", "d"))
+
+
+def with_domains(plain: ImageSet, cycle: tuple[int, ...]) -> ImageSet:
+    """The domains of the cycle in turn, after each round of the 4 classes."""
+    row = np.arange(len(plain))
+    return change(plain, domain=np.array(cycle)[(row // 4) % len(cycle)], domain_names=("here", "there", "extra"))
+
+
+def for_method(method: str, dataset: Dataset) -> Dataset:
+    """The images, of two domains where the method learns from domains."""
+    if config(method).method.LEARNS_FROM != "domains":
+        return dataset
+    assert isinstance(dataset.train, ImageSet)
+    assert isinstance(dataset.test, ImageSet)
+    return change(dataset, train=with_domains(dataset.train, (0, 1)), test=with_domains(dataset.test, (0, 1)))
 
 
 @pytest.fixture(scope="module")
@@ -90,6 +106,7 @@ def weights(folder: Path, epoch: int) -> dict[str, torch.Tensor]:
 
 @pytest.mark.parametrize("method", METHODS)
 def test_killed_and_resumed_equals_uninterrupted(method: str, dataset: Dataset, tmp_path: Path) -> None:
+    dataset = for_method(method, dataset)
     whole = train(config(method), dataset, tmp_path / "whole")
     for kill_after in (1, 2):  # the second kill comes one epoch after the replay of the first
         with pytest.raises(Killed):

@@ -14,15 +14,9 @@ from ray_ssl.data.base import EXTRA, SOURCE, TARGET, UNLABELLED, Dataset, ImageS
 from ray_ssl.errors import UserError
 from ray_ssl.targets import labels_to_learn
 from ray_ssl.trainer import Trainer, num_trained
-from tests.ray_ssl.test_pretrain import config, images
+from tests.ray_ssl.test_pretrain import config, images, with_domains
 
 CPU = torch.device("cpu")
-
-
-def with_domains(plain: ImageSet, cycle: tuple[int, ...]) -> ImageSet:
-    """Image by image the domains of the cycle, shifted by one after each round of the 4 classes."""
-    row = np.arange(len(plain))
-    return change(plain, domain=np.array(cycle)[(row // 4) % len(cycle)], domain_names=("here", "there", "extra"))
 
 
 @pytest.fixture(scope="module")
@@ -43,6 +37,7 @@ def test_an_epoch_goes_through_the_images_of_its_domains(
     shifted: Dataset, domains: str, trained: tuple[int, ...]
 ) -> None:
     asked = config(training__train_domains=domains)
+    assert shifted.train.domain is not None
     expected = np.flatnonzero(np.isin(shifted.train.domain, trained))
     trainer = Trainer(asked, shifted, CPU)
     assert np.array_equal(rows_of_an_epoch(trainer), expected)
@@ -76,17 +71,29 @@ def test_training_on_the_source_is_training_on_a_set_of_the_source_alone(shifted
     torch.testing.assert_close(train(asked, shifted), train(asked, alone), rtol=0, atol=0)
 
 
-def test_the_targets_accuracy_stands_apart_and_its_labels_move_nothing_else(shifted: Dataset) -> None:
+@pytest.mark.parametrize("method", ["vicreg", "dann", "self_training, every guess"])
+def test_the_targets_accuracy_stands_apart_and_its_labels_move_nothing_else(shifted: Dataset, method: str) -> None:
     def with_other_labels(split: ImageSet) -> ImageSet:
         return change(split, fine=np.where(split.domain == SOURCE, split.fine, 3 - split.fine))
 
     assert isinstance(shifted.train, ImageSet)
     assert isinstance(shifted.test, ImageSet)
     other = change(shifted, train=with_other_labels(shifted.train), test=with_other_labels(shifted.test))
-    (metrics, weights), (of_other, other_weights) = (train(config(), dataset) for dataset in (shifted, other))
+    (metrics, weights), (of_other, other_weights) = (train(config(method), dataset) for dataset in (shifted, other))
     torch.testing.assert_close(weights, other_weights, rtol=0, atol=0)
     changed = {name for name, value in metrics.items() if of_other[name] != value}
     assert changed == {"target_knn_accuracy"}
+
+
+@pytest.mark.parametrize("method", ["dann", "self_training"])
+def test_methods_that_learn_from_domains_need_two(shifted: Dataset, method: str) -> None:
+    with pytest.raises(UserError, match=f"{method} learns from a source and a target, tiny is one domain: give a --sh"):
+        Trainer(config(method), Dataset("tiny", images(96, 0), images(40, 1)), CPU)
+    with pytest.raises(UserError, match="given --train-domains source: give all or both"):
+        Trainer(config(method, training__train_domains="source"), shifted, CPU)
+
+
+def test_without_domains_there_is_no_accuracy_on_a_target() -> None:
     assert "target_knn_accuracy" not in train(config(), Dataset("tiny", images(96, 0), images(40, 1)))[0]
 
 

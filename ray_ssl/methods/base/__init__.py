@@ -4,6 +4,7 @@ from ray_ssl.methods.base.contract import Method, Terms, TwoViewMethod, ViewPlan
 from ray_ssl.methods.base.contrastive import both_ways, info_nce_terms
 from ray_ssl.methods.base.crops import MultiCropConfig, embed_crops, multi_crop_views
 from ray_ssl.methods.base.heads import PredictorConfig, ProjectorConfig, mlp
+from ray_ssl.methods.base.labelled import labelled_terms, mean_where
 from ray_ssl.methods.base.queue import Queue, check_queue
 from ray_ssl.methods.base.teacher import TeacherMomentum, cosine_momentum, follow, teacher_of
 
@@ -25,6 +26,8 @@ __all__ = [
     "embed_two_views",
     "follow",
     "info_nce_terms",
+    "labelled_terms",
+    "mean_where",
     "mlp",
     "multi_crop_views",
     "teacher_of",

@@ -65,7 +65,8 @@ class Method(nn.Module, ABC):
         Args:
             views: One [B, 3, size, size] tensor per entry of `self.views`.
             labels: int64 [B] labels to learn (fine ones, unless the method's option `target` names others); only
-                supervised methods may look at them.
+                methods whose `LEARNS_FROM` says so may look at them. Where the images have domains, those outside
+                the source have `UNLABELLED`.
 
         Returns:
             Tensors [B, ...]. "z" is the embedding by which collapse is judged.

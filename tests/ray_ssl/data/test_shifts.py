@@ -83,6 +83,7 @@ def test_subpopulations_keep_superclasses_and_share_no_class(toys: str) -> None:
     plain, dataset = load("", toys).train, load("subpopulations", toys)
     shifted = splits(dataset)[0]
     assert np.array_equal(shifted.images, plain.images)
+    assert plain.coarse is not None
     assert np.array_equal(shifted.fine, plain.coarse)
     assert shifted.fine_names == plain.coarse_names
     assert shifted.domain is not None
