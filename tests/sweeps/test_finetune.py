@@ -130,9 +130,10 @@ def two_networks(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def test_the_size_of_files_is_foretold_before_images_are_held_out(tmp_path: Path) -> None:
     images = [png(image) for image in random_images(40)]
-    labels = {"fine_label": [i % 4 for i in range(40)], "coarse_label": [i % 4 // 2 for i in range(40)]}
+    fine, coarse = [i % 4 for i in range(40)], [i % 4 // 2 for i in range(40)]
     for split in ("train", "test"):
-        write_parquet(tmp_path / f"{split}-00000-of-00001.parquet", [*images], **labels)
+        path = tmp_path / f"{split}-00000-of-00001.parquet"
+        write_parquet(path, [*images], fine_label=fine, coarse_label=coarse)
     config = DataConfig(dataset=f"parquet:{tmp_path}", shift="subpopulations", validation_fraction=0.2)
     dataset = load_dataset(config)
     assert dataset.validation is not None and len(dataset.train) + len(dataset.validation) == 40
