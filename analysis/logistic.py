@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
 import torch
@@ -73,6 +74,48 @@ def fit(
         LabelSetSolver(rows, labels.cpu()[order].to(rows.device), num_classes, spectrum, penalty)
         for labels, num_classes in label_sets
     ]
+    _solve(rows, solvers, tolerance, max_evaluations)
+    return scaling, [s.result(basis, tolerance) for s in solvers]
+
+
+def fit_path(
+    features: Tensor,
+    labels: Tensor,
+    num_classes: int,
+    penalties: Sequence[float],
+    tolerance: float,
+    max_evaluations: int = 200,
+) -> tuple[Scaling, Iterator[Fit]]:
+    """As `fit`, of one label set for several penalties: each begins where the one before it ended.
+
+    Args:
+        features: float [N, D], finite.
+        labels: int64 [N], 0 .. num_classes - 1.
+        num_classes: K.
+        penalties: Of |W|^2, above 0; descending, so that each start is near its end.
+        tolerance: As `fit`.
+        max_evaluations: As `fit`, for each penalty.
+
+    Returns:
+        The standardisation and one fit per penalty, in their order, each made when it is asked for.
+    """
+    scaling = Scaling.of(features)
+    rows, basis, spectrum = _prepare(features, scaling)
+    labels = labels.cpu()[_row_order(len(features))].to(rows.device)
+
+    def fits() -> Iterator[Fit]:
+        weights = None
+        for penalty in penalties:
+            solver = LabelSetSolver(rows, labels, num_classes, spectrum, penalty, weights)
+            _solve(rows, [solver], tolerance, max_evaluations)
+            weights = solver.weights
+            yield solver.result(basis, tolerance)
+
+    return scaling, fits()
+
+
+def _solve(rows: Tensor, solvers: list[LabelSetSolver], tolerance: float, max_evaluations: int) -> None:
+    """Moves all solvers to their optimum, or as far as `max_evaluations` sweeps through the rows take them."""
     active = solvers
     for _ in range(max_evaluations):
         for solver, (loss, gradient) in zip(active, evaluate(rows, active), strict=True):
@@ -80,7 +123,6 @@ def fit(
         active = [s for s in active if not s.finished]
         if not active:
             break
-    return scaling, [s.result(basis, tolerance) for s in solvers]
 
 
 def predict(features: Tensor, scaling: Scaling, fits: list[Fit]) -> list[Tensor]:

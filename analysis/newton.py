@@ -78,7 +78,16 @@ class LabelSetSolver:
     `trial` is the point whose loss and gradient it waits for; `receive` takes them and moves on.
     """
 
-    def __init__(self, rows: Tensor, labels: Tensor, num_classes: int, spectrum: Tensor, penalty: float) -> None:
+    def __init__(
+        self,
+        rows: Tensor,
+        labels: Tensor,
+        num_classes: int,
+        spectrum: Tensor,
+        penalty: float,
+        start: Tensor | None = None,
+    ) -> None:
+        """`start`: weights to begin at, those that another penalty ended with; None: W = 0, b = log prior."""
         self.present, self.labels, counts = torch.unique(labels, return_inverse=True, return_counts=True)
         self.num_classes, self.penalty = num_classes, penalty
         self.decay = rows.new_full((rows.shape[1], 1), penalty)
@@ -86,6 +95,10 @@ class LabelSetSolver:
         self.hessian_rows = rows[: max(len(rows) // _HESSIAN_SHARE, _MIN_HESSIAN_ROWS)]
         self.pairs: deque[tuple[Tensor, Tensor, Tensor]] = deque(maxlen=_NUM_PAIRS)
         self.loss, self.excess, self.finished = float("inf"), float("inf"), False
+        if start is not None:
+            self.weights, self.gradient, self.step = start, torch.zeros_like(start), 0.0
+            self.direction = torch.zeros_like(start)  # the first sweep finds out where it stands
+            return
         # At W = 0, b = log prior, gradient and Hessian are known without a sweep.
         prior = counts / len(rows)
         self.gradient = _first_gradient(rows, self.labels, len(counts))

@@ -17,6 +17,7 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
+import numpy as np
 import torch
 
 from analysis import stored
@@ -98,6 +99,35 @@ def analyse(
         yield from (Outcome(*one, str(error)) for one in rows)
 
 
+def over_trials(
+    ledger: Ledger,
+    actor: type,
+    rows: list[dict[str, Any]],
+    dataset: Dataset,
+    settings: AnalysisSettings,
+    cpus_per_worker: int = 1,
+) -> Iterator[Outcome]:
+    """Runs a stage with one row a trial, inside a Ray session; yields each as it is done.
+
+    Args:
+        actor: A kind of `Actor`; what it measured it has written itself.
+        rows: With "key" and "epoch", which name the row in its outcome.
+        dataset: Whose images it looks at.
+        settings: As `analyse`.
+        cpus_per_worker: As `analyse`.
+    """
+    import ray
+
+    pool = _Pool(ledger, ray.put(MeasuredImages(dataset, np.empty((0, 1, 1, 3), np.uint8), settings)), cpus_per_worker)
+    left = {(row["key"], row["epoch"]) for row in rows}
+    try:
+        for row in pool.map(actor, rows):
+            left.discard((row["key"], row["epoch"]))
+            yield Outcome(row["key"], row["epoch"], row["error"], row["damaged"])
+    except _ActorsDiedError as error:
+        yield from (Outcome(*one, str(error)) for one in sorted(left))
+
+
 def _measure_by_block(pool: _Pool, work: Work, images: MeasuredImages, images_per_block: int) -> Outcome:
     """Measures one checkpoint by all actors together."""
     card: dict[str, Any] = {}
@@ -153,7 +183,7 @@ class _Pool:
         """Yields what actors make of the rows; those that one died with are given to others.
 
         Args:
-            actor: A kind of `_Actor`.
+            actor: A kind of `Actor`.
             rows: What it is called with.
             arguments: What its constructor takes besides; references of these.
 
@@ -200,7 +230,7 @@ class _Pool:
         yield from answers.iter_rows()
 
 
-class _Actor:
+class Actor:
     """An actor of the pool."""
 
     def __init__(self, sweep: Storage, images: Any, threads: int) -> None:
@@ -225,6 +255,7 @@ class _Actor:
         return {"key": key, "epoch": epoch, "row": row.get("row"), "error": error, "damaged": damaged, "found": found}
 
     def _answer(self, key: str, epoch: int, row: dict[str, Any]) -> Any:
+        """Returns what the stage wants of a row."""
         raise NotImplementedError
 
     def _set_aside(self, key: str, epoch: int) -> bool:
@@ -235,7 +266,7 @@ class _Actor:
         return ended
 
 
-class _Measurer(_Actor):
+class _Measurer(Actor):
     """Measures whole checkpoints, and writes what it found."""
 
     def _answer(self, key: str, epoch: int, row: dict[str, Any]) -> None:
@@ -250,7 +281,7 @@ class _Measurer(_Actor):
         _write(self.ledger, checkpoint.card, key, self.images, found)
 
 
-class _Summer(_Actor):
+class _Summer(Actor):
     """Takes the sums of blocks."""
 
     def __init__(self, sweep: Storage, images: Any, threads: int, known: Any) -> None:

@@ -29,7 +29,7 @@ _NO_SOURCES = ("corruptions", "decode", "load", "parquet_files", "shifts", "stre
 class DataConfig(Part):
     """Which images are trained on and measured."""
 
-    ADDED_LATER: ClassVar[tuple[str, ...]] = ("stream", "stream_window", "shift", "num_extra")
+    ADDED_LATER: ClassVar[tuple[str, ...]] = ("stream", "stream_window", "shift", "num_extra", "validation_fraction")
     """Options that do not identify a study at their defaults, so that studies from before them go on."""
 
     dataset: str = "shapes"
@@ -46,6 +46,9 @@ class DataConfig(Part):
     """which domain shapes draws: filled photo, outline sketch, or half of each"""
     data_seed: Seed = 0
     """seed of the shapes images, of the subsets and of the held-out split; shared by all seeds of a sweep"""
+    validation_fraction: Annotated[float, Field(ge=0, lt=1)] = 0.0
+    """share of each class's training images (of the source, with a shift) that is not trained on: learning rate and
+    epoch of fine-tuning are chosen on it"""
     stream: bool = False
     """training images stay in their files and are read and decoded while training; for sets that outgrow memory"""
     stream_window: Annotated[int, Field(ge=2)] = 8192
@@ -93,6 +96,12 @@ class DataConfig(Part):
     def _streamable(self) -> Self:
         if self.stream and not self.path:
             raise ValueError(f"stream is for parquet:PATH and folder:PATH, {self.dataset} is always held in memory")
+        return self
+
+    @model_validator(mode="after")
+    def _divisible_in_memory(self) -> Self:
+        if self.stream and self.validation_fraction:
+            raise ValueError("validation_fraction is for training images in memory, not for a stream")
         return self
 
     def without_effect(self) -> dict[str, str]:
@@ -331,7 +340,11 @@ class PretrainConfig(Part):
         """What tells trials of one method apart for people: " on superclass", " (no augmentation)", else ""."""
         labels = "" if self.trained_on == "class" else f" on {self.trained_on}"
         plain = "" if getattr(self.method, "augment", True) else " (no augmentation)"
-        return labels + plain + (f" ({self._domains})" if self.data.shift else "")
+        start = getattr(self.method, "start", "").partition("@")[0]
+        head = " (probed head)" if start and getattr(self.method, "head", "") == "probe" else ""
+        frozen = " (frozen BatchNorm)" if start and getattr(self.method, "batch_norm", "") == "frozen" else ""
+        domains = f" ({self._domains})" if self.data.shift and not start else ""  # a start is trained on the source
+        return labels + (f" from {start}" if start else "") + head + frozen + plain + domains
 
     @property
     def _domains(self) -> str:

@@ -22,6 +22,7 @@ from ray_ssl.checkpoints import (
 from ray_ssl.config import PretrainConfig, TrainingConfig
 from ray_ssl.data.base import Dataset
 from ray_ssl.distributed import AnyWorker, barrier
+from ray_ssl.finetune import start_of
 from ray_ssl.health import is_collapsed
 from ray_ssl.optim import optimiser_tensors
 from ray_ssl.storage import Storage
@@ -85,7 +86,8 @@ def pretrain(
     Args:
         config: What to train.
         dataset: Its images.
-        trial: The trial's folder; with several workers, one that all of them see.
+        trial: The trial's folder; with several workers, one that all of them see. What it starts from, if not from
+            random weights, lies beside it.
         report: Called by the first worker after every epoch; when going on, first with every epoch that was done.
         device: Where to train.
         state_seconds: Time between two saves of the training state; one is also saved with every checkpoint.
@@ -98,10 +100,10 @@ def pretrain(
     Raises:
         PreemptedError: A worker was told so by `preempted`.
         NonFiniteLossError: Training diverged.
-        UserError: A streamed image cannot be decoded.
+        UserError: A streamed image cannot be decoded, or the trial's start is not there.
         OSError: The trial's folder cannot be written.
     """
-    trainer = Trainer(config, dataset, torch.device(device), reader)
+    trainer = Trainer(config, dataset, torch.device(device), reader, start_of(config, trial.ancestor(1)))
     first = trainer.world.rank == 0
     # The first worker looks first: it may set a damaged state aside.
     state = load_newest_state(trial, warn) if first else None

@@ -21,6 +21,7 @@ from ray_ssl.data.base import SOURCE, TARGET, Dataset, ImageSet, balanced_rows
 from ray_ssl.data.streamed import NUM_SAMPLED, StreamedSet
 from ray_ssl.distributed import synchronise_batch_norm, world, wrap_ddp
 from ray_ssl.errors import UserError
+from ray_ssl.finetune import begin_from
 from ray_ssl.health import embedding_health, knn_accuracy
 from ray_ssl.memory import keep_freed_memory
 from ray_ssl.methods.base import Method, build_method
@@ -118,15 +119,26 @@ class Trainer:
     """Everything one worker needs for one step; `pretrain` drives it."""
 
     def __init__(
-        self, config: PretrainConfig, dataset: Dataset, device: torch.device, reader: Reader = read_here
+        self,
+        config: PretrainConfig,
+        dataset: Dataset,
+        device: torch.device,
+        reader: Reader = read_here,
+        start: Checkpoint | None = None,
     ) -> None:
+        """`start`: what the weights begin with instead of random ones, see `ray_ssl.finetune`."""
         check_fits(config, dataset)
         if device.type == "cpu":
             keep_freed_memory()
         self.config, self.dataset, self.device, self.world = config, dataset, device, world()
         self.normalisation = dataset.channel_statistics
         self.precision = resolve_precision(config.training.precision, device)
-        self.method = build_trial_method(config, dataset).to(device)
+        self.method = build_trial_method(config, dataset)
+        if start is not None:
+            begin_from(self.method, start)
+            known = start.card["normalisation"]
+            self.normalisation = tuple(known["mean"]), tuple(known["std"])
+        self.method.to(device)
         self.method.to(memory_format=torch.channels_last)
         self.module: nn.Module = wrap_ddp(synchronise_batch_norm(self.method), device)
         self.optimiser = build_optimiser(self.method, config.optimiser)

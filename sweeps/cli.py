@@ -11,7 +11,7 @@ from argparse import Namespace
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property, partial
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 from ray_ssl.entry import run_command
 from ray_ssl.errors import UserError
@@ -21,8 +21,9 @@ if TYPE_CHECKING:
     from analysis.settings import AnalysisSettings
     from ray_ssl.cluster import MachineOptions
     from ray_ssl.config import PretrainConfig
+    from ray_ssl.data import Dataset
     from ray_ssl.flags import Parser
-    from ray_ssl.ledger import Trial
+    from ray_ssl.ledger import Ledger, Trial
     from sweeps.options import Grid, Values
 
 
@@ -64,6 +65,18 @@ class Extension:
     methods: tuple[str, ...] = ()
 
 
+class Stage(Protocol):
+    """Measures something of a sweep's trials besides what `tasks_of` says; it writes what it finds into the table."""
+
+    def is_done(self, ledger: Ledger) -> bool:
+        """Returns whether nothing is left to measure."""
+        ...
+
+    def run(self, ledger: Ledger, dataset: Dataset) -> list[str]:
+        """Measures what is left, inside a Ray session; returns one line for each trial that could not be measured."""
+        ...
+
+
 @dataclass(frozen=True)
 class Sweep:
     """A question and its grid.
@@ -99,6 +112,7 @@ class Request:
         command: The line that was typed.
         given: Values of all flags.
         reference_tasks: What supervised networks on the classes are measured on; None: the same as the others.
+        stage: What is measured besides; None: nothing.
         is_part: It prepares another sweep of the same command, and its results are not announced.
     """
 
@@ -125,6 +139,7 @@ class Request:
     levels: list[str] | None
     given: dict[str, Any] = field(default_factory=dict)
     reference_tasks: tuple[str, ...] | None = None
+    stage: Stage | None = None
     is_part: bool = False
 
     @cached_property

@@ -77,7 +77,7 @@ class DataSizes:
         if config.source in CIFAR_CLASSES:
             train, test = (min(a or n, n) for a, n in zip(asked, CIFAR_IMAGES, strict=True))
             return cls(train, test, CIFAR_CLASSES[config.source], config.image_size)
-        index = load_dataset(config.model_copy(update={"stream": True}))
+        index = load_dataset(config.model_copy(update={"stream": True, "validation_fraction": 0.0}))
         train, test = len(index.train), len(index.test)
         sizes = cls(train, test, len(index.train.fine_names), config.image_size)
         if not config.stream:

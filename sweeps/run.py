@@ -85,6 +85,8 @@ def _answer_if_nothing_to_do(request: Request, storage: Storage, ledger: Ledger,
     if source.num_trials or torn_configs(ledger, source.trials):
         return None
     found = survey(ledger, ledger.known_trials(), request.settings, request.tasks_of)
+    if request.stage is not None and not request.stage.is_done(ledger):
+        return None
     if found.work or found.lost.keys() & {trial.key for trial in source.trials}:
         return None
     tracking = Tracking.named(storage, ledger, request.tracking_uri, request.experiment)
@@ -180,7 +182,7 @@ def _train_and_analyse(
     settings = request.settings
     if isinstance(source, OptunaSource):
         source.look_ahead()  # what it suggests may all be trained already
-    if not source.num_trials and not found.work:
+    if not source.num_trials and not found.work and (request.stage is None or request.stage.is_done(ledger)):
         _print_nothing_to_do(ledger, source)
         return []
     data_bytes = dataset.num_bytes
@@ -205,6 +207,8 @@ def _train_and_analyse(
                 run_trials(source, num_workers, ledger, dataset, request.machine, room, follower, scheduler)
             found = survey(ledger, ledger.known_trials(), settings, request.tasks_of)
         errors = analyse_with_progress(ledger, found.work, dataset, settings, request.machine.cpus_per_worker)
+        if request.stage is not None and not request.stage.is_done(ledger):
+            errors += request.stage.run(ledger, dataset)
     return errors + _describe_lost(source, found)
 
 

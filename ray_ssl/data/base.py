@@ -141,12 +141,15 @@ class Dataset:
         test: Test images, with targets of the same names.
         target_randomness: Name -> measured randomness of each target, 0..1.
         note: For people: how source and target were made, where there are any.
+        validation: Source images like the training ones that are not trained on, for choosing among trials; None: none
+            are held out.
     """
 
     name: str
     train: ImageSet | StreamedSet
     test: ImageSet | StreamedSet
     target_randomness: Mapping[str, float] = field(default_factory=dict)
+    validation: ImageSet | None = None
     note: str = ""
 
     @cached_property
@@ -158,12 +161,16 @@ class Dataset:
         digest = hashlib.sha256()
         for split in (self.train, self.test):
             split.update(digest)
+        if self.validation is not None:
+            digest.update(b"validation")
+            self.validation.update(digest)
         return digest.hexdigest()
 
     @property
     def num_bytes(self) -> int:
         """Of the images that are held in memory."""
-        return self.train.num_bytes + self.test.num_bytes
+        held_out = 0 if self.validation is None else self.validation.num_bytes
+        return self.train.num_bytes + self.test.num_bytes + held_out
 
     @cached_property
     def channel_statistics(self) -> tuple[tuple[float, float, float], tuple[float, float, float]]:

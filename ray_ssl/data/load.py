@@ -5,7 +5,7 @@ from dataclasses import replace
 import numpy as np
 
 from ray_ssl.config import DataConfig
-from ray_ssl.data.base import Dataset, ImageSet
+from ray_ssl.data.base import SOURCE, Dataset, ImageSet, balanced_rows
 from ray_ssl.data.decode import check_count
 from ray_ssl.data.shifts import load_shifted
 from ray_ssl.data.streamed import StreamedSet
@@ -26,6 +26,8 @@ def load_dataset(config: DataConfig) -> Dataset:
             asked for than there are, or whatever the source or the shift finds wrong.
     """
     dataset = load_shifted(config, _load_plain) if config.shift else _load_plain(config)
+    if config.validation_fraction:
+        dataset = hold_out(dataset, config.validation_fraction, config.data_seed)
     _check(dataset, config)
     return dataset
 
@@ -45,6 +47,23 @@ def _load_plain(config: DataConfig) -> Dataset:
         train=_subset(dataset.train, "num_images", config.num_images, config.data_seed),
         test=_subset(dataset.test, "num_test_images", config.num_test_images, config.data_seed),
     )
+
+
+def hold_out(dataset: Dataset, share: float, seed: int) -> Dataset:
+    """Returns the images with a class-balanced share of the source's training ones held out as `validation`.
+
+    Args:
+        dataset: Without domains, all its training images are the source's.
+        share: 0 < share < 1; at least one image is held out.
+        seed: Chooses which.
+    """
+    train = dataset.train
+    assert isinstance(train, ImageSet)
+    source = np.arange(len(train)) if train.domain is None else np.flatnonzero(train.domain == SOURCE)
+    kept = source[balanced_rows(train.fine[source], len(source) - max(1, round(share * len(source))), seed)]
+    others = np.setdiff1d(source, kept)
+    rest = np.setdiff1d(np.arange(len(train)), others)
+    return replace(dataset, train=train.take(rest), validation=train.take(others))
 
 
 def _subset(split: Split, option: str, asked: int | None, seed: int) -> Split:

@@ -1,12 +1,16 @@
-"""Supervised training, by default on the classes: the reference that self-supervised methods are compared with."""
+"""Supervised training, by default on the classes: the reference that self-supervised methods are compared with.
+
+From the weights of a stored checkpoint it is fine-tuning, see `ray_ssl.finetune`.
+"""
 
 from __future__ import annotations
 
-from typing import Annotated, ClassVar, Literal
+from typing import Annotated, ClassVar, Literal, Self
 
 from pydantic import Field
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
+from torch.nn.modules.batchnorm import _BatchNorm
 
 from ray_ssl.backbones.base import Backbone
 from ray_ssl.config import MethodConfig, ViewConfig
@@ -20,7 +24,7 @@ class Config(MethodConfig):
     momentum 0.9, weight decay 5e-4, cosine): that of VICReg, which it is the reference for.
     """
 
-    ADDED_LATER: ClassVar[tuple[str, ...]] = ("target",)
+    ADDED_LATER: ClassVar[tuple[str, ...]] = ("target", "start", "head", "batch_norm")
     LEARNS_FROM: ClassVar[Literal["images", "labels", "domains"]] = "labels"
 
     name: Literal["supervised"] = "supervised"  # pyright: ignore[reportIncompatibleVariableOverride]
@@ -29,6 +33,15 @@ class Config(MethodConfig):
     target: Annotated[str, Field(pattern=r"^(class|superclass|[\w.-]+@[0-9a-f]{16})$")] = "class"
     """labels to learn: class, superclass, or NAME@HASH, one of the targets that sweeps/randomness.py makes, with the
     hash of its training labels"""
+    start: Annotated[str, Field(pattern=r"^(|[\w.-]+@[0-9a-f]{16})$")] = ""
+    """weights to begin with: NAME@HASH, one of the starts that sweeps/finetune.py makes; empty: random ones"""
+    head: Literal["fresh", "probe"] = "fresh"
+    """of a start: fresh (fine-tuning) or that of the linear probe (LP-FT, arXiv 2202.10054)"""
+    batch_norm: Literal["train", "frozen"] = "train"
+    """of a start: normalise by the batch's statistics, or by the pretrained ones, which then stay as they are"""
+
+    def without_effect(self) -> dict[str, str]:
+        return {} if self.start else {"head": "--start", "batch_norm": "--start"}
 
 
 class Supervised(Method):
@@ -42,6 +55,14 @@ class Supervised(Method):
 
     def views(self, views: ViewConfig, image_size: int) -> list[ViewPlan]:
         return [ViewPlan(views if self.config.augment else None, image_size)]
+
+    def train(self, mode: bool = True) -> Self:
+        super().train(mode)
+        if self.config.start and self.config.batch_norm == "frozen":
+            for module in self.backbone.modules():
+                if isinstance(module, _BatchNorm):
+                    module.eval()
+        return self
 
     def embed(self, views: list[Tensor], labels: Tensor) -> dict[str, Tensor]:
         h = self.backbone(views[0])

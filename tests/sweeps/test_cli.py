@@ -69,7 +69,8 @@ def test_the_demonstration_is_small_and_can_be_changed() -> None:
     assert request.demo
     assert request.base.data.dataset == "shapes"
     other = parse(SWEEP, ["--method", "supervised", "--no-augment", "--epochs", "3"])
-    assert other.base.method.model_dump() == {"name": "supervised", "augment": False, "target": "class"}
+    chosen = {"name": "supervised", "augment": False, "target": "class"}
+    assert other.base.method.model_dump() == chosen | {"start": "", "head": "fresh", "batch_norm": "train"}
     assert other.base.training.epochs == 3
 
 

@@ -1,0 +1,151 @@
+"""The fine-tuning sweep as a user runs it: killed, again, once more; bad input."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from analysis.settings import AnalysisSettings
+from analysis.table import read_table
+from ray_ssl.config import DataConfig, PretrainConfig, replace
+from ray_ssl.data import load_dataset
+from ray_ssl.errors import UserError
+from ray_ssl.finetune import read_starts, start_option
+from ray_ssl.ledger import DONE, Ledger, make_trials
+from ray_ssl.pretrain import pretrain
+from ray_ssl.storage import Storage
+from sweeps.cli import parse
+from sweeps.finetune import SWEEP
+from sweeps.finetuning import _run
+from sweeps.room import DataSizes
+from tests.ray_ssl.data.images import png, random_images, write_parquet
+from tests.sweeps.command import kill, run, start, wait_for
+
+PRETRAINING = PretrainConfig.from_dict(
+    {
+        "data": {"shift": "domains:star5,disc,ring,wave", "num_images": 160, "num_test_images": 80},
+        "backbone": {"name": "res_lh", "depth": 1, "width": 4},
+        "method": {"name": "vicreg", "projector_width": 8, "embedding_dim": 4},
+        "training": {"epochs": 1, "global_batch_size": 40, "num_checkpoints": 2, "precision": "fp32"},
+    }
+)
+LINE = [
+    "--from", "results/pretrained", "--from-epochs", "0", "1", "--epochs", "2", "--global-batch-size", "20",
+    "--learning-rates", "0.01", "0.1", "--seeds", "0", "1", "--batch-norms", "frozen", "--validation-fraction", "0.25",
+    "--address", "local", "--num-cpus", "2", "--state-seconds", "0",
+]  # fmt: skip
+
+
+def pretrained(folder: Path, *configs: PretrainConfig) -> None:
+    """Trains a sweep in this process."""
+    torch.set_num_threads(1)
+    ledger = Ledger(Storage.at(folder / "results" / "pretrained"))
+    ledger.open("", {})
+    for config in configs:
+        dataset = load_dataset(config.data)
+        trial = make_trials([config], dataset.fingerprint)[0]
+        ledger.write_config(trial)
+        done = pretrain(config, dataset, ledger.trial(trial.key), lambda metrics: None)
+        ledger.end(trial.key, DONE, {"history": done.history})
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str]:
+    """A sweep that was killed while it trained, and what the command printed that ended it."""
+    folder = tmp_path_factory.mktemp("finetune")
+    pretrained(folder, PRETRAINING)
+    process = start(folder, *LINE, module="sweeps.finetune")
+    wait_for(folder, "results/finetune-*/*/checkpoints/epoch-000001/manifest.json", process, seconds=400)
+    kill(process)
+    code, out, err = run(folder, *LINE, module="sweeps.finetune")
+    assert (code, err) == (0, ""), (out, err)
+    return folder, out
+
+
+def sweep_of(folder: Path) -> Storage:
+    (found,) = (folder / "results").glob("finetune-shapes-*")
+    return Storage.at(found)
+
+
+def test_every_trial_is_trained_on_the_source_and_measured_on_both(finished: tuple[Path, str]) -> None:
+    folder, out = finished
+    sweep = sweep_of(folder)
+    trials = Ledger(sweep).known_trials()
+    assert len(trials) == 2 * 2 * 2 * 2  # starts, heads, rates, seeds
+    assert {trial.config.training.train_domains for trial in trials} == {"source"}
+    assert {getattr(t.config.method, "start", "") for t in trials} == {start_option(s) for s in read_starts(sweep)}
+    table: Any = read_table(sweep.filesystem, sweep.path("measurements"))
+    accuracy = table[table.metric == "head_accuracy"]
+    assert len(accuracy) == 16 * 3 * 3  # trials, epochs, sets of images
+    assert set(accuracy.split) == {"validation", "test", "target"} and set(accuracy.level) == {"class"}
+    moved = table[table.metric == "feature_distance"]
+    assert set(moved.layer_name) == {"stem", "block1", "representation"}
+    assert (moved[moved.epoch == 0].value == 0).all() and (moved[moved.epoch == 2].value > 0).all()
+    shown = [line.split()[:3] for line in out.splitlines() if line.startswith("vicreg-1-4-s0-e")]
+    assert shown == [[f"vicreg-1-4-s0-e{e}", p, "frozen"] for e in (0, 1) for p in ("ft", "lp", "lp_ft")]
+
+
+def test_the_same_line_again_has_nothing_to_do(finished: tuple[Path, str]) -> None:
+    folder, out = finished
+    before = {path: path.stat().st_mtime_ns for path in folder.rglob("*") if path.is_file()}
+    code, again, err = run(folder, *LINE, module="sweeps.finetune")
+    assert (code, err) == (0, "") and "nothing to do: every trial is trained and measured\n" in again
+    assert [line for line in again.splitlines() if line.startswith("vicreg-")] == [
+        line for line in out.splitlines() if line.startswith("vicreg-")
+    ]
+    assert {path: path.stat().st_mtime_ns for path in folder.rglob("*") if path.is_file()} == before
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ([], "--from SWEEP_FOLDER is missing"),
+        (["--from", "nowhere"], "no finished trial of these in .*nowhere: it has finished trials of none"),
+        (["--from", "results/pretrained", "--from-methods", "simclr"], "it has finished trials of vicreg"),
+        (["--from", "results/pretrained", "--from-trials", "0123456789abcdef"], "no finished trial '0123456789abcdef'"),
+        (["--from", "results/pretrained"], r"different networks, .*depth=\d.* choose those of one by --from-trials"),
+        (["--from", "results/pretrained", "--method", "supervised"], "sets --method itself"),
+        (["--from", "results/pretrained", "--search", "optuna", "--num-trials", "2", "--seeds", "0"], "no --search"),
+    ],
+)
+def test_bad_input_is_one_line_before_anything_starts(
+    arguments: list[str], message: str, two_networks: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(two_networks)
+    with pytest.raises(UserError, match=message) as error:
+        _run(parse(SWEEP, arguments))
+    assert "\n" not in str(error.value)
+    assert [path.name for path in (two_networks / "results").iterdir()] == ["pretrained"]
+
+
+@pytest.fixture(scope="module")
+def two_networks(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("two")
+    pretrained(folder, PRETRAINING, replace(PRETRAINING, {"backbone.depth": 2}))
+    return folder
+
+
+def test_the_size_of_files_is_foretold_before_images_are_held_out(tmp_path: Path) -> None:
+    images = [png(image) for image in random_images(40)]
+    fine, coarse = [i % 4 for i in range(40)], [i % 4 // 2 for i in range(40)]
+    for split in ("train", "test"):
+        path = tmp_path / f"{split}-00000-of-00001.parquet"
+        write_parquet(path, [*images], fine_label=fine, coarse_label=coarse)
+    config = DataConfig(dataset=f"parquet:{tmp_path}", shift="subpopulations", validation_fraction=0.2)
+    dataset = load_dataset(config)
+    assert dataset.validation is not None and len(dataset.train) + len(dataset.validation) == 40
+    sizes = DataSizes.foretold(config, AnalysisSettings())
+    assert (sizes.num_train, sizes.num_test) == (40, 40)
+
+
+def test_a_dry_run_says_what_would_be_probed_and_makes_nothing(
+    two_networks: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(two_networks)
+    key = next(path.name for path in (two_networks / "results/pretrained").iterdir() if path.is_dir())
+    assert _run(parse(SWEEP, ["--from", "results/pretrained", "--from-trials", key, "--dry-run"])) == 0
+    assert capsys.readouterr().out == "1 checkpoint(s) to probe; after it, 36 trial(s)\n"
+    assert [path.name for path in (two_networks / "results").iterdir()] == ["pretrained"]
