@@ -10,7 +10,7 @@ from __future__ import annotations
 from functools import partial
 from typing import Final
 
-from analysis.claims.base.contract import Claim, Frame
+from analysis.claims.base.contract import DIFFERENCE, SHARE, Claim, Frame
 from analysis.claims.base.series import at_end, at_part, by_epoch, gain, growth, minus, over, per_trial
 from analysis.needs import Measured
 
@@ -66,18 +66,18 @@ CLAIMS: Final = (
         "sample_ncc_near_one_early", "2 left", "NCC training accuracy of samples is near 1 early.",
         "NCC training accuracy of samples after a tenth of the training",
         lambda table: early(_train_ncc(table, "sample")), "above", NEAR_ONE,
-        (Measured(NCC, "sample", "train", 3),),
+        (Measured(NCC, "sample", "train", 3),), within=SHARE,
     ),
     Claim(
         "sample_ncc_then_flat", "2 left", "NCC training accuracy of samples then stays as it is.",
         "change of it from a tenth of the training to the end, either way",
-        _later, "below", FLAT, (Measured(NCC, "sample", "train", 3),),
+        _later, "below", FLAT, (Measured(NCC, "sample", "train", 3),), within=SHARE,
     ),
     Claim(
         "class_ncc_keeps_rising", "2 left", "NCC training accuracy of classes keeps rising.",
         "NCC training accuracy of classes at the end less that after half of the training",
         lambda table: late_change(_train_ncc(table, "class"), HALF), "above", 0.0,
-        (Measured(NCC, "class", "train", 3),),
+        (Measured(NCC, "class", "train", 3),), within=DIFFERENCE,
     ),
     Claim(
         "sample_ncc_linear_ratio_early", "2 middle",

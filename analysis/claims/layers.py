@@ -10,7 +10,7 @@ from __future__ import annotations
 from functools import partial
 from typing import Final
 
-from analysis.claims.base.contract import Claim, Frame
+from analysis.claims.base.contract import CORRELATION, DIFFERENCE, SHARE, Claim, Frame
 from analysis.claims.base.series import by_layer, minus, per_trial, rank_correlation
 from analysis.figures.base.numbers import distinct_layers
 from analysis.needs import Measured
@@ -65,7 +65,7 @@ def _best(figure: str, level: str) -> Claim:
         f"best_layer_of_{level}_is_deep", figure, f"The best layer of {level} labels is in the deeper half.",
         "place of the layer with the highest linear test accuracy, 0 the first, 1 the last",
         lambda table: per_trial(_at_end(table, level), best_layer), "above", 0.5,
-        (Measured(LINEAR, level, "test", num_layers=3),),
+        (Measured(LINEAR, level, "test", num_layers=3),), within=SHARE,
     )  # fmt: skip
 
 
@@ -83,18 +83,19 @@ CLAIMS: Final = (
         "accuracy_rises_with_layer", "5 left", "Linear accuracy of classes rises with the depth of the layer.",
         "rank correlation of layer and linear test accuracy at the last epoch",
         partial(_rises, level="class"), "above", 0.0, (Measured(LINEAR, "class", "test", num_layers=3),),
+        within=CORRELATION,
     ),
     Claim(
         "accuracy_rises_with_training", "5 left", "Linear accuracy of classes rises with training.",
         "linear test accuracy, end less initialisation, mean over layers",
         lambda table: per_trial(_accuracy(table, "class"), training_gain), "above", 0.0,
-        (Measured(LINEAR, "class", "test", 2, start=True),),
+        (Measured(LINEAR, "class", "test", 2, start=True),), within=DIFFERENCE,
     ),
     Claim(
         "last_layer_is_not_best_for_classes", "5 left", "The last layer is not the best for classes.",
         "linear test accuracy of the best layer before the last, less the last",
         lambda table: per_trial(_accuracy(table, "class"), ahead_of_last), "above", 0.0,
-        (Measured(LINEAR, "class", "test", 3, num_layers=2),),
+        (Measured(LINEAR, "class", "test", 3, num_layers=2),), within=DIFFERENCE,
     ),
     _best("5 left", "class"),
     Claim(
@@ -102,6 +103,7 @@ CLAIMS: Final = (
         "Linear accuracy of superclasses rises with the depth of the layer.",
         "rank correlation of layer and linear test accuracy at the last epoch",
         partial(_rises, level="superclass"), "above", 0.0, (Measured(LINEAR, "superclass", "test", num_layers=3),),
+        within=CORRELATION,
     ),
     _best("5 middle", "superclass"),
     Claim(

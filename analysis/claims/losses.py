@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import Final
 
-from analysis.claims.base.contract import Claim, Frame
+from analysis.claims.base.contract import CORRELATION, Claim, Frame
 from analysis.claims.base.series import at_end, by_epoch, curve, per_trial, rank_correlation
 from analysis.needs import Curve, Measured
 
@@ -51,6 +51,7 @@ CLAIMS: Final = (
         "The regularisation loss falls together with the gain of linear accuracy.",
         "rank correlation of regularisation loss and linear class test accuracy over epochs",
         follows, "below", 0.0, (Curve("regularisation"), Measured("linear_accuracy", "class", "test", 4)),
+        within=CORRELATION,
     ),
     Claim(
         "mutual_information_falls", "3 middle", "Mutual information of input and representation falls.",

@@ -12,7 +12,7 @@ from typing import Final
 
 import pandas as pd
 
-from analysis.claims.base.contract import Claim, Frame
+from analysis.claims.base.contract import CORRELATION, DIFFERENCE, SIZE, Claim, Frame
 from analysis.claims.base.series import (
     TRIAL,
     by_epoch,
@@ -24,19 +24,18 @@ from analysis.claims.base.series import (
     per_trial,
     rank_correlation,
 )
+from analysis.figures.base.targets import RANDOM, SEMANTIC, measured_randomness
 from analysis.needs import Measured
 
 LINEAR: Final = "linear_accuracy"
-TEACHER, SEMANTIC, RANDOM = "teacher-", "teacher-0.00", "teacher-1.00"
 NO_GAIN: Final = 0.02
 STABLE: Final = math.log(1.25)
 
 
 def gains(table: Frame) -> Frame:
-    """Returns the gain of linear test accuracy since initialisation, by trial and randomness."""
-    levels = sorted(level for level in table["level"].unique() if level.startswith(TEACHER))
-    found = [per_trial(by_epoch(table, LINEAR, level), gain).assign(randomness=float(level.removeprefix(TEACHER)))
-             for level in levels]  # fmt: skip
+    """Returns the gain of linear test accuracy since initialisation, by trial and measured randomness."""
+    found = [per_trial(by_epoch(table, LINEAR, level), gain).assign(randomness=randomness)
+             for level, randomness in measured_randomness(table).items()]  # fmt: skip
     return pd.concat(found) if found else pd.DataFrame(columns=[*TRIAL, "value", "randomness"])
 
 
@@ -89,17 +88,19 @@ CLAIMS: Final = (
         "no_gain_on_random_targets", "4 left", "Linear accuracy of random targets gains next to nothing.",
         "linear test accuracy of the random target, end less initialisation",
         lambda table: per_trial(by_epoch(table, LINEAR, RANDOM), gain), "below", NO_GAIN, (_linear(RANDOM),),
+        within=DIFFERENCE,
     ),
     Claim(
         "gain_grows_towards_semantic", "4 left", "The more semantic a target, the larger the gain.",
         "rank correlation of randomness and gain of linear test accuracy over the targets",
         gain_by_randomness, "below", 0.0, (_linear(SEMANTIC), _linear(RANDOM), _linear("teacher-0.50")),
+        within=CORRELATION,
     ),
     Claim(
         "deeper_is_better_on_semantic_targets", "4 middle",
         "Deeper layers have a higher linear accuracy of semantic targets.",
         "linear test accuracy of the semantic target, last layer less first",
-        partial(depth_gain, level=SEMANTIC), "above", 0.0, (_layers(SEMANTIC),),
+        partial(depth_gain, level=SEMANTIC), "above", 0.0, (_layers(SEMANTIC),), within=DIFFERENCE,
     ),
     Claim(
         "depth_helps_semantic_most", "4 middle", "Depth helps semantic targets more than random ones.",
@@ -116,6 +117,7 @@ CLAIMS: Final = (
         "variance_ratio_is_stable", "4 right", "Class variance of semantic over random targets is stable.",
         "logarithm of the ratio, end less initialisation, either way",
         partial(_moved, metric="class_variance"), "below", round(STABLE, 3), _separation("class_variance"),
+        within=SIZE,
     ),
     Claim(
         "cdnv_falls_through_distance", "4 right",

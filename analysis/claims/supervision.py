@@ -11,7 +11,7 @@ from typing import Final
 
 import pandas as pd
 
-from analysis.claims.base.contract import Claim, Frame
+from analysis.claims.base.contract import DIFFERENCE, SHARE, Claim, Frame
 from analysis.claims.base.series import at_end, by_epoch, minus, per_trial
 from analysis.needs import NO_AUGMENTATION, Measured, Trials, is_self_supervised
 
@@ -44,21 +44,21 @@ CLAIMS: Final = (
         "Supervised training without augmentation reaches an NCC training accuracy of about 1.",
         "NCC training accuracy of classes, supervised without augmentation",
         lambda table: _last(table, NO_AUGMENTATION, "train"), "above", ABOUT_ONE,
-        (PLAIN, Measured(NCC, "class", "train")), compares=True,
+        (PLAIN, Measured(NCC, "class", "train")), compares=True, within=SHARE,
     ),
     Claim(
         "augmentation_lowers_training_accuracy", "3 right",
         "Augmentation lowers the NCC training accuracy of supervised training.",
         "NCC training accuracy, supervised with less without augmentation",
         lambda table: compared(table, "supervised", NO_AUGMENTATION, "train"), "below", 0.0,
-        (PLAIN, AUGMENTED, Measured(NCC, "class", "train")), compares=True,
+        (PLAIN, AUGMENTED, Measured(NCC, "class", "train")), compares=True, within=DIFFERENCE,
     ),
     Claim(
         "augmentation_raises_test_accuracy", "3 right",
         "Augmentation raises the NCC test accuracy of supervised training.",
         "NCC test accuracy, supervised with less without augmentation",
         lambda table: compared(table, "supervised", NO_AUGMENTATION, "test"), "above", 0.0,
-        (PLAIN, AUGMENTED, Measured(NCC, "class", "test")), compares=True,
+        (PLAIN, AUGMENTED, Measured(NCC, "class", "test")), compares=True, within=DIFFERENCE,
     ),
     Claim(
         "self_supervised_above_supervised", "3 right",
@@ -66,5 +66,6 @@ CLAIMS: Final = (
         "NCC test accuracy of classes, self-supervised less supervised without augmentation",
         _above_supervised, "above", 0.0,
         (PLAIN, Trials("self-supervised"), Measured(NCC, "class", "test")), compares=True,
+        within=DIFFERENCE,
     ),
 )  # fmt: skip

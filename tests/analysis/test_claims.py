@@ -20,6 +20,7 @@ from analysis.claims.base.contract import FAILS, HOLDS, UNKNOWN, Claim
 from analysis.claims.base.interval import Estimate, estimate, t_interval
 from analysis.claims.base.series import rank_correlation
 from analysis.figures.base.numbers import Frame
+from analysis.figures.base.targets import measured_randomness
 from ray_ssl.errors import EXIT_BAD_INPUT, EXIT_DONE
 from tests.analysis.figure_tables import lookup
 from tests.analysis.study_tables import NO_AUGMENTATION, study
@@ -222,11 +223,25 @@ def test_t_interval_has_its_coverage() -> None:
 def test_a_verdict_needs_the_whole_interval_on_one_side() -> None:
     claim = every_claim()[0]._replace(direction="above", bound=0.0)
     assert isinstance(claim, Claim)
-    assert judge(claim, Estimate(1, 0.5, 1.5, 3, "3 seeds"))[0] == HOLDS
-    assert judge(claim, Estimate(-1, -1.5, -0.5, 3, "3 seeds"))[0] == FAILS
-    assert judge(claim, Estimate(1, -0.5, 2.5, 3, "3 seeds"))[0] == UNKNOWN
-    verdict, note = judge(claim, Estimate(1, math.nan, math.nan, 1, "one trial"))
-    assert verdict == HOLDS and "one trial" in note
+    assert judge(claim, Estimate(1, 0.5, 1.5, 3, "3 seeds", 3))[0] == HOLDS
+    assert judge(claim, Estimate(-1, -1.5, -0.5, 3, "3 seeds", 3))[0] == FAILS
+    assert judge(claim, Estimate(1, -0.5, 2.5, 3, "3 seeds", 3))[0] == UNKNOWN
+    verdict, note = judge(claim, Estimate(1, math.nan, math.nan, 1, "one trial", 1))
+    assert verdict == UNKNOWN and "one trial" in note
+    assert judge(claim, Estimate(1, 1, 1, 2, "2 seeds", 2))[0] == UNKNOWN
+    assert judge(claim, Estimate(1, 1, 1, 3, "3 seeds", 3))[0] == HOLDS
+
+
+def test_an_interval_ends_where_possible_values_do() -> None:
+    assert Estimate(-0.55, -1.03, -0.07, 4, "4 networks", 4).within(-1, 1)[1:3] == (-1, -0.07)
+    assert math.isnan(Estimate(0.5, math.nan, math.nan, 1, "one trial", 1).within(0, 1).low)
+
+
+def test_targets_count_by_their_measured_randomness_and_once() -> None:
+    levels = ["teacher-0.00", "teacher-0.25", "teacher-0.50", "teacher-0.75", "teacher-1.00", "noise-0.50"]
+    table = pd.DataFrame({"level": levels, "metric": "target_randomness", "value": [0.0, 0.0, 0.95, 0.95, 1.0, 0.5]})
+    assert measured_randomness(table) == {"teacher-0.00": 0.0, "teacher-0.75": 0.95, "teacher-1.00": 1.0}
+    assert measured_randomness(table.assign(metric="cdnv"))["teacher-0.25"] == 0.25
 
 
 def test_rank_correlation_is_scipys() -> None:

@@ -23,6 +23,9 @@ COLUMNS: Final = (
     "num_trials", "basis", "verdict", "note",
 )  # fmt: skip
 
+LEAST_EQUAL: Final = 3
+"""Seeds or networks whose numbers are all the same, that are evidence."""
+
 
 def every_claim() -> list[Claim]:
     """Returns all claims, in the order of the figures."""
@@ -36,7 +39,7 @@ def check(table: pd.DataFrame, sweep: str = "SWEEP_FOLDER", names: Collection[st
 
     A claim holds where the whole 95 % confidence interval of its number keeps the bound, does not hold where the whole
     interval breaks it, and otherwise there is not enough data. The interval is over seeds or networks (see
-    `interval.estimate`). Of one trial there is no interval: the verdict is that of its number, and `basis` says so.
+    `interval.estimate`). One trial has none, and two that agree to the last digit prove nothing: not enough data.
 
     Args:
         table: As `analysis.table.read_table` returns it.
@@ -78,7 +81,7 @@ def _row(claim: Claim, table: Frame, prepared: Frame, method: str, sweep: str) -
     if values is None or values.empty:
         note = lacking or f"no trial has what it is computed from: {claim.statistic}"
         return _about(claim, method) | {"num_trials": 0, "basis": "", "verdict": UNKNOWN, "note": note}
-    found = estimate(values)
+    found = estimate(values).within(*claim.within)
     verdict, note = judge(claim, found)
     numbers = {"estimate": found.mean, "low": found.low, "high": found.high}
     return _about(claim, method) | numbers | {
@@ -89,7 +92,12 @@ def _row(claim: Claim, table: Frame, prepared: Frame, method: str, sweep: str) -
 def judge(claim: Claim, found: Estimate) -> tuple[str, str]:
     """Returns the verdict and a note, "" where there is nothing to say."""
     if math.isnan(found.low):
-        return HOLDS if claim.keeps(found.mean) else FAILS, "one trial, no interval: more seeds would tell"
+        return UNKNOWN, "one trial, no interval: more seeds or networks would tell"
+    if found.low == found.high and found.num_units < LEAST_EQUAL:
+        return (
+            UNKNOWN,
+            f"the same in all {found.num_units}, no measure of chance: more seeds or networks would tell",
+        )
     kept = {claim.keeps(found.low), claim.keeps(found.high)}
     if len(kept) == 2:
         return UNKNOWN, f"the interval holds the bound: more seeds or networks than {found.basis}"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from typing import Any, Final, Literal, NamedTuple
 
@@ -13,6 +14,12 @@ Frame = Any
 HOLDS: Final = "holds"
 FAILS: Final = "does not hold"
 UNKNOWN: Final = "not enough data"
+
+SHARE: Final = (0.0, 1.0)
+DIFFERENCE: Final = (-1.0, 1.0)
+CORRELATION: Final = (-1.0, 1.0)
+SIZE: Final = (0.0, math.inf)
+"""Values that are possible: of an accuracy, of the difference of two, of a correlation, of what has no sign."""
 
 SELF_SUPERVISED: Final = "self-supervised"
 
@@ -31,6 +38,7 @@ class Claim(NamedTuple):
         bound: See `direction`.
         needs: What the table must hold, in the order it is asked for.
         compares: The number compares methods, so it is computed once for all of them.
+        within: The smallest and the largest value that the number can have; an interval ends there.
     """
 
     name: str
@@ -42,6 +50,7 @@ class Claim(NamedTuple):
     bound: float
     needs: Sequence[Need]
     compares: bool = False
+    within: tuple[float, float] = (-math.inf, math.inf)
 
     def keeps(self, value: float) -> bool:
         """Returns whether a number is on the right side of the bound."""

@@ -20,6 +20,7 @@ class Estimate(NamedTuple):
         low, high: Ends of the 95 % t interval; NaN of one unit.
         num_trials: Trials behind it.
         basis: What the units are: "3 seeds", "6 networks, one seed", "one trial".
+        num_units: How many there are.
     """
 
     mean: float
@@ -27,6 +28,13 @@ class Estimate(NamedTuple):
     high: float
     num_trials: int
     basis: str
+    num_units: int
+
+    def within(self, low: float, high: float) -> Estimate:
+        """Returns it with an interval that ends where the values do that are possible."""
+        if math.isnan(self.low):
+            return self
+        return self._replace(low=max(low, self.low), high=min(high, self.high))
 
 
 def estimate(values: Frame) -> Estimate:
@@ -51,7 +59,7 @@ def estimate(values: Frame) -> Estimate:
         basis = f"{num_networks} networks, {'one seed' if most == 1 else f'{most} seeds'}"
         basis = "one trial" if num_networks == 1 else basis
     low, high = t_interval(units.to_numpy(float))
-    return Estimate(float(units.mean()), low, high, int(used.notna().to_numpy().sum()), basis)
+    return Estimate(float(units.mean()), low, high, int(used.notna().to_numpy().sum()), basis, len(units))
 
 
 def t_interval(units: np.ndarray, level: float = 0.95) -> tuple[float, float]:

@@ -17,12 +17,32 @@ def self_supervised(table: Frame) -> Frame:
     return table[table["method"].map(is_self_supervised).astype(bool)]
 
 
+def measured_randomness(table: Frame) -> dict[str, float]:
+    """Returns how random each target of a teacher is, by level, 0..1; of several with the same labels one alone.
+
+    A level is named by the randomness that was asked for; which one the nearest of the teacher's checkpoints had, was
+    measured. Where the table does not have it, it is the one asked for.
+    """
+    levels = sorted(level for level in table["level"].unique() if level.startswith(TEACHER))
+    rows = table[table["metric"] == "target_randomness"]
+    measured = rows.groupby("level")["value"].mean().to_dict()
+    asked = {level: float(level.removeprefix(TEACHER)) for level in levels}
+    found = {level: round(float(measured.get(level, asked[level])), 3) for level in levels}
+    nearest = sorted(levels, key=lambda level: abs(asked[level] - found[level]))
+    once = {found[level]: level for level in reversed(nearest)}
+    return {level: value for level, value in found.items() if once[value] == level}
+
+
 def target_values(table: Frame, metric: str, split: str = "test") -> Frame:
-    """Returns the finite rows of a metric at all targets of a teacher, with the column `randomness`, "0.00" to "1.00".
+    """Returns the finite rows of a metric at the targets of a teacher, with the column `randomness`, "0.00" to "1.00".
+
+    It is the measured one, and targets with the same labels are there once: see `measured_randomness`.
 
     Raises:
         UserError: An accuracy above 1, several data sets.
     """
     rows = values(self_supervised(prepare(table, metric)), metric, split=split, level=False)
     rows = rows[rows["level"].str.startswith(TEACHER)]
-    return rows.assign(randomness=rows["level"].str.removeprefix(TEACHER))
+    randomness = measured_randomness(table)
+    rows = rows[rows["level"].isin(list(randomness))]
+    return rows.assign(randomness=rows["level"].map(lambda level: f"{randomness[level]:.2f}"))
