@@ -71,7 +71,8 @@ def project(features: LayerFeatures, levels: list[LabelLevel]) -> Iterator[Point
 def of_domains(level: LabelLevel) -> LabelLevel:
     """Returns the level "domains" of a level with domains: each class in the source and in the target is a label.
 
-    Label 2 * class + domain is named "disc, photo"; extra training images are left out. Other levels are returned as they are.
+    Label 2 * class + domain is named "disc, photo"; extra training images are left out. Other levels are returned as
+    they are.
     """
     if level.domains is None:
         return level
