@@ -33,6 +33,7 @@ from analysis.figures.base.transfer import TARGET_ACCURACY
 from analysis.needs import Measured
 
 TITLE = "Accuracy in the target against the distance of the domains"
+TOPIC = "Source and target"
 NEEDS: Final = (Measured(TARGET_ACCURACY, "class", "test"), Measured("domain_distance", "class", "test"))
 
 DISTANCES: Final = {
@@ -76,9 +77,10 @@ def draw(table: Frame) -> Figure | None:
     labels = tick_labels(ticks, 100)
     distances = [name for name in DISTANCES if (shown["metric"] == name).any()]
     epochs = " or ".join(map(str, sorted(shown["epoch"].unique())))
+    chance = "" if accuracy["chance"].isna().all() else f"chance ({100 * accuracy['chance'].min():.3g}%), "
     note = (
-        f"{subject(table)}; logistic head, labels of the source alone; test images; epoch {epochs}; dotted: domains "
-        f"that are mixed (50%), as far apart as two classes (1); {seeds_note(shown)}{looks.left_out}."
+        f"{subject(table)}; logistic head, labels of the source alone; test images; epoch {epochs}; dotted: {chance}"
+        f"domains that are mixed (50%), as far apart as two classes (1); {seeds_note(shown)}{looks.left_out}."
     )
     widths = [max(map(text_width, labels)) + 0.06, *[0.0] * (len(distances) - 1)]
     row = Row("accuracy in the target (%)", [DISTANCES[name] for name in distances], _HEIGHT, widths, True)

@@ -20,6 +20,7 @@ from analysis.needs import Projected
 from analysis.tasks import DOMAINS
 
 TITLE = "UMAP of two classes in source and target, before and after training"
+TOPIC = "Source and target"
 TABLE: Final = PROJECTIONS
 NEEDS: Final = (Projected(DOMAINS, num_epochs=2),)
 

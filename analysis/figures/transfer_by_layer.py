@@ -15,6 +15,7 @@ from analysis.figures.base.transfer import DOMAINS, LOGISTIC, TARGET_ACCURACY, p
 from analysis.needs import Measured
 
 TITLE = "Accuracy in source and target of heads that learned in the source, by layer"
+TOPIC = "Source and target"
 NEEDS: Final = (Measured(TARGET_ACCURACY, "class", "test", num_layers=2),)
 
 

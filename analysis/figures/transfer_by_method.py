@@ -17,6 +17,7 @@ from analysis.figures.base.transfer import DOMAINS, LOGISTIC, PFA, TARGET_ACCURA
 from analysis.needs import Measured
 
 TITLE = "Accuracy in source and target of heads that learned in the source, by method"
+TOPIC = "Source and target"
 NEEDS: Final = (Measured(TARGET_ACCURACY, "class", "test"),)
 
 _LOGISTIC: Final = Series("logistic head", "logistic")

@@ -252,9 +252,8 @@ def test_the_command_prints_writes_and_ends_with_0(tmp_path: Path, capsys: pytes
     assert f"python -m analysis {tmp_path} --levels sample" in out and "one trial" in out
     read = pd.read_csv(tmp_path / "figures" / "claims.csv", keep_default_na=False)
     rows = json.loads((tmp_path / "figures" / "claims.json").read_text())
-    assert list(read["claim"]) == [row["claim"] for row in rows] and set(read["claim"]) == {
-        c.name for c in every_claim()
-    }
+    assert list(read["claim"]) == [row["claim"] for row in rows]
+    assert set(read["claim"]) == {claim.name for claim in every_claim()}
     sample = next(row for row in rows if row["claim"] == "sample_ncc_then_flat")
     assert sample["estimate"] is None and sample["verdict"] == UNKNOWN
 

@@ -32,7 +32,7 @@ from analysis.table import FOREIGN
 MAX_ROWS: Final = 24
 
 _ROW = 0.23  # inches
-_LONGEST = 2.1  # inches, of a name
+_LONGEST = 2.5  # inches, of a name
 _AWAY = 0.10  # inches between a panel and the numbers beside it
 _NARROWEST = 1.2  # inches, of a panel
 _BELOW = 0.8  # rows kept free below the last, for the name of the dotted line
