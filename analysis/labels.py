@@ -39,6 +39,7 @@ class LabelLevel:
         target: Of a target of graded randomness alone.
         names: Of the labels; empty where they have none.
         domains: int64 [N] and [M], `SOURCE`, `TARGET` or `EXTRA` of each image; of level group "domains" alone.
+        domain_names: Of `SOURCE`, `TARGET` ...; of level group "domains" alone.
     """
 
     name: str
@@ -48,6 +49,7 @@ class LabelLevel:
     target: TargetFacts | None = None
     names: tuple[str, ...] = field(default=(), kw_only=True)
     domains: tuple[Tensor, Tensor] | None = field(default=None, kw_only=True)
+    domain_names: tuple[str, ...] = field(default=(), kw_only=True)
 
     @cached_property
     def fingerprint(self) -> str:
@@ -77,7 +79,8 @@ def domain_levels(dataset: Dataset) -> list[LabelLevel]:
     """Returns the level class with the domain of each image."""
     train, test = dataset.train, dataset.test
     assert train.domain is not None and test.domain is not None
-    return [replace(data_levels(dataset)[0], domains=(torch.tensor(train.domain), torch.tensor(test.domain)))]
+    domains = torch.tensor(train.domain), torch.tensor(test.domain)
+    return [replace(data_levels(dataset)[0], domains=domains, domain_names=train.domain_names)]
 
 
 def target_levels(dataset: Dataset) -> list[LabelLevel]:

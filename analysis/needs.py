@@ -7,7 +7,7 @@ from typing import Any, Final, NamedTuple, Protocol
 
 import numpy as np
 
-from analysis.tasks import DATA, METRICS, SAMPLE, TARGETS, is_on_request, metric_names
+from analysis.tasks import DATA, DOMAINS, METRICS, SAMPLE, TARGETS, is_on_request, metric_groups, metric_names
 from ray_ssl.plugins import plugin_module
 
 Frame = Any
@@ -19,6 +19,7 @@ LABELLED: Final = ("supervised", "dann", "self_training")
 """How the names of methods that see labels begin."""
 
 _TRAINING = "training"
+_SHIFTED = ", of a sweep with a --shift, as sweeps/transfer.py is"
 
 
 class Need(Protocol):
@@ -81,7 +82,8 @@ class Projected(NamedTuple):
         """See `Need`."""
         rows = table[table["level"] == self.level] if "label_name" in table else table.iloc[:0]
         if rows.empty:
-            return f"needs UMAP of level {self.level}: python -m analysis {sweep} --metrics umap --levels data sample"
+            groups = f"{DOMAINS}{_SHIFTED}" if self.level == DOMAINS else f"{DATA} {SAMPLE}"
+            return f"needs UMAP of level {self.level}: python -m analysis {sweep} --metrics umap --levels {groups}"
         if rows.groupby("trial_key")["epoch"].nunique().max() < self.num_epochs:
             return f"needs UMAP of a trial at {self.num_epochs} epochs"
         return None
@@ -120,6 +122,28 @@ class Trials(NamedTuple):
         return f"needs trials of {self.method}: a sweep with --method supervised{flag}"
 
 
+class Adapted(NamedTuple):
+    """Trials of a sweep on transfer, trained on the images of some domains.
+
+    Attributes:
+        domains: Any of these, as the names of the methods say: "source", "source + target", "source + target + extra".
+        method: With labels; "" is any that sees none.
+    """
+
+    domains: tuple[str, ...]
+    method: str = ""
+
+    def lacking(self, table: Frame, sweep: str) -> str | None:
+        """See `Need`."""
+        ends = tuple(f" ({domains})" for domains in self.domains)
+        there = [method for method in table["method"].unique() if method.endswith(ends)]
+        if any(method.startswith(self.method) if self.method else is_self_supervised(method) for method in there):
+            return None
+        flags = f" --baselines {self.method}" if self.method else " --num-extra N" if "extra" in self.domains[0] else ""
+        what = self.method or "self-supervised pretraining"
+        return f"needs trials of {what} ({self.domains[0]}): python sweeps/transfer.py{flags}"
+
+
 def first_lacking(needs: Iterable[Need], table: Frame, sweep: str) -> str | None:
     """Returns what is lacking of the first need that is not met; None where all are."""
     return next((text for need in needs if (text := need.lacking(table, sweep)) is not None), None)
@@ -132,8 +156,10 @@ def is_self_supervised(method: str) -> bool:
 
 def _command(metric: str, level: str, sweep: str) -> str:
     """What measures a metric at a level."""
-    group = SAMPLE if level == "sample" else TARGETS if level.startswith(("teacher-", "noise-")) else DATA
     module = next((name for name in metric_names() if metric in _spec_names(name)), None)
+    if module and metric_groups(module) == (DOMAINS,):
+        return f"python -m analysis {sweep} --levels {DOMAINS}{_SHIFTED}"
+    group = SAMPLE if level == "sample" else TARGETS if level.startswith(("teacher-", "noise-")) else DATA
     flags = f" --metrics {module}" if module and is_on_request(module) else ""
     flags += f" --levels {group}" if group != DATA else ""
     flags += " --targets FOLDER_OF_SWEEPS_RANDOMNESS" if group == TARGETS else ""

@@ -32,7 +32,7 @@ SCHEMA: Final = pa.schema(
 
     layer: Index of the layer from the input, 0 is the first that is measured.
     layer_name: Its name; the last layer of every network is "representation".
-    level: Label level: "sample", "class" or "superclass".
+    level: Label level: "sample", "class" or "superclass"; "domains" has a label for each class of each domain.
     label: The picture's label at that level.
     label_name: The label's name, "" where it has none.
     point: Row of the picture among those measured; the same picture in all checkpoints and layers.

@@ -2,6 +2,7 @@
 
 Each module has `TITLE`, a docstring that says what is shown and which published panel it corresponds to,
 `numbers(table) -> pandas.DataFrame` with every plotted number (empty where the table lacks what is needed) and
-`draw(table) -> Figure | None`. With `TABLE = "projections"` the table is that of projections (`analysis.projections`).
+`draw(table) -> Figure | None`. With `TABLE = "projections"` the table is that of projections (`analysis.projections`);
+`TOPIC` is the heading it stands under in the report, where that is its own (`analysis.report.images`).
 A table given to them holds one data set; `base.draw_all` takes any.
 """

@@ -15,11 +15,14 @@ from ray_ssl.plugins import plugin_module, plugin_names
 MAX_BYTES: Final = 5_500_000
 """Of all figures of a page; base64 makes a third more of it."""
 
+TOPICS: Final = ("Source and target", "Overviews", "Panels of arXiv 2305.15614")
+"""Headings, in order. A figure's module says its own in `TOPIC`; else it is a panel, by its name, or an overview."""
+
 _TYPES: Final = {"svg": "image/svg+xml", "png": "image/png"}
 
 
 def figures(files: Mapping[str, bytes]) -> str:
-    """Returns the figures as HTML, with what each shows.
+    """Returns the figures as HTML, with what each shows, those of one topic under a heading where there are several.
 
     Vector graphics, as long as all of them fit; else the largest are pixels instead where that is smaller, and what
     fits even so no more is named.
@@ -40,8 +43,13 @@ def figures(files: Mapping[str, bytes]) -> str:
         if size > MAX_BYTES:
             size -= len(files[chosen[stem]])
             left_out.add(stem)
-    found = [_figure(stem, "" if stem in left_out else chosen[stem], files) for stem in stems]
-    return f'<div class="figures">{"".join(found)}</div>' if found else ""
+    found: dict[str, list[str]] = {}
+    for stem in sorted(stems, key=lambda stem: TOPICS.index(_topic(stem))):
+        html = _figure(stem, "" if stem in left_out else chosen[stem], files)
+        found.setdefault(_topic(stem), []).append(html)
+    headings = {topic: f"<h3>{text(topic)}</h3>\n" if len(found) > 1 else "" for topic in found}
+    return "".join(f'{headings[topic]}<div class="figures">{"".join(of_topic)}</div>\n'
+                   for topic, of_topic in found.items())  # fmt: skip
 
 
 def _figure(stem: str, name: str, files: Mapping[str, bytes]) -> str:
@@ -54,12 +62,22 @@ def _figure(stem: str, name: str, files: Mapping[str, bytes]) -> str:
     return f"<figure>{image}{caption}</figure>\n"
 
 
+def _topic(stem: str) -> str:
+    _, overview, panel = TOPICS
+    return getattr(_module(stem), "TOPIC", panel if stem.startswith("fig") else overview)
+
+
+def _module(stem: str) -> Any:
+    """The module of a figure; None where the file is of another version."""
+    known = [name for name in plugin_names("analysis.figures") if stem == name or stem.startswith(f"{name}-")]
+    return plugin_module("analysis.figures", max(known, key=len)) if known else None
+
+
 def _words(stem: str) -> tuple[str, str]:
     """Title and description of a figure, from its module; the file's name where it is of another version."""
-    known = [name for name in plugin_names("analysis.figures") if stem == name or stem.startswith(f"{name}-")]
-    if not known:
+    module = _module(stem)
+    if module is None:
         return stem.replace("_", " "), ""
-    module: Any = plugin_module("analysis.figures", max(known, key=len))
     return module.TITLE, inspect.cleandoc(module.__doc__ or "").replace("\n\n", " ")
 
 

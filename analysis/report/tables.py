@@ -29,7 +29,8 @@ def claims_table(claims: Frame) -> str:
     counts = claims["verdict"].value_counts()
     caption = (
         f"{', '.join(f'{verdict}: {count}' for verdict, count in counts.items())}. Published trends of arXiv "
-        "2305.15614, each as a number of this sweep's measurements; one holds where the whole interval keeps the bound."
+        "2305.15614, or of the paper that is named, each as a number of this sweep's measurements; one holds where the "
+        "whole interval keeps the bound."
     )
     found = markup.table(head, (_claim(row, where) for _, row in known.iterrows()), caption, right)
     if len(unknown):
@@ -40,7 +41,8 @@ def claims_table(claims: Frame) -> str:
 
 
 def _claim(row: Frame, where: list[str]) -> list[str]:
-    about = f"figure {row['figure']}: {row['statistic']}"
+    source = row["figure"] if row["figure"].startswith("arXiv") else f"figure {row['figure']}"
+    about = f"{source}: {row['statistic']}"
     interval = _NONE if math.isnan(row["low"]) else f"{row['low']:.3g} to {row['high']:.3g}"
     basis = f" over {row['basis']}" if row["basis"] else ""
     return [

@@ -18,7 +18,7 @@ from analysis.pipeline import MEASUREMENTS, _Measurer
 from analysis.projections import PROJECTIONS, SCHEMA, LayerPoint
 from analysis.settings import AnalysisSettings
 from analysis.survey import missing_work
-from analysis.tasks import find_tasks, is_projection
+from analysis.tasks import find_tasks, groups_of_data, is_projection
 from ray_ssl.checkpoints import checkpoint_folder, load_checkpoint
 from ray_ssl.config import PretrainConfig
 from ray_ssl.data import Dataset, load_dataset
@@ -65,8 +65,9 @@ def test_umap_is_a_task_that_is_run_on_request() -> None:
     assert not any(is_projection(task) for task in find_tasks())
     assert find_tasks(["umap"]) == ("umap",)
     assert find_tasks(["umap"], ["data", "sample"]) == ("umap", "umap@sample")
+    assert find_tasks(["umap"], default_groups=groups_of_data("domains")) == ("umap", "umap@domains")
     assert is_projection("umap@sample") and not is_projection("ncc") and not is_projection("training")
-    with pytest.raises(UserError, match="umap is measured at data and sample, not at targets"):
+    with pytest.raises(UserError, match="umap is measured at data and sample and domains, not at targets"):
         find_tasks(["umap"], ["targets"])
 
 

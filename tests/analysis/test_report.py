@@ -181,6 +181,16 @@ def test_figures_are_vectors_as_long_as_they_fit() -> None:
     assert figures({}) == ""
 
 
+def test_figures_stand_under_their_topic_where_there_are_several() -> None:
+    names = ("fig1", "four_clusters", "accuracy_by_epoch", "transfer_by_method-a_set", "of_another_version")
+    found = figures({f"{name}.svg": b"x" for name in names})
+    order = [*("Source and target", "figures/four_clusters", "figures/transfer_by_method-a_set"),
+             *("Overviews", "figures/accuracy_by_epoch", "figures/of_another_version"),
+             *("Panels of", "figures/fig1<")]  # fmt: skip
+    assert [found.index(words) for words in order] == sorted(found.index(words) for words in order)
+    assert found.count("<h3>") == 3 and "<h3>" not in figures({"four_clusters.svg": b"x"})
+
+
 def test_claims_are_shown_with_their_verdicts(tmp_path: Path) -> None:
     rows = synthetic((2,), (16,))
     read = Page(render(gather(Ledger(Storage.at(tmp_path))), rows, {}))

@@ -28,10 +28,15 @@ LEAST_EQUAL: Final = 3
 
 
 def every_claim() -> list[Claim]:
-    """Returns all claims, in the order of the figures."""
+    """Returns all claims, in the order of the figures; those of other papers after them."""
     found = [claim for name in plugin_names(CLAIMS) for claim in plugin_module(CLAIMS, name).CLAIMS]
     order = ("left", "middle", "right")
-    return sorted(found, key=lambda claim: (claim.figure.split()[0], order.index(claim.figure.split()[1])))
+
+    def place(claim: Claim) -> tuple[str, int]:
+        number, panel = claim.figure.split()
+        return number, order.index(panel) if panel in order else 0
+
+    return sorted(found, key=place)
 
 
 def check(table: pd.DataFrame, sweep: str = "SWEEP_FOLDER", names: Collection[str] | None = None) -> pd.DataFrame:

@@ -1,4 +1,4 @@
-"""`python -m analysis claims SWEEP_FOLDER`: which published trends of arXiv 2305.15614 hold in this sweep.
+"""`python -m analysis claims SWEEP_FOLDER`: which published trends hold in this sweep.
 
 Nothing is measured: a claim whose measurements are missing says which command gives them. Verdicts are made of the
 data alone; the exit code is 0 whatever they are. The same is written to claims.csv and claims.json.

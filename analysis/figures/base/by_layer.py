@@ -32,15 +32,17 @@ def draw_by_layer(table: Frame, found: Frame, title: str, note: str, row: str, p
 
     Args:
         table: What the numbers are of.
-        found: Numbers by network, epoch and layer.
+        found: Numbers by network, epoch and layer; each `quantity`, where they have that column, has its row of panels.
         title: Of the figure.
         note: What is shown, behind the subject.
-        row: Name of the vertical axis.
+        row: Name of the vertical axis; that of a quantity is added to it.
         percent: The numbers are fractions, written as percent.
     """
     if found["layer"].nunique() < 2:
         return None
     placed = by_network(networks(table), found.assign(series=found["epoch"], group=""), row)
+    if "quantity" in placed.found:
+        placed = placed._replace(found=placed.found.assign(row=placed.found["row"] + placed.found["quantity"]))
     epochs = sorted(placed.found["epoch"].unique())
     looks, key = shades(epochs, "epoch {}".format)
     at = f"epoch {epochs[0]}; " if len(epochs) == 1 else ""

@@ -69,7 +69,7 @@ def values(table: Frame, metric: str, *, split: str = "test", level: bool = True
     """
     rows = table[(table["metric"] == metric) & (table["split"] == split) & table["value"].notna()]
     rows = rows[rows["level"].isin(LEVELS)] if level else rows
-    if metric.endswith("accuracy") and (rows["value"] > 1).any():
+    if "accuracy" in metric and (rows["value"] > 1).any():
         raise UserError(f"{metric} is a fraction, 0 to 1; the table has {rows['value'].max():g}")
     return rows
 
@@ -109,9 +109,12 @@ def last_epoch(rows: Frame) -> Frame:
     return rows[rows["epoch"] == rows.groupby("network")["epoch"].transform("max")]
 
 
-def distinct_layers(table: Frame) -> Frame:
-    """Returns the table without the representation where it repeats the layer before it (as in RES-L-H)."""
-    rows = table[(table["metric"] == LINEAR) & table["value"].notna()]
+def distinct_layers(table: Frame, metric: str = LINEAR) -> Frame:
+    """Returns the table without the representation where it repeats the layer before it (as in RES-L-H).
+
+    It does where a metric, an accuracy, has the same value at both whenever it was measured.
+    """
+    rows = table[(table["metric"] == metric) & table["value"].notna()]
     last = rows[rows["layer_name"] == REPRESENTATION]
     before = rows.assign(layer=rows["layer"] + 1)
     pair = last.merge(before, on=["trial_key", "epoch", "layer", "level", "split"], suffixes=("", "_before"))

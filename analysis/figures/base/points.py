@@ -30,16 +30,37 @@ def one_network(table: Frame, least_epochs: int) -> Frame:
     Raises:
         UserError: Several data sets.
     """
+    chosen = candidates(table, LEVELS, least_epochs)
+    return points_of(table, LEVELS, chosen.head(1))
+
+
+def candidates(table: Frame, levels: Sequence[str], least_epochs: int) -> Frame:
+    """Returns the trials that are projected at some of the levels at so many epochs, the one to be shown first.
+
+    Raises:
+        UserError: Several data sets.
+    """
     names = trials(table)
-    num_epochs = names["trial_key"].map(table.groupby("trial_key")["epoch"].nunique())
+    table = table[table["level"].isin(levels)]
+    num_epochs = names["trial_key"].map(table.groupby("trial_key")["epoch"].nunique()).fillna(0)
     names = names[num_epochs >= least_epochs]
     names = names.assign(labelled=~names["method"].map(is_self_supervised).astype(bool))
     order = ["labelled", "depth", "width", "method", "seed", "trial_key"]
-    chosen = names.sort_values(order, ascending=[True, False, False, True, True, True]).head(1)
+    return names.sort_values(order, ascending=[True, False, False, True, True, True])
+
+
+def points_of(table: Frame, levels: Sequence[str], chosen: Frame) -> Frame:
+    """Returns the points of trials at some levels, sorted.
+
+    Args:
+        table: See `analysis.projections`.
+        levels: In order.
+        chosen: Some of `candidates`.
+    """
     rows = table[table["trial_key"].isin(chosen["trial_key"])].drop_duplicates(_POINT, keep="last")
     rows = rows.assign(network=rows["trial_key"].map(dict(zip(chosen["trial_key"], chosen["network"], strict=True))))
-    at = {level: i for i, level in enumerate(LEVELS)}
-    rows = rows[rows["level"].isin(LEVELS)].sort_values(_POINT, key=lambda c: c.map(at) if c.name == "level" else c)
+    at = {level: i for i, level in enumerate(levels)}
+    rows = rows[rows["level"].isin(levels)].sort_values(_POINT, key=lambda c: c.map(at) if c.name == "level" else c)
     return rows[["method", "depth", "width", "seed", "dataset", "network", *_POINT, "layer_name", "label",
                  "label_name", "x", "y"]].reset_index(drop=True)  # fmt: skip
 

@@ -60,6 +60,22 @@ def test_of_level_sample_all_training_views_of_five_images_are_shown():
     assert len(rows) == 5 * 120
 
 
+def test_of_domains_two_classes_that_both_have_are_shown_in_both(monkeypatch):
+    monkeypatch.setattr(umap, "embed", lambda features: features.numpy()[:, :2])
+    labels, domains = draw_labels(900, 4), draw_labels(900, 2, 8)
+    domains[labels == 1] = 0  # a class that the target lacks
+    names = ("disc", "ring", "star", "cross")
+    level = LabelLevel("class", labels, labels, 4, names=names, domains=(domains, domains), domain_names=("a", "b"))
+    found = list(umap.project(LayerFeatures(draw(1, 3), draw(900, 3)), [level]))
+    assert {p.level for p in found} == {"domains"}
+    assert all(p.label == 2 * labels[p.point] + domains[p.point] for p in found)
+    assert all(p.label_name == f"{names[labels[p.point]]}, {'ab'[domains[p.point]]}" for p in found)
+    shown = {p.label for p in found}
+    assert len(shown) == 4 and len({label // 2 for label in shown}) == 2 and not shown & {2, 3}
+    counts = [sum(p.label == label for p in found) for label in shown]
+    assert counts == [100] * 4
+
+
 def test_training_views_and_test_images_are_projected(monkeypatch):
     monkeypatch.setattr(umap, "embed", lambda features: features.numpy()[:, :2])
     features = LayerFeatures(draw(60, 3, seed=1), draw(900, 3, seed=2))

@@ -1,0 +1,27 @@
+"""Accuracies of heads that learned in the source: the rows that several figures show."""
+
+from __future__ import annotations
+
+from typing import Final
+
+import pandas as pd
+
+from analysis.figures.base.numbers import Frame, prepare, values
+
+DOMAINS: Final = ("source", "target")
+LOGISTIC: Final = "logistic"
+PFA: Final = ("pfa1", "pfa2", "pfa3")
+TARGET_ACCURACY: Final = f"target_accuracy_{LOGISTIC}"
+
+
+def transfer_accuracies(rows: Frame) -> Frame:
+    """Returns the accuracies on test images, of prepared rows, with the columns `domain` and `head`."""
+    names = {f"{domain}_accuracy_{head}": (domain, head) for domain in DOMAINS for head in (LOGISTIC, *PFA)}
+    rows = pd.concat([values(rows, name) for name in names])
+    domains, heads = (rows["metric"].map({name: pair[i] for name, pair in names.items()}) for i in (0, 1))
+    return rows.assign(domain=domains, head=heads)
+
+
+def prepared(table: Frame, *more: str) -> Frame:
+    """Returns the rows of the accuracies, and of more metrics, see `numbers.prepare`."""
+    return prepare(table, *(f"{domain}_accuracy_{head}" for domain in DOMAINS for head in (LOGISTIC, *PFA)), *more)

@@ -1,0 +1,122 @@
+"""Accuracy in the target against how far apart source and target lie, a mark for each method.
+
+Of the representation at the last epoch; the head is logistic regression of labels of the source alone. Pretraining may
+leave the domains further apart than domain-adversarial training (DANN) and transfer no worse (arXiv 2204.02683): its
+marks then stand to the right of DANN's and no lower.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from analysis.figures.base.dots import trained
+from analysis.figures.base.marks import DOTTED, panel_inches
+from analysis.figures.base.networks import networks
+from analysis.figures.base.numbers import (
+    REPRESENTATION,
+    Frame,
+    last_epoch,
+    over_seeds,
+    prepare,
+    seeds_note,
+    subject,
+    values,
+    with_chance,
+)
+from analysis.figures.base.sheet import FAINT, GREY, Line, Row, Words, marker, sheet, text_width
+from analysis.figures.base.ticks import padded, reaching, tick_labels, y_ticks
+from analysis.figures.base.transfer import TARGET_ACCURACY
+from analysis.needs import Measured
+
+TITLE = "Accuracy in the target against the distance of the domains"
+TOPIC = "Source and target"
+NEEDS: Final = (Measured(TARGET_ACCURACY, "class", "test"), Measured("domain_distance", "class", "test"))
+
+DISTANCES: Final = {
+    "domain_accuracy": "told apart linearly (%)",
+    "domain_distance": "distance of their means",
+    "domain_distance_of_class": "distance of means within a class",
+}
+NOTHING: Final = {"domain_accuracy": 0.5, "domain_distance": 1.0, "domain_distance_of_class": 1.0}
+"""What one compares with: domains that are mixed, and those as far apart as two classes."""
+
+_HEIGHT = 2.2  # inches
+
+
+def numbers(table: Frame) -> Frame:
+    """Returns accuracy in the target and the distances, by network at its last epoch, with chance of the accuracy.
+
+    Empty where there is one method only. Networks without an accuracy at that epoch, and those that were measured at
+    initialisation alone where others were trained, are left out.
+    """
+    rows = prepare(table, TARGET_ACCURACY, *DISTANCES)
+    rows = rows[rows["layer_name"] == REPRESENTATION]
+    rows = pd.concat([values(rows, metric) for metric in (TARGET_ACCURACY, *DISTANCES)])
+    found = over_seeds(trained(last_epoch(rows)), ["level", "epoch", "metric"])
+    whole = [set(found.loc[found["metric"].isin(metrics), "network"]) for metrics in ([TARGET_ACCURACY], DISTANCES)]
+    found = found[found["network"].isin(whole[0] & whole[1])]
+    chance = with_chance(found, table)["chance"]
+    found = found.assign(chance=chance.where(found["metric"] == TARGET_ACCURACY)).reset_index(drop=True)
+    return found if found["method"].nunique() > 1 else found.iloc[:0]
+
+
+def draw(table: Frame) -> Figure | None:
+    """Draws the figure; None where there is one method only, or no distance or accuracy in a target."""
+    found = numbers(table)
+    if found.empty:
+        return None
+    looks = networks(table)
+    shown = looks.drawn(found)
+    accuracy = shown[shown["metric"] == TARGET_ACCURACY].set_index("network")
+    low, high = _range(accuracy, float(accuracy["chance"].min()))
+    ticks = y_ticks(low, high, _HEIGHT)
+    labels = tick_labels(ticks, 100)
+    distances = [name for name in DISTANCES if (shown["metric"] == name).any()]
+    epochs = " or ".join(map(str, sorted(shown["epoch"].unique())))
+    chance = "" if accuracy["chance"].isna().all() else f"chance ({100 * accuracy['chance'].min():.3g}%), "
+    note = (
+        f"{subject(table)}; logistic head, labels of the source alone; test images; epoch {epochs}; dotted: {chance}"
+        f"domains that are mixed (50%), as far apart as two classes (1); {seeds_note(shown)}{looks.left_out}."
+    )
+    widths = [max(map(text_width, labels)) + 0.06, *[0.0] * (len(distances) - 1)]
+    row = Row("accuracy in the target (%)", [DISTANCES[name] for name in distances], _HEIGHT, widths, True)
+    words = Words(TITLE, note, "how far apart source and target lie (distances: 1 is that of two classes)")
+    key = [line._replace(dash="") for line in looks.key_of(shown)]
+    figure, [axes] = sheet([row], words, key)
+    for i, (name, ax) in enumerate(zip(distances, axes, strict=True)):
+        assert ax is not None
+        ax.set_ylim(low, high)
+        ax.set_yticks(ticks, labels if i == 0 else [""] * len(ticks))
+        _panel(ax, accuracy, shown[shown["metric"] == name].set_index("network"), name, looks.lines)
+    return figure
+
+
+def _range(rows: Frame, *also: float) -> tuple[float, float]:
+    """Holds every mean and bar, and chance or what one compares with unless that would flatten them."""
+    spread = rows["spread"].fillna(0)
+    low, high = float((rows["mean"] - spread).min()), float((rows["mean"] + spread).max())
+    for value in also:
+        low, high = reaching(low, high, value) if value == value else (low, high)
+    return padded(low, high, log=False)
+
+
+def _panel(ax: Axes, accuracy: Frame, distance: Frame, name: str, looks: dict[str, Line]) -> None:
+    low, high = _range(distance, NOTHING[name])
+    ax.set_xlim(low, high)
+    ticks = y_ticks(low, high, 0.6 * panel_inches(ax)[0])  # a number is wider than high
+    ax.set_xticks(ticks, tick_labels(ticks, 100 if name == "domain_accuracy" else 1))
+    ax.grid(True, color=FAINT, lw=0.6)
+    chance = float(accuracy["chance"].min())
+    for value, rule in ((NOTHING[name], ax.axvline), (chance, ax.axhline)):
+        rule(value, color=GREY, lw=0.8, ls=DOTTED, zorder=1)
+    ax.set(xlim=(low, high))
+    for network, x in distance.iterrows():
+        y, look = accuracy.loc[network], looks[str(network)]
+        across, up = (one["spread"] if one["n"] > 1 else 0.0 for one in (x, y))
+        ax.plot([x["mean"] - across, x["mean"] + across], [y["mean"]] * 2, color=look.colour, lw=1.0, zorder=2)
+        ax.plot([x["mean"]] * 2, [y["mean"] - up, y["mean"] + up], color=look.colour, lw=1.0, zorder=2)
+        ax.plot([x["mean"]], [y["mean"]], ls="none", zorder=3, **marker(look, 5.5))

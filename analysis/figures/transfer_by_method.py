@@ -1,0 +1,57 @@
+"""Accuracy in source and target of heads that learned labels of the source alone, at the last epoch, method by method.
+
+Heads of the representation: logistic regression, and preconditioned feature averaging (PFA) with that power t of 1, 2
+and 3 which is best in the source, so that no label of the target chooses it. Sorted by logistic accuracy in the target.
+Drawn where a sweep with a --shift compares methods. The comparison of arXiv 2204.02683.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+from matplotlib.figure import Figure
+
+from analysis.figures.base.dots import Series, draw_dots, ranked, trained
+from analysis.figures.base.numbers import REPRESENTATION, Frame, last_epoch, over_seeds, with_chance
+from analysis.figures.base.transfer import DOMAINS, LOGISTIC, PFA, TARGET_ACCURACY, prepared, transfer_accuracies
+from analysis.needs import Measured
+
+TITLE = "Accuracy in source and target of heads that learned in the source, by method"
+TOPIC = "Source and target"
+NEEDS: Final = (Measured(TARGET_ACCURACY, "class", "test"),)
+
+_LOGISTIC: Final = Series("logistic head", "logistic")
+_PFA: Final = Series("PFA, t = 1, 2 or 3", "PFA", hollow=True)
+
+
+def numbers(table: Frame) -> Frame:
+    """Returns accuracy by network, domain and head at its last epoch, with that of chance.
+
+    Empty where there is one method only. Networks that were measured at initialisation alone are left out where others
+    were trained.
+    """
+    rows = transfer_accuracies(prepared(table))
+    rows = trained(last_epoch(rows[rows["layer_name"] == REPRESENTATION]))
+    found = over_seeds(rows, ["level", "epoch", "domain", "head"])
+    averaged = found[found["head"].isin(PFA)]
+    in_source = averaged[averaged["domain"] == "source"].sort_values("mean", ascending=False, kind="stable")
+    best = in_source.drop_duplicates(["network", "level"])[["network", "level", "head"]]
+    best = best.rename(columns={"head": "best"})
+    found = found.merge(best, on=["network", "level"], how="left")
+    found = with_chance(found[found["head"].eq(LOGISTIC) | found["head"].eq(found["best"])], table)
+    found = found.drop(columns="best").reset_index(drop=True)
+    return found if found["method"].nunique() > 1 else found.iloc[:0]
+
+
+def draw(table: Frame) -> Figure | None:
+    """Draws the figure; None where there is one method only, or no accuracy in a target."""
+    found = numbers(table)
+    in_target = found[(found["domain"] == "target") & (found["head"] == LOGISTIC)]
+    series = {LOGISTIC: _LOGISTIC, **dict.fromkeys(PFA, _PFA)}
+    found = found.assign(
+        panel=found["domain"].map({domain: f"in the {domain}" for domain in DOMAINS}),
+        series=found["head"].map({name: one.head for name, one in series.items()}),
+    )
+    heads = {one.head: one for one in (_LOGISTIC, _PFA)}
+    about = "labels of the source alone; PFA with the t that is best in the source; sorted by the target"
+    return draw_dots(table, found, ranked(in_target), heads, TITLE, about, one_scale=True)

@@ -1,0 +1,88 @@
+"""Claims on transfer: each holds, fails or lacks data where the table says so, within depth, width and seed."""
+
+from __future__ import annotations
+
+import numpy as np
+import pandas as pd
+import pytest
+from scipy import stats
+
+from analysis.claims import check
+from analysis.claims.base.check import every_claim
+from analysis.claims.base.contract import FAILS, HOLDS, UNKNOWN
+from analysis.figures.base.numbers import Frame
+from tests.analysis.transfer_tables import transferred
+
+NAMES = [claim.name for claim in every_claim() if claim.figure.startswith("arXiv 2204.02683")]
+BOTH, EXTRA, DANN = "swav (source + target)", "swav (source + target + extra)", "dann (source + target)"
+COMPARED = {
+    "pretraining_on_both_matches_dann": (BOTH, DANN, "target_accuracy_logistic"),
+    "pretraining_on_both_beats_source_alone": (BOTH, "swav (source)", "target_accuracy_logistic"),
+    "extra_data_helps": (EXTRA, BOTH, "target_accuracy_logistic"),
+    "domains_further_apart_than_dann": (BOTH, DANN, "domain_distance"),
+    "domains_told_apart_better_than_dann": (BOTH, DANN, "domain_accuracy"),
+}
+
+
+@pytest.fixture(scope="module")
+def table() -> Frame:
+    return transferred()
+
+
+def at_end(table: Frame, method: str, metric: str) -> np.ndarray:
+    rows = table[(table["method"] == method) & (table["metric"] == metric) & (table["split"] == "test")]
+    rows = rows[(rows["layer_name"] == "representation") & (rows["epoch"] == rows["epoch"].max())]
+    return rows.sort_values("seed")["value"].to_numpy()
+
+
+def test_every_claim_is_a_difference_over_seeds_and_holds_where_the_trend_is_in_the_table(table: Frame) -> None:
+    found = check(table, names=NAMES).set_index("claim")
+    assert set(found.index) == set(NAMES) == set(COMPARED)
+    for name, (over, under, metric) in COMPARED.items():
+        one = found.loc[name]
+        difference = at_end(table, over, metric) - at_end(table, under, metric)
+        low, high = stats.t.interval(0.95, 2, np.mean(difference), stats.sem(difference))
+        assert [one["estimate"], one["low"], one["high"]] == pytest.approx([difference.mean(), low, high]), name
+        assert one["verdict"] == HOLDS and one["basis"] == "3 seeds" and one["method"] == "", name
+
+
+@pytest.mark.parametrize("name", COMPARED)
+def test_a_claim_does_not_hold_where_the_methods_are_exchanged(name: str, table: Frame) -> None:
+    over, under, _ = COMPARED[name]
+    exchanged = table.assign(method=table["method"].replace({over: under, under: over}))
+    assert check(exchanged, names=[name])["verdict"].tolist() == [FAILS]
+
+
+@pytest.mark.parametrize("name", COMPARED)
+def test_a_claim_that_lacks_trials_or_measurements_says_what_gives_them(name: str, table: Frame) -> None:
+    over, under, metric = COMPARED[name]
+    for lacking in (over, under):
+        rows = table[~table["method"].isin([lacking, EXTRA] if under == DANN else [lacking])]
+        one = check(rows, names=[name]).iloc[0]
+        flags = {DANN: " --baselines dann", EXTRA: " --num-extra N"}.get(lacking, "")
+        assert one["verdict"] == UNKNOWN and one["note"].endswith(f"): python sweeps/transfer.py{flags}"), name
+    one = check(table[table["metric"] != metric], "results/x", [name]).iloc[0]
+    what = f"needs {metric} at level class (test): python -m analysis results/x --levels domains"
+    assert one["verdict"] == UNKNOWN and one["note"].startswith(what)
+
+
+def test_dann_is_compared_with_pretraining_on_the_same_images(table: Frame) -> None:
+    more = table.assign(method=table["method"].replace({DANN: "dann (source + target + extra)"}))
+    one = check(more, names=["pretraining_on_both_matches_dann"]).iloc[0]
+    difference = at_end(table, EXTRA, "target_accuracy_logistic") - at_end(table, DANN, "target_accuracy_logistic")
+    assert one["estimate"] == pytest.approx(difference.mean()) and one["num_trials"] == 3
+
+
+def test_a_point_below_dann_is_no_match_and_half_a_point_is(table: Frame) -> None:
+    for below, verdict in ((0.005, HOLDS), (0.015, FAILS)):
+        level = {BOTH: 0.5 - below, DANN: 0.5}
+        rows = table[table["method"].isin(level)]
+        rows = rows.assign(value=rows["method"].map(level) + rows["seed"] / 100)
+        assert check(rows, names=["pretraining_on_both_matches_dann"])["verdict"].tolist() == [verdict]
+
+
+def test_methods_are_never_mixed(table: Frame) -> None:
+    other = table[table["method"] == "swav (source)"].assign(method="vicreg (source)", trial_key="other")
+    both = pd.concat([table[table["method"] != "swav (source)"], other])
+    one = check(both, names=["pretraining_on_both_beats_source_alone"]).iloc[0]
+    assert one["verdict"] == UNKNOWN and one["num_trials"] == 0
