@@ -17,11 +17,12 @@ if TYPE_CHECKING:  # torch takes seconds to import
 
 METRICS: Final = "analysis.metrics"
 
-DATA, SAMPLE, TARGETS = "data", "sample", "targets"
+DATA, SAMPLE, TARGETS, GRAPH = "data", "sample", "targets", "graph"
 GROUPS: Final = {
     DATA: "class and superclass, on the images as they are",
     SAMPLE: "augmented views of some training images, each image a class of its own",
     TARGETS: "graded randomness: a teacher's predictions and noisy labels, on the images as they are",
+    GRAPH: "no labels: views that are the nodes of an exact graph of positive pairs",
 }
 """Groups of label levels, each measured on images of its own kind."""
 
@@ -46,7 +47,8 @@ def metric_groups(metric: str) -> tuple[str, ...]:
     """Returns the groups that a metric can be measured on: what its module says, else all if it looks at labels."""
     module: Any = plugin_module(METRICS, metric)
     specs: Sequence[MetricSpec] = module.SPECS
-    return getattr(module, "GROUPS", tuple(GROUPS) if any(spec.labelled for spec in specs) else (DATA,))
+    labelled = tuple(group for group in GROUPS if group != GRAPH)
+    return getattr(module, "GROUPS", labelled if any(spec.labelled for spec in specs) else (DATA,))
 
 
 def is_on_request(metric: str) -> bool:

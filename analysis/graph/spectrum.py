@@ -91,7 +91,8 @@ def _below_one(factor: Sparse, top: Floats, most: int) -> tuple[Floats, Floats]:
     else:
         start = numpy_stream(0, "Lanczos").standard_normal(size)
         start -= first * (first @ start)
-        operator: Any = LinearOperator((size, size), matvec=lambda x: wide @ (tall @ x) - first * (first @ x))
+        make: Any = LinearOperator  # its stubs know no dtype, without which it draws random numbers to find out
+        operator = make((size, size), matvec=lambda x: wide @ (tall @ x) - first * (first @ x), dtype=np.float64)
         values, vectors = eigsh(operator, most, which="LA", v0=start, ncv=min(size, max(2 * most + 1, 40)))
         values, vectors = values[::-1], vectors[:, ::-1]
     above = values > ZERO
