@@ -86,7 +86,8 @@ def check_measurable(dataset: Dataset, settings: AnalysisSettings, tasks: Sequen
     groups = {metric_and_group(task)[1] for task in tasks}
     if groups & {SAMPLE, GRAPH} and settings.num_samples > len(dataset.train):
         raise UserError(
-            f"level {'sample' if SAMPLE in groups else 'graph'} takes {settings.num_samples} training images, {dataset.name} has {len(dataset.train)}: "
+            f"level {SAMPLE if SAMPLE in groups else GRAPH} takes {settings.num_samples} training images, "
+            f"{dataset.name} has {len(dataset.train)}: "
             "give a smaller --num-samples"
         )
     if TARGETS in groups and not dataset.train.targets:

@@ -90,22 +90,22 @@ def learn(graph: PairGraph, levels: Pixels, training: Training, at: Sequence[int
         graph: N nodes.
         levels: uint8 [N, r, r, C]: what a network sees of each node.
         training: How.
-        at: Ascending steps; None: see `marks`.
+        at: Steps; None: see `marks`.
     """
     at = marks(training.num_steps) if at is None else at
+    if not at:
+        return
     root = torch.from_numpy(np.sqrt(graph.node_weights)).float()[:, None]
     model = _model(training, levels, root)
     optimiser, schedule = _optimiser(training, model)
     factor = graph.factor.astype(np.float32)
     transposed = factor.T.tocsr()
-    for step in range(training.num_steps + 1):
+    for step in range(max(at) + 1):
         scaled = model()
         product: Any = _Product.apply(scaled, factor, transposed)
         loss = (scaled.T @ scaled).square().sum() - 2 * product.square().sum()
         if step in at:
             yield Learned(step, loss.item(), (scaled / root).detach().numpy())
-        if step == training.num_steps:
-            return
         optimiser.zero_grad(set_to_none=True)
         loss.backward()
         optimiser.step()

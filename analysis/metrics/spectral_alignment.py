@@ -27,16 +27,17 @@ ON_REQUEST: Final = True
 NUMBERS_FROM: Final = fingerprint()
 """What changes the numbers, besides the images: another graph measures again."""
 
+
 def measure(features: LayerFeatures, levels: list[LabelLevel]) -> Iterator[Measurement]:
     """Yields how close the features of a graph's nodes are to its top k eigenvectors, of both splits.
 
     Of the graph of training images and of that of test images (see `analysis.graph.nodes`), for k = 5 to 50, mean
     squared cosines of the principal angles between two spans, of rows scaled by sqrt(w_x):
 
-    - spectral_alignment_topK: of the k strongest directions of the features. 1: they are the eigenvectors, up to rotation;
-      k / N: unrelated.
-    - spectral_coverage_topK: of all directions of the features. 1: the eigenvectors are linear functions of the features;
-      D / N of D unrelated ones.
+    - spectral_alignment_topK: of the k strongest directions of the features. 1: they are the eigenvectors, up to
+      rotation; k / N: unrelated.
+    - spectral_coverage_topK: of all directions of the features. 1: the eigenvectors are linear functions of the
+      features; D / N of D unrelated ones.
 
     NaN for a graph of fewer than k nodes. Features are the network's of one picture of each node, in full
     resolution and colour; the graph's own views are coarse and grey, so its eigenvectors are not those of the

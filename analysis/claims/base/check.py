@@ -25,10 +25,15 @@ COLUMNS: Final = (
 
 
 def every_claim() -> list[Claim]:
-    """Returns all claims, in the order of the figures."""
+    """Returns all claims, in the order of the figures; those of no figure come last."""
     found = [claim for name in plugin_names(CLAIMS) for claim in plugin_module(CLAIMS, name).CLAIMS]
-    order = ("left", "middle", "right")
-    return sorted(found, key=lambda claim: (claim.figure.split()[0], order.index(claim.figure.split()[1])))
+    order = ("left", "middle", "right", "")
+
+    def place(claim: Claim) -> tuple[str, int]:
+        number, _, panel = claim.figure.partition(" ")
+        return number, order.index(panel)
+
+    return sorted(found, key=place)
 
 
 def check(table: pd.DataFrame, sweep: str = "SWEEP_FOLDER", names: Collection[str] | None = None) -> pd.DataFrame:
