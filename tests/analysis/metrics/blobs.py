@@ -28,7 +28,7 @@ def draw_labels(num_images: int, num_classes: int, seed: int = 0) -> Tensor:
 def nodes(count: int, seed: int) -> GraphNodes:
     """Nodes of unequal weight with 50 orthonormal vectors."""
     weights = draw(count, seed=seed).double().abs() + 0.1
-    vectors = torch.linalg.qr(draw(count, 50, seed=seed).double())[0]
+    vectors = torch.linalg.qr(draw(count, min(count, 50), seed=seed).double())[0]
     return GraphNodes(np.zeros((count, 8, 8, 3), np.uint8), (weights / weights.sum()).numpy(), vectors.numpy())
 
 
