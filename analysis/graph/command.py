@@ -21,7 +21,17 @@ from pydantic import ValidationError
 
 from analysis import stored
 from analysis.graph.contrastive import KINDS, Training, learn, marks
-from analysis.graph.experiment import GRAPH_TASK, Study, graph_of, measure_eigenvectors, measure_learned
+from analysis.graph.experiment import (
+    BOUND,
+    GAP,
+    GRAPH_TASK,
+    HEAD_ERROR,
+    PURITY,
+    Study,
+    graph_of,
+    measure_eigenvectors,
+    measure_learned,
+)
 from analysis.graph.facts import crossing_purity, describe
 from analysis.graph.labels import label_weights
 from analysis.graph.partition import sweep_cut
@@ -30,7 +40,7 @@ from analysis.graph.views import ViewFamily
 from analysis.labels import data_levels
 from analysis.metrics.base import UNLABELLED, Measurement
 from analysis.survey import sweep_name
-from analysis.table import Checkpoint, LayerMeasurement
+from analysis.table import MEASUREMENTS, Checkpoint, LayerMeasurement, read_table
 from ray_ssl import interrupts
 from ray_ssl.config import DataConfig
 from ray_ssl.data import Dataset, load_dataset
@@ -61,11 +71,13 @@ def run(flags: argparse.Namespace) -> int:
     for line in say(study):
         print(line, flush=True)
     about = {"data": dataset.fingerprint, "family": asdict(family)}
-    for k in sizes:
-        key = _key(about | {"eigenvectors": k})
+    keys = [_key(about | {"eigenvectors": k}) for k in sizes]
+    for k, key in zip(sizes, keys, strict=True):
         at = Checkpoint(sweep_name(storage), key, "eigenvectors", 0, k, 0, dataset.name, 0)
         if (key, 0, GRAPH_TASK) not in stored.present(storage):
             _write(storage, at, measure_eigenvectors(study, k), about)
+    for line in heads(read_table(storage.filesystem, storage.path(MEASUREMENTS)), keys):
+        print(line, flush=True)
     trainings = [Training(kind, flags.k, flags.steps, seed) for seed in range(flags.num_seeds) for kind in KINDS]
     with interrupts.orderly():
         for training in trainings:
@@ -105,6 +117,25 @@ def say(study: Study) -> Iterator[str]:
         yield (f"{name:9} weight within {found.within:.3f} (chance {found.chance:.3f}), mean weight of a pair within "
                f"over between {found.mean_within / found.mean_between:.1f}, label error {found.label_error:.3f}"
                f"{crossing}")  # fmt: skip
+
+
+def heads(measurements: Any, keys: list[str]) -> Iterator[str]:
+    """Yields what linear heads of the top eigenvectors reach beside the purity of as many clusters, in lines.
+
+    Args:
+        measurements: See `analysis.table`.
+        keys: Trials of eigenvectors, by their number.
+    """
+    yield "heads     k  eigengap  level       purity  accuracy of views (guaranteed)  of test images (chance)"
+    for key in keys:
+        rows = measurements[measurements["trial_key"] == key]
+        value = rows.set_index(["metric", "level", "split"])["value"].to_dict()
+        for _, level, _ in sorted(name for name in value if name[0] == PURITY):
+            accuracy, least = (1 - value[metric, level, "train"] for metric in (HEAD_ERROR, BOUND))
+            tested, chance = value["linear_accuracy", level, "test"], 1 / value["num_classes", level, "test"]
+            yield (f"   {rows['width'].iloc[0]:8d}  {value[GAP, UNLABELLED, 'train']:8.4f}  {level:10}  "
+                   f"{value[PURITY, level, 'train']:6.3f}  {accuracy:17.3f} {f'({max(0, least):.3f})':>12}  "
+                   f"{tested:14.3f} {f'({chance:.3f})':>8}")  # fmt: skip
 
 
 def _train(storage: Storage, study: Study, training: Training, about: dict[str, Any]) -> None:

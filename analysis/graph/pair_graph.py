@@ -47,7 +47,7 @@ class PairGraph:
     probabilities: Sparse
 
     def __post_init__(self) -> None:
-        matrix = sparse.csr_array(self.probabilities, dtype=np.float64)
+        matrix: Sparse = sparse.csr_array(self.probabilities, dtype=np.float64)
         matrix.sum_duplicates()
         matrix.eliminate_zeros()
         sums = matrix.sum(1)

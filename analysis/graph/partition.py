@@ -42,14 +42,16 @@ def spectral_clusters(graph: PairGraph, spectrum: Spectrum, num_clusters: int) -
     Source: Ng, Jordan and Weiss 2001; k-means is scikit-learn's, the best of 5 seeds.
     """
     from sklearn.cluster import KMeans  # takes seconds to import
+    from threadpoolctl import threadpool_limits
 
     if not 2 <= num_clusters <= len(spectrum.values):
         raise UserError(f"clusters are 2 to the number of eigenvectors, {len(spectrum.values)}, given {num_clusters}")
     rows = spectrum.vectors[:, :num_clusters]
     rows = rows / np.maximum(np.linalg.norm(rows, axis=1, keepdims=True), 1e-300)
     seed = stream_seed(0, "spectral clusters") % 2**32
-    kmeans = KMeans(num_clusters, n_init=NUM_RESTARTS, random_state=seed)
-    return kmeans.fit_predict(rows, sample_weight=graph.node_weights).astype(np.int64)
+    model = KMeans(num_clusters, random_state=seed).set_params(n_init=NUM_RESTARTS)
+    with threadpool_limits(1):  # threads add their sums in the order in which they finish
+        return model.fit_predict(rows, sample_weight=graph.node_weights).astype(np.int64)
 
 
 def cluster_weights(graph: PairGraph, clusters: Integers, num_clusters: int) -> Floats:
