@@ -1,6 +1,7 @@
-"""`python -m analysis SWEEP_FOLDER`, `... encoder SOURCE`, `... claims SWEEP_FOLDER`, `... report SWEEP_FOLDER`.
+"""`python -m analysis SWEEP_FOLDER`, `... encoder SOURCE`, `... claims SWEEP_FOLDER`, `... report SWEEP_FOLDER`,
+`... graph --dataset NAME`.
 
-See `analysis.sweep`, `analysis.encoder`, `analysis.claims`, `analysis.report`.
+See `analysis.sweep`, `analysis.encoder`, `analysis.claims`, `analysis.report`, `analysis.graph.command`.
 """
 
 from __future__ import annotations
@@ -25,6 +26,11 @@ def _answer(arguments: list[str]) -> int:
         from analysis.flags import encoder_flags
 
         return encoder.run(encoder_flags(arguments[1:]))
+    if arguments[:1] == ["graph"]:
+        from analysis.flags import graph_flags
+        from analysis.graph import command
+
+        return command.run(graph_flags(arguments[1:]))
     if arguments[:1] == ["claims"]:
         from analysis.claims.base import command
 

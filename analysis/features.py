@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from functools import partial
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 import torch
@@ -21,6 +21,9 @@ from ray_ssl.checkpoints import Checkpoint
 from ray_ssl.config import PretrainConfig, ViewConfig
 from ray_ssl.rng import torch_stream
 
+if TYPE_CHECKING:
+    from analysis.graph.nodes import GraphNodes
+
 Value = TypeVar("Value")
 
 
@@ -33,6 +36,7 @@ class LayerFeatures:
         test: float32 [M, D].
         inputs: What mutual information is measured from, float32 [N, P] and [M, P]: the normalised pixels, or another
             layer's features. None unless a metric needs them.
+        nodes: The graphs whose nodes the rows of `train` and of `test` are. None unless a metric needs them.
 
     Raises:
         ValueError: A feature is NaN or infinite, as those of a diverged run are.
@@ -41,6 +45,7 @@ class LayerFeatures:
     train: Tensor
     test: Tensor
     inputs: tuple[Tensor, Tensor] | None = None
+    nodes: tuple[GraphNodes, GraphNodes] | None = None
     _shared: dict[str, Any] = field(default_factory=dict, repr=False)
 
     def __post_init__(self) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from collections.abc import Sequence
 from dataclasses import fields
-from typing import Final
+from typing import Any, Final
 
 from analysis import stored, table
 from analysis.settings import IMAGE_NUMBERS, PAIR, AnalysisSettings, add_numbers, add_task_flags
@@ -81,6 +81,48 @@ def encoder_flags(arguments: Sequence[str]) -> argparse.Namespace:
     _add_config_flags(parser, "backbone", configs)
     flags = parser.parse_strictly(arguments)
     flags.data, flags.backbone_options = _texts(flags, "data"), _texts(flags, "backbone")
+    return flags
+
+
+def graph_flags(arguments: Sequence[str]) -> argparse.Namespace:
+    """Parses `python -m analysis graph`; the options of the data are a dictionary of texts, `data`."""
+    from analysis.graph.views import ViewFamily
+
+    parser = Parser(
+        prog="python -m analysis graph",
+        description="The exact graph of positive pairs of a finite family of views, its eigenvectors, and what the "
+        "spectral contrastive loss learns on it.",
+    )  # fmt: skip
+    parser.add_argument(
+        "--storage", default="results/graph", metavar="URI",
+        help="folder of the table and the figures: a path, s3://... or gs://... (default: %(default)s)",
+    )  # fmt: skip
+    _add_config_flags(parser, "data", {"": DataConfig})
+    usual = ViewFamily()
+    views = parser.add_argument_group("views")
+    for flag, default, text in (
+        ("--crops", usual.crop_sizes, "sides of the square crops, pixels"),
+        ("--shifts", usual.num_shifts, "positions of a crop along each axis"),
+        ("--resolution", usual.resolution, "cells of a view along each axis"),
+        ("--levels", usual.num_levels, "levels of a cell"),
+    ):
+        several: dict[str, Any] = {"nargs": "+"} if isinstance(default, tuple) else {}
+        shown = " ".join(map(str, default)) if isinstance(default, tuple) else default
+        views.add_argument(flag, type=int, default=default, metavar="N", help=f"{text} (default: {shown})", **several)
+    views.add_argument("--no-flip", action="store_true", help="no mirrored views")
+    views.add_argument("--no-stretch", action="store_true", help="levels of 0 .. 255, not of the view's own range")
+    views.add_argument("--colour", action="store_true", help="levels of red, green and blue, not of grey")
+    study = parser.add_argument_group("features")
+    for flag, default, text in (
+        ("--k", 20, "features to learn"), ("--steps", 2000, "full-batch steps"), ("--num-seeds", 3, "trainings of each")
+    ):  # fmt: skip
+        study.add_argument(flag, type=int, default=default, metavar="N", help=f"{text} (default: {default})")
+    study.add_argument(
+        "--sizes", type=int, nargs="+", default=(5, 10, 20, 50, 100), metavar="N",
+        help="numbers of eigenvectors whose clusters and linear heads are compared (default: 5 10 20 50 100)",
+    )  # fmt: skip
+    flags = parser.parse_strictly(arguments)
+    flags.data = _texts(flags, "data")
     return flags
 
 

@@ -14,11 +14,12 @@ from torch import Tensor
 
 from analysis import table
 from analysis.features import LayerFeatures, Pictures, extract, load_backbone
+from analysis.graph.nodes import GraphNodes, graph_nodes
 from analysis.labels import LabelLevel, data_levels, domain_levels, sample_level, target_levels
 from analysis.projections import LayerPoint
 from analysis.settings import ALL_LAYERS, NO_DOMAINS, NO_TARGETS, PIXELS, AnalysisSettings, check_pair
 from analysis.sums import Layer
-from analysis.tasks import DATA, DOMAINS, METRICS, SAMPLE, TARGETS, metric_and_group
+from analysis.tasks import DATA, DOMAINS, GRAPH, METRICS, SAMPLE, TARGETS, metric_and_group
 from ray_ssl.backbones.base import Backbone, build_backbone
 from ray_ssl.checkpoints import Checkpoint
 from ray_ssl.config import PretrainConfig, ViewConfig
@@ -30,7 +31,7 @@ from ray_ssl.rng import numpy_stream
 MAX_COMPARED: Final = 2000
 """Test images, evenly spaced, on which whole networks are compared with each other."""
 
-POPULATIONS: Final = ((DATA, TARGETS, DOMAINS), (SAMPLE,))
+POPULATIONS: Final = ((DATA, TARGETS, DOMAINS), (SAMPLE,), (GRAPH,))
 """Groups of label levels that share their images, hence their features."""
 
 Earlier = Mapping[int, Callable[[], Checkpoint]]
@@ -48,11 +49,13 @@ class MeasuredImages:
         dataset: For the levels of the data and the targets.
         samples: uint8 [S, H, W, 3] of level "sample"; empty unless a task needs them.
         settings: See `AnalysisSettings`.
+        nodes: Of the graphs of training and test images; None unless a task needs them.
     """
 
     dataset: Dataset
     samples: NDArray[np.uint8]
     settings: AnalysisSettings
+    nodes: tuple[GraphNodes, GraphNodes] | None = None
 
 
 def measured_images(dataset: Dataset, settings: AnalysisSettings, tasks: Sequence[str]) -> MeasuredImages:
@@ -62,19 +65,29 @@ def measured_images(dataset: Dataset, settings: AnalysisSettings, tasks: Sequenc
         UserError: Fewer training images than samples, or no targets.
     """
     check_measurable(dataset, settings, tasks)
-    num_samples = settings.num_samples if any(metric_and_group(task)[1] == SAMPLE for task in tasks) else 0
-    order = numpy_stream(settings.sample_seed, "samples").permutation(len(dataset.train))
-    samples = dataset.train.take(np.sort(order[:num_samples])).images
-    return MeasuredImages(_measured(dataset, settings), samples, settings)
+    groups = {metric_and_group(task)[1] for task in tasks}
+    num_samples = settings.num_samples if groups & {SAMPLE, GRAPH} else 0
+    samples = _random_images(dataset.train, num_samples, settings, "samples")
+    nodes = None
+    if GRAPH in groups:
+        test = _random_images(dataset.test, num_samples, settings, "test images of the graph")
+        nodes = graph_nodes(samples), graph_nodes(test)
+    return MeasuredImages(_measured(dataset, settings), samples, settings, nodes)
+
+
+def _random_images(split: Any, count: int, settings: AnalysisSettings, purpose: str) -> NDArray[np.uint8]:
+    order = numpy_stream(settings.sample_seed, purpose).permutation(len(split))
+    return split.take(np.sort(order[:count])).images
 
 
 def check_measurable(dataset: Dataset, settings: AnalysisSettings, tasks: Sequence[str]) -> None:
     """Raises UserError where the images do not have what the tasks need."""
     measured: Dataset | None = None
     groups = {metric_and_group(task)[1] for task in tasks}
-    if SAMPLE in groups and settings.num_samples > len(dataset.train):
+    if groups & {SAMPLE, GRAPH} and settings.num_samples > len(dataset.train):
         raise UserError(
-            f"level sample takes {settings.num_samples} training images, {dataset.name} has {len(dataset.train)}: "
+            f"level {SAMPLE if SAMPLE in groups else GRAPH} takes {settings.num_samples} training images, "
+            f"{dataset.name} has {len(dataset.train)}: "
             "give a smaller --num-samples"
         )
     if TARGETS in groups and not dataset.train.targets:
@@ -114,6 +127,8 @@ def _labels_measured(dataset: Dataset, settings: AnalysisSettings) -> Dataset:
 
 def label_levels(dataset: Dataset, settings: AnalysisSettings, group: str) -> list[LabelLevel]:
     """Returns the label levels of a group, of the measured images."""
+    if group == GRAPH:
+        return []
     if group == SAMPLE:
         return [sample_level(settings.num_samples, settings.num_train_views, settings.num_test_views)]
     return {DATA: data_levels, TARGETS: target_levels, DOMAINS: domain_levels}[group](dataset)
@@ -188,6 +203,8 @@ class _Population:
         if getattr(module, "NEEDS_INPUTS", False):
             check_pair(self.images.settings, [task], self.names)
             self._give_inputs()
+        if group == GRAPH:
+            self._give_nodes()
         levels = label_levels(self.images.dataset, self.images.settings, group)
         chosen = self._layers_of() if getattr(module, "NEEDS_INPUTS", False) else None
         yield from measure_layers(module, self.names, self.layers, levels, chosen)
@@ -206,6 +223,11 @@ class _Population:
             inputs = layer.train, layer.test
         for features in self.layers:
             features.inputs = inputs
+
+    def _give_nodes(self) -> None:
+        assert self.images.nodes is not None
+        for features in self.layers:
+            features.nodes = self.images.nodes
 
     def _compared(self) -> list[LayerFeatures]:
         rows = _evenly(len(self.test_pictures))
@@ -254,6 +276,10 @@ def _evenly(count: int) -> Tensor:
 
 def pictures(card: dict[str, Any], images: MeasuredImages, group: str) -> tuple[Pictures, Pictures]:
     """Returns the training and test pictures of a group; augmented as the trial's own views are, where it has any."""
+    if group == GRAPH:
+        assert images.nodes is not None
+        train, test = (Pictures(nodes.pictures) for nodes in images.nodes)
+        return train, test
     if group != SAMPLE:
         return Pictures(images.dataset.train.images), Pictures(images.dataset.test.images)
     views, settings = ViewConfig.model_validate_json(json.dumps(card["config"].get("views", {}))), images.settings

@@ -7,7 +7,18 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Final
 
-from analysis.tasks import DATA, DOMAINS, GROUPS, METRICS, SAMPLE, TARGETS, check_names, metric_and_group, metric_names
+from analysis.tasks import (
+    DATA,
+    DOMAINS,
+    GRAPH,
+    GROUPS,
+    METRICS,
+    SAMPLE,
+    TARGETS,
+    check_names,
+    metric_and_group,
+    metric_names,
+)
 from ray_ssl.errors import UserError, did_you_mean
 from ray_ssl.plugins import plugin_module
 
@@ -30,7 +41,8 @@ class AnalysisSettings:
     Attributes:
         num_train_images: Training images measured at most; a class-balanced subset.
         num_test_images: Test images measured at most.
-        num_samples: Random training images, each a class of its own at level "sample" (arXiv 2305.15614: 500).
+        num_samples: Random training images, each a class of its own at level "sample" (arXiv 2305.15614: 500); as many
+            training and as many test images (or all there are) are those of the graphs of positive pairs.
         num_train_views: Augmented views of each that the classifiers learn from (there: 100).
         num_test_views: Fresh ones that are tested (there: 20).
         sample_seed: Which images and which views; the same for all checkpoints.
@@ -58,6 +70,7 @@ class AnalysisSettings:
             SAMPLE: ("num_samples", "num_train_views", "num_test_views", "sample_seed"),
             TARGETS: ("num_train_images", "num_test_images", "targets"),
             DOMAINS: ("num_train_images", "num_test_images"),
+            GRAPH: ("num_samples", "sample_seed"),
         }
         paired = PAIR if getattr(module, "NEEDS_INPUTS", False) else ()
         return {name: getattr(self, name) for name in (*names[group], *paired)} | getattr(module, "NUMBERS_FROM", {})
@@ -90,7 +103,7 @@ IMAGE_NUMBERS: Final = {
     "num_test_images": "test images measured at most, class-balanced",
 }
 SAMPLE_NUMBERS: Final = {
-    "num_samples": "level sample: training images that are a class each",
+    "num_samples": "level sample: training images that are a class each; level graph: images of a graph",
     "num_train_views": "level sample: augmented views of each to learn from",
     "num_test_views": "level sample: augmented views of each to test on",
     "sample_seed": "level sample: seed of the images and views, the same for all checkpoints",

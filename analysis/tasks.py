@@ -17,12 +17,13 @@ if TYPE_CHECKING:  # torch takes seconds to import
 
 METRICS: Final = "analysis.metrics"
 
-DATA, SAMPLE, TARGETS, DOMAINS = "data", "sample", "targets", "domains"
+DATA, SAMPLE, TARGETS, DOMAINS, GRAPH = "data", "sample", "targets", "domains", "graph"
 GROUPS: Final = {
     DATA: "class and superclass, on the images as they are",
     SAMPLE: "augmented views of some training images, each image a class of its own",
     TARGETS: "graded randomness: a teacher's predictions and noisy labels, on the images as they are",
     DOMAINS: "class, learned in the source and asked for in the target, of images with a --shift",
+    GRAPH: "no labels: views that are the nodes of an exact graph of positive pairs",
 }
 """Groups of label levels, each measured on images of its own kind."""
 
@@ -47,7 +48,8 @@ def metric_groups(metric: str) -> tuple[str, ...]:
     """Returns the groups that a metric can be measured on: what its module says, else all if it looks at labels."""
     module: Any = plugin_module(METRICS, metric)
     specs: Sequence[MetricSpec] = module.SPECS
-    labelled = tuple(group for group in GROUPS if group != DOMAINS)  # whose labels are those of the data
+    # Those whose labels are the data's.
+    labelled = tuple(group for group in GROUPS if group not in (DOMAINS, GRAPH))
     return getattr(module, "GROUPS", labelled if any(spec.labelled for spec in specs) else (DATA,))
 
 

@@ -13,8 +13,9 @@ from typing import Final
 
 import torch
 
+from analysis.graph.nodes import MOST_VIEWS
 from analysis.settings import AnalysisSettings
-from analysis.tasks import SAMPLE, metric_and_group
+from analysis.tasks import GRAPH, SAMPLE, metric_and_group
 from ray_ssl.batches import RESIDENT_BYTES
 from ray_ssl.cluster import MachineOptions, cluster_to_join
 from ray_ssl.config import DataConfig
@@ -244,7 +245,10 @@ def pictures_at_once(settings: AnalysisSettings, tasks: Sequence[str], data: Dat
     """Returns how many pictures the analysis of a checkpoint has the features of at once: those of one level group."""
     plain = min(data.num_train, settings.num_train_images) + min(data.num_test, settings.num_test_images)
     views = min(data.num_train, settings.num_samples) * (settings.num_train_views + settings.num_test_views)
-    return max(views if metric_and_group(task)[1] == SAMPLE else plain for task in tasks)
+    images = min(data.num_train, settings.num_samples) + min(data.num_test, settings.num_samples)
+    nodes = images * MOST_VIEWS  # where no two are the same
+    at_once = {SAMPLE: views, GRAPH: nodes}
+    return max(at_once.get(metric_and_group(task)[1], plain) for task in tasks)
 
 
 def _of_analysis(size: Footprint, num_images: int) -> Parts:

@@ -93,7 +93,10 @@ def _separation(level: str, split: str, part: float) -> Iterator[tuple[str, str,
 def _information(method: str, part: float) -> Mapping[str, float]:
     if method.startswith("supervised"):
         return {"effective_rank": 20.0}
-    return {"mi_dv": 5.5 - 2 * part, "mi_dv_std": 0.2, "mi_infonce_ceiling": float(np.log(512)), "effective_rank": 20.0}
+    return {
+        "mi_dv": 5.5 - 2 * part, "mi_dv_std": 0.2, "mi_infonce_ceiling": float(np.log(512)), "effective_rank": 20.0,
+        "spectral_alignment_top20": 0.3 + 0.2 * part,
+    }  # fmt: skip
 
 
 def _between(ends: tuple[float, float, float], part: float, depth_part: float) -> float:

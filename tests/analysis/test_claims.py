@@ -89,6 +89,9 @@ CONTRARY = {
     "superclass_gains_more_in_deep_layers": (
         "linear_accuracy", "superclass", lambda rows: 0.5 - rows["epoch"] / 1000
     ),
+    "spectral_features_approach_eigenvectors": (
+        "spectral_alignment_top20", "none", lambda rows: 0.5 - rows["epoch"] / 1000
+    ),
 }  # fmt: skip
 """Metric, level (or its beginning) and values that contradict a claim."""
 

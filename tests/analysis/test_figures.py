@@ -19,7 +19,7 @@ from tests.analysis.figure_tables import BY_EPOCH, NAMES, SHAPES, drawn, lookup,
 
 NEED_LINEAR = set(NAMES) - {"cdnv_by_epoch", "effective_rank_by_epoch"}
 SEVERAL_METHODS = ("three methods", "eight methods", "a foreign network")
-WHOLE_STUDY = {name for name in NAMES if name.startswith("fig")} - {
+WHOLE_STUDY = {"eigenvector_angles"} | {name for name in NAMES if name.startswith("fig")} - {
     "fig2_middle",
     "fig5_left",
     "fig5_middle",

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+import numpy as np
 import torch
 from torch import Tensor
 
 from analysis.features import LayerFeatures
+from analysis.graph.nodes import GraphNodes
 from analysis.labels import LabelLevel, TargetFacts
 
 Measured = dict[tuple[str, str, str], float]
@@ -21,6 +23,13 @@ def draw(*shape: int, seed: int = 0) -> Tensor:
 
 def draw_labels(num_images: int, num_classes: int, seed: int = 0) -> Tensor:
     return torch.randint(num_classes, (num_images,), generator=torch.Generator().manual_seed(seed))
+
+
+def nodes(count: int, seed: int) -> GraphNodes:
+    """Nodes of unequal weight with 50 orthonormal vectors."""
+    weights = draw(count, seed=seed).double().abs() + 0.1
+    vectors = torch.linalg.qr(draw(count, min(count, 50), seed=seed).double())[0]
+    return GraphNodes(np.zeros((count, 8, 8, 3), np.uint8), (weights / weights.sum()).numpy(), vectors.numpy())
 
 
 def blobs(
@@ -38,6 +47,7 @@ def blobs(
         features.train + draw(num_train, num_dims, seed=6),
         features.test + draw(num_test, num_dims, seed=7),
     )
+    features.nodes = nodes(num_train, 8), nodes(num_test, 9)
     facts = TargetFacts(0.5, train_labels, test_labels)  # for the metrics of targets; the others do not look at it
     level = LabelLevel("class", train_labels, test_labels, num_classes, facts)
     half = LabelLevel("half", train_labels // 2, test_labels // 2, (num_classes + 1) // 2, facts)

@@ -1,0 +1,65 @@
+"""How close features come to the top eigenvectors of the exact graph of positive pairs, by epoch.
+
+Of encoders (`--metrics spectral_alignment`): the 20 strongest directions of the representation against the top 20
+eigenvectors of a graph of test images. Of `python -m analysis graph`: features that the spectral contrastive loss
+learns on the graph itself, where an epoch is one full-batch step; the lower row is the cosine of the largest angle, 1
+where the spans are the same. No published panel; the theory is that of arXiv 2106.04156.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+import pandas as pd
+from matplotlib.figure import Figure
+
+from analysis.figures.base.networks import in_order, networks
+from analysis.figures.base.numbers import (
+    REPRESENTATION,
+    Frame,
+    measured_split,
+    over_seeds,
+    prepare,
+    seeds_note,
+    subject,
+    values,
+)
+from analysis.figures.base.panels import EPOCH_AXIS, lines
+from analysis.figures.base.sheet import Words
+from analysis.needs import Measured
+
+TITLE = "Features against the top eigenvectors of the positive-pair graph"
+
+ENCODERS: Final = "spectral_alignment_top20"
+QUANTITIES: Final = {
+    ENCODERS: "mean squared cosine",
+    "eigenvector_alignment": "mean squared cosine",
+    "eigenvector_cosine": "smallest cosine",
+}
+NEEDS = (Measured(ENCODERS, num_epochs=2),)
+
+
+def numbers(table: Frame) -> Frame:
+    """Returns each quantity by network, split and epoch."""
+    table = prepare(table, *QUANTITIES)
+    table = table[table["layer_name"] == REPRESENTATION]
+    found = [values(table, metric, split=measured_split(table, metric), level=False) for metric in QUANTITIES]
+    return over_seeds(pd.concat(found), ["metric", "split", "epoch"])
+
+
+def draw(table: Frame) -> Figure | None:
+    """Draws the figure; None where there are no two epochs."""
+    shown = networks(table)
+    found = shown.drawn(numbers(table))
+    if found["epoch"].nunique() < 2:
+        return None
+    found = found.assign(
+        measured=found["metric"].eq(ENCODERS).map({True: "encoders", False: "learned on the graph"}),
+        quantity=in_order(found["metric"].map(QUANTITIES), QUANTITIES.values()), group="", series=found["network"],
+    ).sort_values(["measured", "quantity"], kind="stable")  # fmt: skip
+    found = shown.in_columns(found.assign(quantity=found["quantity"].astype(str)), column="measured", row="quantity")
+    note = (
+        f"{subject(table)}; principal angles between the strongest directions of features and as many eigenvectors, "
+        f"rows scaled by the root of the view's probability; 1: the same span; {seeds_note(found)}{shown.left_out}."
+    )
+    return lines(found, shown.lines, Words(TITLE, note, EPOCH_AXIS), shown.key_of(found), x="epoch")

@@ -1,0 +1,66 @@
+"""How close features of the graph's nodes come to its top eigenvectors: angles between subspaces."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+
+from analysis.graph.pair_graph import Floats
+
+RELATIVE_RANK: float = 1e-6
+"""Directions below this part of the largest singular value are rounding of float32."""
+
+
+class Alignment(NamedTuple):
+    """Closeness of features to the top k eigenvectors, both after scaling rows by sqrt(w_x).
+
+    Attributes:
+        principal: Mean squared cosine of the principal angles between the span of the k strongest directions of the
+            features (their first left singular vectors) and that of the eigenvectors, 0 .. 1; of fewer than k
+            directions those that lack count 0. Random features have about k / N.
+        whole: The same with all directions of the features: the share of the eigenvectors that some linear map of the
+            features gives, about D / N of D random ones, and never below `principal`.
+    """
+
+    principal: float
+    whole: float
+
+
+def feature_basis(features: Floats, node_weights: Floats) -> Floats:
+    """Returns an orthonormal basis of the rows sqrt(w_x) f(x), the strongest direction first, float64 [N, rank].
+
+    Args:
+        features: float [N, D], not centred: the top eigenvector is that of constant features.
+        node_weights: float64 [N].
+    """
+    scaled = np.asarray(features, np.float64) * np.sqrt(node_weights)[:, None]
+    directions, strength, _ = np.linalg.svd(scaled, full_matrices=False)
+    return directions[:, strength > RELATIVE_RANK * max(strength[0], 1e-300)]
+
+
+def cosines(basis: Floats, vectors: Floats) -> Floats:
+    """Returns the cosines of the principal angles between the spans of two orthonormal bases, descending, 0 .. 1.
+
+    Args:
+        basis: float64 [N, D].
+        vectors: float64 [N, k].
+
+    Returns:
+        float64 [k]; 0 for those beyond D.
+    """
+    found = np.linalg.svd(basis.T @ vectors, compute_uv=False) if basis.shape[1] else np.zeros(0)
+    return np.pad(np.minimum(found, 1), (0, vectors.shape[1] - len(found)))
+
+
+def alignment(basis: Floats, vectors: Floats) -> Alignment:
+    """Returns how close features are to eigenvectors.
+
+    Where the k-th and the next eigenvalue are nearly equal, so are many other spans as good: read it with the gap.
+
+    Args:
+        basis: See `feature_basis`.
+        vectors: float64 [N, k], orthonormal: `Spectrum.vectors`.
+    """
+    overlap = np.square(basis.T @ vectors).sum(1) / vectors.shape[1]
+    return Alignment(float(min(1, overlap[: vectors.shape[1]].sum())), float(min(1, overlap.sum())))

@@ -1,0 +1,164 @@
+"""`python -m analysis graph --dataset NAME`: the exact graph of positive pairs of some images, and what it predicts.
+
+Builds the graph of a finite family of views (see `analysis.graph.views`), says what it looks like, and compares with
+its top eigenvectors what the spectral contrastive loss learns on it: a table of free features, and a small network of
+the views' cells. All numbers go into the table of measurements in STORAGE, a trial each; what is there is not computed
+again.
+"""
+
+from __future__ import annotations
+
+import argparse
+import hashlib
+import json
+import warnings
+from collections.abc import Iterable, Iterator
+from dataclasses import asdict
+from typing import Any
+
+import numpy as np
+from pydantic import ValidationError
+
+from analysis import stored
+from analysis.graph.contrastive import KINDS, Training, learn, marks
+from analysis.graph.experiment import (
+    BOUND,
+    GAP,
+    GRAPH_TASK,
+    HEAD_ERROR,
+    PURITY,
+    Study,
+    graph_of,
+    measure_eigenvectors,
+    measure_learned,
+)
+from analysis.graph.facts import crossing_purity, describe
+from analysis.graph.labels import label_weights
+from analysis.graph.partition import sweep_cut
+from analysis.graph.spectrum import top_eigenpairs
+from analysis.graph.views import ViewFamily
+from analysis.labels import data_levels
+from analysis.metrics.base import UNLABELLED, Measurement
+from analysis.survey import sweep_name
+from analysis.table import MEASUREMENTS, Checkpoint, LayerMeasurement, read_table
+from ray_ssl import interrupts
+from ray_ssl.config import DataConfig
+from ray_ssl.data import Dataset, load_dataset
+from ray_ssl.errors import UserError
+from ray_ssl.part import explain
+from ray_ssl.storage import Storage
+
+
+def run(flags: argparse.Namespace) -> int:
+    """Runs the command; returns the exit code.
+
+    Raises:
+        UserError: A data set, a family or a number that cannot work.
+    """
+    from analysis.encoder import show  # draws figures
+
+    family = ViewFamily(
+        tuple(flags.crops), flags.shifts, not flags.no_flip, flags.resolution, flags.levels, not flags.no_stretch,
+        flags.colour,
+    )  # fmt: skip
+    sizes = sorted({*flags.sizes, flags.k})
+    if sizes[0] < 2 or flags.steps < 1 or flags.num_seeds < 1:
+        raise UserError("--k and --sizes are 2 or more, --steps and --num-seeds 1 or more")
+    dataset = _dataset(flags)
+    storage = Storage.at(flags.storage)
+    found = graph_of(dataset, family)
+    study = Study(dataset, found, top_eigenpairs(found.graph, sizes[-1] + 1))
+    for line in say(study):
+        print(line, flush=True)
+    about = {"data": dataset.fingerprint, "family": asdict(family)}
+    keys = [_key(about | {"eigenvectors": k}) for k in sizes]
+    for k, key in zip(sizes, keys, strict=True):
+        at = Checkpoint(sweep_name(storage), key, "eigenvectors", 0, k, 0, dataset.name, 0)
+        if (key, 0, GRAPH_TASK) not in stored.present(storage):
+            _write(storage, at, measure_eigenvectors(study, k), about)
+    for line in heads(read_table(storage.filesystem, storage.path(MEASUREMENTS)), keys):
+        print(line, flush=True)
+    trainings = [Training(kind, flags.k, flags.steps, seed) for seed in range(flags.num_seeds) for kind in KINDS]
+    with interrupts.orderly():
+        for training in trainings:
+            _train(storage, study, training, about)
+    return show(storage)
+
+
+def _dataset(flags: argparse.Namespace) -> Dataset:
+    if "dataset" not in flags.data:
+        raise UserError("--dataset says of which images the graph is: shapes, cifar10, cifar100, parquet:PATH ...")
+    counts = {"num_images": "1000", "num_test_images": "1000"}
+    try:
+        return load_dataset(DataConfig.model_validate_strings(counts | flags.data))
+    except ValidationError as error:
+        raise UserError(explain(error, DataConfig)) from None
+
+
+def say(study: Study) -> Iterator[str]:
+    """Yields what the graph looks like, in lines."""
+    graph, values = study.graph, study.spectrum.values
+    facts = describe(graph)
+    yield (f"graph     {facts.num_images} images of {study.dataset.name}, {facts.num_nodes} nodes, "
+           f"{facts.num_components} component(s), the largest {facts.largest_component:.1%} of the weight")  # fmt: skip
+    yield (f"          {facts.shared:.1%} of the views are of several images; a step over a view leaves its image with "
+           f"probability {facts.crossing:.2f}")  # fmt: skip
+    shown = np.unique(np.geomspace(1, len(values), 8).round().astype(int))
+    yield "spectrum  " + ", ".join(f"{values[i - 1]:.4f} (no. {i})" for i in shown)
+    cut = sweep_cut(graph, study.spectrum)
+    yield f"cut       conductance {cut.conductance:.4f}; Cheeger: {cut.lower:.4f} <= best <= {cut.upper:.4f}"
+    samples = np.arange(graph.num_images)
+    levels = [("sample", samples, graph.num_images)]
+    levels += [(level.name, study.all_labels(level), level.num_classes) for level in data_levels(study.dataset)]
+    for name, labels, count in levels:
+        found = label_weights(graph, labels, count)
+        kept, chance = crossing_purity(graph, labels, count)
+        crossing = "" if name == "sample" else f"; a step to another image keeps it {kept:.3f} (chance {chance:.3f})"
+        yield (f"{name:9} weight within {found.within:.3f} (chance {found.chance:.3f}), mean weight of a pair within "
+               f"over between {found.mean_within / found.mean_between:.1f}, label error {found.label_error:.3f}"
+               f"{crossing}")  # fmt: skip
+
+
+def heads(measurements: Any, keys: list[str]) -> Iterator[str]:
+    """Yields what linear heads of the top eigenvectors reach beside the purity of as many clusters, in lines.
+
+    Args:
+        measurements: See `analysis.table`.
+        keys: Trials of eigenvectors, by their number.
+    """
+    yield "heads     k  eigengap  level       purity  accuracy of views (guaranteed)  of test images (chance)"
+    for key in keys:
+        rows = measurements[measurements["trial_key"] == key]
+        value = rows.set_index(["metric", "level", "split"])["value"].to_dict()
+        for _, level, _ in sorted(name for name in value if name[0] == PURITY):
+            accuracy, least = (1 - value[metric, level, "train"] for metric in (HEAD_ERROR, BOUND))
+            tested, chance = value["linear_accuracy", level, "test"], 1 / value["num_classes", level, "test"]
+            yield (f"   {rows['width'].iloc[0]:8d}  {value[GAP, UNLABELLED, 'train']:8.4f}  {level:10}  "
+                   f"{value[PURITY, level, 'train']:6.3f}  {accuracy:17.3f} {f'({max(0, least):.3f})':>12}  "
+                   f"{tested:14.3f} {f'({chance:.3f})':>8}")  # fmt: skip
+
+
+def _train(storage: Storage, study: Study, training: Training, about: dict[str, Any]) -> None:
+    settings = about | {"training": asdict(training)}
+    key = _key(settings)
+    method, present = f"spectral {training.kind}", stored.present(storage)
+    lacking = [step for step in marks(training.num_steps) if (key, step, GRAPH_TASK) not in present]
+    for learned in learn(study.graph, study.found.levels, training, lacking):
+        rows = list(measure_learned(study, learned, training))
+        at = Checkpoint(
+            sweep_name(storage), key, method, 0, training.k, training.seed, study.dataset.name, learned.step
+        )
+        _write(storage, at, rows, about)
+        if learned.step == training.num_steps:
+            numbers = ", ".join(f"{row.metric} {row.value:.4f}" for row in rows if row.level == UNLABELLED)
+            print(f"{method}, seed {training.seed}: {numbers}", flush=True)
+
+
+def _write(storage: Storage, at: Checkpoint, rows: Iterable[Measurement], settings: dict[str, Any]) -> None:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", RuntimeWarning)  # a probe of features at initialisation may end early
+        stored.write(storage, at, GRAPH_TASK, [LayerMeasurement(0, "representation", row) for row in rows], settings)
+
+
+def _key(settings: dict[str, Any]) -> str:
+    return hashlib.sha256(json.dumps(settings, sort_keys=True).encode()).hexdigest()[:16]

@@ -1,0 +1,67 @@
+"""Angles between subspaces against SciPy, closed forms and invariances."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+from scipy.linalg import subspace_angles
+
+from analysis.features import LayerFeatures
+from analysis.graph.alignment import alignment, cosines, feature_basis
+from analysis.metrics import spectral_alignment
+from tests.analysis.metrics.blobs import blobs, draw, nodes
+
+RANDOM = np.random.default_rng(0)
+WEIGHTS = RANDOM.random(80) + 0.1
+WEIGHTS /= WEIGHTS.sum()
+VECTORS = np.linalg.qr(RANDOM.standard_normal((80, 6)))[0]
+FEATURES = RANDOM.standard_normal((80, 9)) + 1
+
+
+def test_cosines_are_those_of_scipys_angles() -> None:
+    basis = feature_basis(FEATURES, WEIGHTS)
+    angles = subspace_angles(FEATURES * np.sqrt(WEIGHTS)[:, None], VECTORS)
+    np.testing.assert_allclose(cosines(basis, VECTORS), np.cos(angles[::-1]), atol=1e-12)
+    assert alignment(basis, VECTORS).whole == pytest.approx(np.square(np.cos(angles)).mean())
+
+
+def test_strongest_directions_are_those_of_a_naive_projection() -> None:
+    scaled = FEATURES * np.sqrt(WEIGHTS)[:, None]
+    strongest = np.linalg.eigh(scaled @ scaled.T)[1][:, -6:]
+    projected = strongest @ strongest.T @ VECTORS
+    found = alignment(feature_basis(FEATURES, WEIGHTS), VECTORS)
+    assert found.principal == pytest.approx(np.square(projected).sum() / 6)
+    assert found.principal < found.whole
+
+
+def test_eigenvectors_up_to_any_map_are_aligned_and_few_directions_only_in_part() -> None:
+    mixed = VECTORS / np.sqrt(WEIGHTS)[:, None] @ RANDOM.standard_normal((6, 6))
+    assert alignment(feature_basis(mixed, WEIGHTS), VECTORS) == pytest.approx((1, 1))
+    few = VECTORS[:, :2] / np.sqrt(WEIGHTS)[:, None]
+    assert alignment(feature_basis(few, WEIGHTS), VECTORS) == pytest.approx((1 / 3, 1 / 3))
+    assert cosines(feature_basis(few, WEIGHTS), VECTORS).tolist() == pytest.approx([1, 1, 0, 0, 0, 0])
+    assert alignment(feature_basis(np.zeros((80, 4)), WEIGHTS), VECTORS) == (0, 0)
+
+
+def test_metric_sees_each_splits_own_graph_and_keeps_under_rotation_and_scale() -> None:
+    features, _ = blobs()
+    found = {(m.split, m.metric): m.value for m in spectral_alignment.measure(features, [])}
+    assert features.nodes is not None
+    for split, rows, of in zip(("train", "test"), (features.train, features.test), features.nodes, strict=True):
+        basis = feature_basis(rows.double().numpy(), of.weights)
+        assert found[split, "spectral_alignment_top5"] == pytest.approx(alignment(basis, of.vectors[:, :5]).principal)
+        assert found[split, "spectral_coverage_top20"] == pytest.approx(alignment(basis, of.vectors[:, :20]).whole)
+    rotation = torch.linalg.qr(draw(8, 8, seed=9))[0]
+    turned = LayerFeatures(3 * features.train @ rotation, 3 * features.test @ rotation, nodes=features.nodes)
+    again = {(m.split, m.metric): m.value for m in spectral_alignment.measure(turned, [])}
+    assert again == pytest.approx(found, rel=1e-4)
+
+
+def test_a_graph_of_few_nodes_has_no_number_and_features_need_a_graph() -> None:
+    few = nodes(30, 1)
+    features = LayerFeatures(draw(30, 4), draw(30, 4), nodes=(few, few))
+    found = {m.metric: m.value for m in spectral_alignment.measure(features, [])}
+    assert np.isnan(found["spectral_alignment_top50"]) and found["spectral_coverage_top20"] > 0
+    with pytest.raises(ValueError, match=r"needs LayerFeatures\.nodes"):
+        list(spectral_alignment.measure(LayerFeatures(draw(30, 4), draw(30, 4)), []))
