@@ -1,6 +1,6 @@
-"""`python -m analysis SWEEP_FOLDER`, `... encoder SOURCE`, `... claims SWEEP_FOLDER`, `... report SWEEP_FOLDER`.
+"""`python -m analysis SWEEP_FOLDER`, and with a word before it: encoder, claims, connectivity, report.
 
-See `analysis.sweep`, `analysis.encoder`, `analysis.claims`, `analysis.report`.
+See `analysis.sweep`, `analysis.encoder`, `analysis.claims`, `analysis.connectivity`, `analysis.report`.
 """
 
 from __future__ import annotations
@@ -27,6 +27,10 @@ def _answer(arguments: list[str]) -> int:
         return encoder.run(encoder_flags(arguments[1:]))
     if arguments[:1] == ["claims"]:
         from analysis.claims.base import command
+
+        return command.run(command.parse(arguments[1:]))
+    if arguments[:1] == ["connectivity"]:
+        from analysis.connectivity import command
 
         return command.run(command.parse(arguments[1:]))
     if arguments[:1] == ["report"]:

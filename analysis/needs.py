@@ -132,6 +132,8 @@ def is_self_supervised(method: str) -> bool:
 
 def _command(metric: str, level: str, sweep: str) -> str:
     """What measures a metric at a level."""
+    if metric.startswith("connectivity_"):
+        return f"python -m analysis connectivity {sweep}, of images with a --shift"
     group = SAMPLE if level == "sample" else TARGETS if level.startswith(("teacher-", "noise-")) else DATA
     module = next((name for name in metric_names() if metric in _spec_names(name)), None)
     flags = f" --metrics {module}" if module and is_on_request(module) else ""

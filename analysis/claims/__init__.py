@@ -1,4 +1,4 @@
-"""Claims: the published trends of arXiv 2305.15614, each as a number computed from the table, with a verdict.
+"""Claims: published trends (most of arXiv 2305.15614), each as a number computed from the table, with a verdict.
 
 One file a family, found by name; it defines `CLAIMS`, a sequence of `analysis.claims.base.contract.Claim`. A verdict is
 made of the data alone: nothing that was published enters it but the statement and, where the statement names one, the

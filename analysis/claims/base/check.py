@@ -27,8 +27,8 @@ COLUMNS: Final = (
 def every_claim() -> list[Claim]:
     """Returns all claims, in the order of the figures."""
     found = [claim for name in plugin_names(CLAIMS) for claim in plugin_module(CLAIMS, name).CLAIMS]
-    order = ("left", "middle", "right")
-    return sorted(found, key=lambda claim: (claim.figure.split()[0], order.index(claim.figure.split()[1])))
+    order = ("", "left", "middle", "right")
+    return sorted(found, key=lambda claim: (claim.figure.split()[0], order.index(claim.figure.partition(" ")[2])))
 
 
 def check(table: pd.DataFrame, sweep: str = "SWEEP_FOLDER", names: Collection[str] | None = None) -> pd.DataFrame:
