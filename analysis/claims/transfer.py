@@ -49,7 +49,7 @@ CLAIMS: Final = (
         "own_group_is_connected_most", FIGURE,
         "Images are connected most to those of the same class and domain: rho exceeds alpha and beta.",
         "mean rho over pairs of classes less the larger of mean alpha and mean beta", own_group, "above", 0.0,
-        (Measured(GAMMA),),
+        (Measured(ALPHA),),
     ),
     Claim(
         "nothing_shared_is_connected_least", FIGURE,

@@ -37,9 +37,9 @@ def transfer_table(
     slope: float = 1.0,
 ) -> Frame:
     """The table of a sweep on transfer."""
-    rng = np.random.default_rng(0)
+    rng = np.random.default_rng(len(dataset))
     rows = []
     for method, seed in [(method, seed) for method in methods for seed in seeds]:
-        trial = ("sweep", f"{method}_{seed}_{dataset}", method, 2, 16, seed, dataset)
+        trial = ("sweep", "".join(c for c in f"{method}{seed}{dataset}" if c.isalnum()), method, 2, 16, seed, dataset)
         rows += pair_rows(trial, rng, (0, 20), 3, slope)
     return pd.DataFrame(rows, columns=SCHEMA.names)
