@@ -189,17 +189,17 @@ class _ByLabel(NamedTuple):
 
     rows: Labels
     first: Labels
-    count: Labels
+    size: Labels
 
     @classmethod
     def of(cls, labels: Labels) -> _ByLabel:
-        _, first, count = np.unique(np.sort(labels), return_index=True, return_counts=True)
-        return cls(np.argsort(labels, kind="stable"), first, count)
+        _, first, size = np.unique(np.sort(labels), return_index=True, return_counts=True)
+        return cls(np.argsort(labels, kind="stable"), first, size)
 
-    def batch(self, size: int, random: np.random.Generator) -> Labels:
-        """Returns random rows, int64 [size]: every label equally likely, then every image of it."""
-        label = random.integers(0, len(self.first), size)
-        return self.rows[self.first[label] + random.integers(0, self.count[label])]
+    def batch(self, num_rows: int, random: np.random.Generator) -> Labels:
+        """Returns random rows, int64 [num_rows]: every label equally likely, then every image of it."""
+        label = random.integers(0, len(self.first), num_rows)
+        return self.rows[self.first[label] + random.integers(0, self.size[label])]
 
 
 def pairwise_errors(logits: Tensor, labels: Labels) -> Errors:

@@ -90,8 +90,8 @@ def _answer(arguments: list[str]) -> int:
     quiet()
     sweeps = [Storage.at(folder) for folder in flags.sweep]
     typed = " ".join(flags.sweep)
-    table = pd.concat([read_measurements(sweep) for sweep in sweeps], ignore_index=True)
-    points = pd.concat([read_projections(sweep) for sweep in sweeps], ignore_index=True)
+    table: Any = pd.concat([read_measurements(sweep) for sweep in sweeps], ignore_index=True)
+    points: Any = pd.concat([read_projections(sweep) for sweep in sweeps], ignore_index=True)
     if flags.trials:
         table = _of_trials(table, flags.trials, typed)
         points = points[points["trial_key"].isin(table["trial_key"])]

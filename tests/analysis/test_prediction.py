@@ -74,7 +74,7 @@ def test_the_figure_shows_every_pair_once_coloured_by_shift() -> None:
     found = transfer_prediction.numbers(table)
     drawn = [line for line in figure.axes[0].lines if line.get_marker() != "None"]
     assert len(drawn) == 2 and len({line.get_color() for line in drawn}) <= 2
-    points = {(x, y) for line in drawn for x, y in zip(line.get_xdata(), line.get_ydata(), strict=True)}
+    points = {(x, y) for line in drawn for x, y in np.asarray(line.get_xydata()).tolist()}
     assert points == set(zip(found["prediction"], found["accuracy"], strict=True)) and len(points) == 20
     texts = " ".join(text.get_text() for text in figure.findobj(Text))
     by_name = {one.method: one for one in correlations(table)}
