@@ -169,9 +169,8 @@ class Examiner(NamedTuple):
             optimiser.zero_grad(set_to_none=True)
             cross_entropy(logits.float(), labels[rows].to(self.device)).backward()
             optimiser.step()
-            if (step + 1) % _STEPS_BETWEEN == 0:
-                self.advance(_STEPS_BETWEEN)
-        self.advance(settings.num_steps % _STEPS_BETWEEN)
+            if (step + 1) % _STEPS_BETWEEN == 0 or step + 1 == settings.num_steps:
+                self.advance(step % _STEPS_BETWEEN + 1)
         return network
 
     def _forward(self, network: nn.Module, images: Tensor, generator: torch.Generator) -> Tensor:
