@@ -1,7 +1,7 @@
-"""`python -m analysis SWEEP_FOLDER`, `... encoder SOURCE`, `... claims SWEEP_FOLDER`, `... report SWEEP_FOLDER`,
-`... graph --dataset NAME`.
+"""`python -m analysis SWEEP_FOLDER`, and with a word before it: encoder, claims, connectivity, graph, report.
 
-See `analysis.sweep`, `analysis.encoder`, `analysis.claims`, `analysis.report`, `analysis.graph.command`.
+See `analysis.sweep`, `analysis.encoder`, `analysis.claims`, `analysis.connectivity`, `analysis.graph.command`,
+`analysis.report`.
 """
 
 from __future__ import annotations
@@ -33,6 +33,10 @@ def _answer(arguments: list[str]) -> int:
         return command.run(graph_flags(arguments[1:]))
     if arguments[:1] == ["claims"]:
         from analysis.claims.base import command
+
+        return command.run(command.parse(arguments[1:]))
+    if arguments[:1] == ["connectivity"]:
+        from analysis.connectivity import command
 
         return command.run(command.parse(arguments[1:]))
     if arguments[:1] == ["report"]:

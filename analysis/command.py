@@ -103,7 +103,7 @@ def analyse_with_progress(
     if not work:
         return []
     failed: list[Outcome] = []
-    with _Counter(f"measuring {len(work)} checkpoint(s)", len(work)) as counter:
+    with Counter(f"measuring {len(work)} checkpoint(s)", len(work)) as counter:
         outcomes = analyse(ledger, work, dataset, settings, cpus_per_worker, images_per_block)
         for number, outcome in enumerate(outcomes, start=1):
             interrupts.check()
@@ -127,22 +127,22 @@ def _explain(outcome: Outcome, ledger: Ledger) -> str:
     return f"{outcome.error}, set aside in {ledger.trial(outcome.key).uri}/{SET_ASIDE}; {way}"
 
 
-class _Counter:
+class Counter:
     """A bar with an ETA on a terminal, plain lines otherwise."""
 
-    def __init__(self, title: str, total: int) -> None:
-        self.title, self.total, self.num_measured, self.num_failed = title, total, 0, 0
+    def __init__(self, title: str, total: int, unit: str = "measured") -> None:
+        self.title, self.total, self.unit, self.num_measured, self.num_failed = title, total, unit, 0, 0
         self.printed = time.monotonic()
         self.first = 0.0
         console = Console(file=sys.stdout)
         columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
         self.bar = Progress(*columns, console=console, transient=True) if console.is_terminal else None
 
-    def __enter__(self) -> _Counter:
+    def __enter__(self) -> Counter:
         print(self.title, flush=True)
         if self.bar is not None:
             self.bar.start()
-            self.task = self.bar.add_task("measured", total=self.total)
+            self.task = self.bar.add_task(self.unit, total=self.total)
         return self
 
     def __exit__(self, *exception: object) -> None:
@@ -150,12 +150,12 @@ class _Counter:
             self.bar.stop()
             self._print("")
 
-    def advance(self, succeeded: bool) -> None:
-        """One more is over."""
-        self.num_measured += succeeded
-        self.num_failed += not succeeded
+    def advance(self, succeeded: bool, count: int = 1) -> None:
+        """One more is over, or several."""
+        self.num_measured += count * succeeded
+        self.num_failed += count * (not succeeded)
         if self.bar is not None:
-            self.bar.advance(self.task)
+            self.bar.advance(self.task, count)
             return
         now = time.monotonic()
         count = self.num_measured + self.num_failed
@@ -170,7 +170,7 @@ class _Counter:
 
     def _print(self, eta: str) -> None:
         failed = f", {self.num_failed} failed" if self.num_failed else ""
-        print(f"{time.strftime('%H:%M:%S')} measured {self.num_measured}/{self.total}{failed}{eta}", flush=True)
+        print(f"{time.strftime('%H:%M:%S')} {self.unit} {self.num_measured}/{self.total}{failed}{eta}", flush=True)
 
 
 def finish(ledger: Ledger, tracker: Tracker, scratch: Path, only: Trial | None = None) -> int:

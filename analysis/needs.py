@@ -156,6 +156,8 @@ def is_self_supervised(method: str) -> bool:
 
 def _command(metric: str, level: str, sweep: str) -> str:
     """What measures a metric at a level."""
+    if metric.startswith("connectivity_"):
+        return f"python -m analysis connectivity {sweep}, of images with a --shift"
     module = next((name for name in metric_names() if metric in _spec_names(name)), None)
     if module and metric_groups(module) == (DOMAINS,):
         return f"python -m analysis {sweep} --levels {DOMAINS}{_SHIFTED}"

@@ -100,7 +100,7 @@ def run(flags: argparse.Namespace) -> int:
     errors: list[str] = []
     with interrupts.orderly(), tempfile.TemporaryDirectory(prefix="ray_ssl_") as scratch:
         if work:
-            dataset = attach_targets(_dataset(trials, flags.dataset), targets)
+            dataset = attach_targets(sweep_dataset(trials, flags.dataset), targets)
             check_measurable(dataset, settings, tasks)
             data_bytes = dataset.num_bytes
             with ray_session(machine, data_bytes, nested_train=False):
@@ -165,8 +165,12 @@ def _targets(ledger: Ledger, trial: Trial, source: str | None) -> Targets | None
     return targets
 
 
-def _dataset(trials: list[Trial], moved_to: str | None) -> Dataset:
-    """The sweep's data; its content must be what the trials were trained on, or their keys would differ."""
+def sweep_dataset(trials: Sequence[Trial], moved_to: str | None) -> Dataset:
+    """Returns the sweep's data.
+
+    Raises:
+        UserError: Its content is not what the trials were trained on: their keys would differ.
+    """
     config = trials[0].config
     if moved_to is not None:
         config = replace(config, {"data.dataset": moved_to})

@@ -29,9 +29,11 @@ SCHEMA: Final = pa.schema(
 )
 """Columns of the table, besides `CHECKPOINT_FIELDS`:
 
-    layer: Index of the layer from the input, 0 is the first that is measured; -1 for the curves of pretraining.
-    layer_name: Its name; the last layer of every network is "representation"; "training" for those curves.
-    level: Label level: "sample", "class", "superclass" ...; "none" where no label is looked at.
+    layer: Index of the layer from the input, 0 is the first that is measured; -1 for the curves of pretraining,
+        -2 for what is measured of the images themselves.
+    layer_name: Its name; the last layer of every network is "representation"; "training" for those curves, "images".
+    level: Label level: "sample", "class", "superclass" ...; "class:3-17" for two labels of one (see
+        `analysis.class_pairs`); "none" where no label is looked at.
     split: "train" or "test": which images the value is measured on.
     metric: Name of a `MetricSpec`, which states range and direction.
     value: The measured number. Accuracies are fractions 0 .. 1, never percent; NaN where it is undefined.
@@ -39,6 +41,9 @@ SCHEMA: Final = pa.schema(
 
 KEY: Final = ("sweep", "trial_key", "dataset", "epoch", "layer", "level", "split", "metric")
 """Columns that identify a measurement; of rows that agree in all of them one is kept."""
+
+IMAGES: Final = "images"
+IMAGES_LAYER: Final = -2
 
 FOREIGN: Final = "foreign"
 """Method of networks that were trained elsewhere."""

@@ -1,4 +1,4 @@
-"""`python -m analysis.figures FIGURE SWEEP_FOLDER`: draws figures of a sweep from its tables alone.
+"""`python -m analysis.figures FIGURE SWEEP_FOLDER ...`: draws figures of sweeps from their tables alone.
 
 FIGURE is fig1 to fig5 (all panels of that figure of arXiv 2305.15614), one panel such as fig2_left, any other figure
 such as accuracy_by_epoch, or all. Each is written as PNG, SVG and CSV (the plotted numbers).
@@ -45,8 +45,13 @@ def _parse(arguments: Sequence[str]) -> argparse.Namespace:
 
     parser = Parser(prog=PROGRAM, description=__doc__)
     parser.add_argument("figure", metavar="FIGURE", help="fig1 ... fig5, the name of one figure, or all")
-    parser.add_argument("sweep", metavar="SWEEP_FOLDER", help="folder of a sweep: a path, s3://... or gs://...")
-    parser.add_argument("--out", metavar="FOLDER", help="where the files are put (default: SWEEP_FOLDER/figures)")
+    parser.add_argument(
+        "sweep", metavar="SWEEP_FOLDER", nargs="+",
+        help="folder of a sweep: a path, s3://... or gs://...; of several, their tables are drawn together",
+    )  # fmt: skip
+    parser.add_argument(
+        "--out", metavar="FOLDER", help="where the files are put (default: SWEEP_FOLDER/figures, of several the first)"
+    )
     parser.add_argument(
         "--trials", nargs="+", metavar="KEY", help="draw these trials alone, by key or its beginning (default: all)"
     )
@@ -73,6 +78,8 @@ def _of_trials(table: Any, keys: Sequence[str], sweep: str) -> Any:
 def _answer(arguments: list[str]) -> int:
     flags = _parse(arguments)
     names = named(flags.figure)
+    import pandas as pd
+
     from analysis.command import quiet, read_measurements
     from analysis.figures.base import draw_one, why_not_drawn
     from analysis.publication import FIGURES
@@ -81,12 +88,14 @@ def _answer(arguments: list[str]) -> int:
     from ray_ssl.storage import Storage
 
     quiet()
-    sweep = Storage.at(flags.sweep)
-    table, points = read_measurements(sweep), read_projections(sweep)
+    sweeps = [Storage.at(folder) for folder in flags.sweep]
+    typed = " ".join(flags.sweep)
+    table: Any = pd.concat([read_measurements(sweep) for sweep in sweeps], ignore_index=True)
+    points: Any = pd.concat([read_projections(sweep) for sweep in sweeps], ignore_index=True)
     if flags.trials:
-        table = _of_trials(table, flags.trials, flags.sweep)
+        table = _of_trials(table, flags.trials, typed)
         points = points[points["trial_key"].isin(table["trial_key"])]
-    out = Storage.at(flags.out) if flags.out else sweep.child(FIGURES)
+    out = Storage.at(flags.out) if flags.out else sweeps[0].child(FIGURES)
     written = 0
     with tempfile.TemporaryDirectory(prefix="ray_ssl_") as scratch:
         for name in names:
@@ -97,9 +106,9 @@ def _answer(arguments: list[str]) -> int:
             written += len(paths)
             if not paths:
                 print(f"{name.replace('_', ' ') if name.startswith('fig') else name} "
-                      f"{why_not_drawn(name, table, flags.sweep, points)}", flush=True)  # fmt: skip
+                      f"{why_not_drawn(name, table, typed, points)}", flush=True)  # fmt: skip
     if not written:
-        raise UserError(f"nothing of {flags.figure} can be drawn from {flags.sweep!r}: the lines above say why")
+        raise UserError(f"nothing of {flags.figure} can be drawn from {typed!r}: the lines above say why")
     return EXIT_DONE
 
 

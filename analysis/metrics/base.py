@@ -53,6 +53,7 @@ class MetricSpec(NamedTuple):
         high: Largest possible value.
         direction: "up" where larger means better separated, "down" where smaller does, "" where neither.
         labelled: Measured at every label level, else once (level "none").
+        paired: Measured for pairs of labels of every level (see `analysis.class_pairs`).
     """
 
     name: str
@@ -60,6 +61,7 @@ class MetricSpec(NamedTuple):
     high: float
     direction: Literal["up", "down", ""]
     labelled: bool = True
+    paired: bool = False
 
 
 def split_labels(train: Tensor, test: Tensor, level: LabelLevel) -> Iterator[tuple[Split, Tensor, Tensor]]:

@@ -56,14 +56,22 @@ def source_heads(features: LayerFeatures, level: LabelLevel) -> dict[str, Predic
     """Returns what each of `HEADS` predicts, in the order of `HEADS`."""
     assert level.domains is not None
     in_source, unlabelled = level.domains[0] == SOURCE, level.domains[0] < EXTRA
+    found = [logistic_head(features, level)]
     source, labels = features.train[in_source], level.train[in_source]
-    # A dimension in which the source hardly varies must not be blown up in the target.
-    inverse_std = Scaling.of(features.train[unlabelled]).inverse_std
-    scaling, fits = fit(source, [(labels, level.num_classes)], PENALTY, TOLERANCE, inverse_std=inverse_std)
-    found = [Predictions(*(predict(rows, scaling, fits)[0] for rows in (features.train, features.test)))]
     for averages in feature_averages(features.train[unlabelled], source, labels, level.num_classes):
         found.append(Predictions(*((rows.double() @ averages).argmax(1) for rows in (features.train, features.test))))
     return dict(zip(HEADS, found, strict=True))
+
+
+def logistic_head(features: LayerFeatures, level: LabelLevel) -> Predictions:
+    """Returns what a logistic regression of the source's labels predicts; see `measure`."""
+    assert level.domains is not None
+    in_source, unlabelled = level.domains[0] == SOURCE, level.domains[0] < EXTRA
+    # A dimension in which the source hardly varies must not be blown up in the target.
+    inverse_std = Scaling.of(features.train[unlabelled]).inverse_std
+    label_sets = [(level.train[in_source], level.num_classes)]
+    scaling, fits = fit(features.train[in_source], label_sets, PENALTY, TOLERANCE, inverse_std=inverse_std)
+    return Predictions(*(predict(rows, scaling, fits)[0] for rows in (features.train, features.test)))
 
 
 def feature_averages(unlabelled: Tensor, source: Tensor, labels: Tensor, num_classes: int) -> list[Tensor]:

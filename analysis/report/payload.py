@@ -12,6 +12,7 @@ from typing import Any, Final
 
 import numpy as np
 
+from analysis.class_pairs import PAIR_MARK
 from analysis.curves import TRAINING_LAYER
 from analysis.figures.base.numbers import Frame, evenly
 
@@ -28,7 +29,7 @@ _BLOCK: Final = [*_TRIAL, "metric", "level", "split"]
 RULE: Final = (
     f"A page holds at most {MAX_VALUES:,} values, training curves at {MAX_CURVE_EPOCHS} epochs each. Where there are "
     "more, every network keeps its first, its last and some epochs evenly between; where that is not enough, networks "
-    "are left out, evenly over their order. The table has them all."
+    "are left out, evenly over their order. Pairs of classes are left out. The table has them all."
 )
 
 
@@ -111,7 +112,8 @@ def _rounded(values: np.ndarray) -> list[float | int | None]:
 
 def _fitting(table: Frame) -> Frame:
     """The rows that a page holds, by the rule that it states; each measurement once."""
-    rows = table.drop_duplicates([*_BLOCK, "epoch", "layer"], keep="last")
+    rows = table[~table["level"].str.contains(PAIR_MARK)]
+    rows = rows.drop_duplicates([*_BLOCK, "epoch", "layer"], keep="last")
     curves = rows["layer"] == TRAINING_LAYER
     rows = rows[~curves | _kept_epochs(rows[curves], MAX_CURVE_EPOCHS).reindex(rows.index, fill_value=False)]
     most = int(rows.groupby(_TRIAL)["epoch"].nunique().max()) if len(rows) else 0

@@ -92,6 +92,9 @@ CONTRARY = {
     "spectral_features_approach_eigenvectors": (
         "spectral_alignment_top20", "none", lambda rows: 0.5 - rows["epoch"] / 1000
     ),
+    "own_group_is_connected_most": ("connectivity_alpha", "class:", lambda rows: 0.6 + 0 * rows["epoch"]),
+    "nothing_shared_is_connected_least": ("connectivity_gamma", "class:", lambda rows: 0.4 + 0 * rows["epoch"]),
+    "transfer_follows_connectivity": ("pair_target_accuracy", "class:", lambda rows: 1 - rows["value"]),
 }  # fmt: skip
 """Metric, level (or its beginning) and values that contradict a claim."""
 
@@ -111,7 +114,8 @@ def test_a_claim_without_its_measurements_says_what_measures_them(name: str, tab
     rows = table[~((table["metric"] == metric) & table["level"].str.startswith(level))]
     one = check(rows, "results/study", [name]).set_index("claim").loc[name]
     assert one["verdict"] == UNKNOWN and one["num_trials"] == 0 and math.isnan(one["estimate"])
-    assert metric in one["note"] and "python -m analysis results/study" in one["note"]
+    command = "python -m analysis connectivity" if metric.startswith("connectivity") else "python -m analysis"
+    assert metric in one["note"] and f"{command} results/study" in one["note"]
     group = {"s": "sample", "t": "targets"}.get(level[0]) if level != "superclass" else None
     assert (f"--levels {group}" in one["note"]) == (group is not None)
 

@@ -33,7 +33,7 @@ def every_claim() -> list[Claim]:
     order = ("left", "middle", "right")
 
     def place(claim: Claim) -> tuple[str, int]:
-        number, panel = claim.figure.split()
+        number, _, panel = claim.figure.partition(" ")
         return number, order.index(panel) if panel in order else 0
 
     return sorted(found, key=place)

@@ -29,7 +29,8 @@ class Claim(NamedTuple):
 
     Attributes:
         name: Words with underscores, unique.
-        figure: Of arXiv 2305.15614, e.g. "2 left"; of a claim of another paper, that: "arXiv 2204.02683".
+        figure: Of arXiv 2305.15614, e.g. "2 left"; of a claim of another paper, that: "arXiv 2204.02683"; or one of
+            `analysis.figures`.
         statement: The trend, one sentence.
         statistic: What the number is, one phrase.
         measure: From the prepared table of one data set and one method (for claims that compare methods: of all) to

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import re
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 import matplotlib
 import pandas as pd
@@ -42,15 +42,21 @@ def draw_one(name: str, table: pd.DataFrame, folder: Path, projections: pd.DataF
     module = plugin_module(FIGURES, name)
     projections = table.iloc[:0] if projections is None else projections
     source = projections if getattr(module, "TABLE", MEASUREMENTS) == PROJECTIONS else table
+    if getattr(module, "ACROSS_DATASETS", False):
+        return _write(module, source, folder / name)
     datasets = sorted({str(of) for one in (table, projections) for of in one["dataset"].unique()})
     written: list[Path] = []
     for dataset in datasets:
         rows = source[source["dataset"] == dataset]
-        figure = None if rows.empty else module.draw(rows)
-        if figure is not None:
-            stem = folder / (name if len(datasets) == 1 else f"{name}-{_file_word(dataset)}")
-            written += [*_save(figure, stem), _save_numbers(module.numbers(rows), stem)]
+        stem = folder / (name if len(datasets) == 1 else f"{name}-{_file_word(dataset)}")
+        written += _write(module, rows, stem)
     return written
+
+
+def _write(module: Any, rows: Any, stem: Path) -> list[Path]:
+    """Draws some rows of a table; returns the paths written, none where these lack what is needed."""
+    figure = None if rows.empty else module.draw(rows)
+    return [] if figure is None else [*_save(figure, stem), _save_numbers(module.numbers(rows), stem)]
 
 
 def why_not_drawn(name: str, table: pd.DataFrame, sweep: str, projections: pd.DataFrame | None = None) -> str:

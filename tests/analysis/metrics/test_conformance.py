@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from analysis.class_pairs import class_pairs, pair_level
 from analysis.features import LayerFeatures
 from analysis.labels import LabelLevel
 from analysis.metrics.base import UNLABELLED, Measurement, MetricSpec
@@ -29,6 +30,8 @@ def measure(metric, features: LayerFeatures, levels: list[LabelLevel]) -> list[M
 def levels_of(metric, spec: MetricSpec, levels: list[LabelLevel]) -> set[str]:
     if hasattr(metric, "measure_network"):
         return {"layer-00"} if spec.name.endswith("between_layers") else {"epoch-000003"}
+    if spec.paired:
+        return {pair_level(level.name, *pair) for level in levels for pair in class_pairs(level.num_classes)}
     return {level.name for level in levels} if spec.labelled else {UNLABELLED}
 
 

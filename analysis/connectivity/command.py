@@ -1,0 +1,231 @@
+"""`python -m analysis connectivity SWEEP_FOLDER`: connectivity of classes and domains, beside how heads transfer.
+
+Measures rho, alpha, beta and gamma of pairs of classes on a sweep's images with a --shift, for each seed of its trials
+by itself, puts them into its table, and draws what they predict beside the accuracies that
+`python -m analysis SWEEP_FOLDER --metrics transfer_pairs` measured.
+"""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Iterator, Mapping, Sequence
+from itertools import combinations
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Final
+
+import numpy as np
+import torch
+
+from analysis import stored
+from analysis.class_pairs import MAX_PAIRS, class_pairs, pair_level
+from analysis.command import FIGURES, Counter, read_measurements
+from analysis.connectivity.classifier import WAYS, Advance, ClassifierSettings, Examiner
+from analysis.connectivity.groups import GroupErrors, Groups, classes_with_all, edges, groups_of, split_groups
+from analysis.connectivity.stored import ERRORS, read_errors, write_errors
+from analysis.metrics.base import Measurement
+from analysis.prediction import EDGES, FIGURE, correlations
+from analysis.survey import columns
+from analysis.sweep import sweep_dataset
+from analysis.table import IMAGES, IMAGES_LAYER, LayerMeasurement
+from ray_ssl import interrupts
+from ray_ssl.data.base import Dataset, ImageSet
+from ray_ssl.errors import EXIT_DONE, UserError
+from ray_ssl.flags import Parser
+from ray_ssl.ledger import Ledger, Trial
+from ray_ssl.storage import Storage
+
+TASK: Final = "connectivity"
+
+Pairs = Sequence[tuple[int, int]]
+
+
+def parse(arguments: Sequence[str]) -> argparse.Namespace:
+    """Parses `python -m analysis connectivity SWEEP_FOLDER`."""
+    parser = Parser(prog="python -m analysis connectivity", description=__doc__)
+    parser.add_argument("sweep", metavar="SWEEP_FOLDER", help="folder of a sweep: a path, s3://... or gs://...")
+    parser.add_argument(
+        "--pairs", type=int, metavar="N",
+        help=f"measure N random pairs of classes (default: all, at most {MAX_PAIRS})",
+    )  # fmt: skip
+    parser.add_argument(
+        "--way", choices=WAYS, default="joint",
+        help="joint: one network tells all classes and domains apart; pairs: one for every two of them, as published, "
+        "at about 4 N times the cost for N pairs (default: %(default)s)",
+    )  # fmt: skip
+    parser.add_argument(
+        "--steps", type=int, default=ClassifierSettings.num_steps, metavar="N",
+        help="training steps of each network (default: %(default)s)",
+    )  # fmt: skip
+    parser.add_argument(
+        "--dataset", metavar="TEXT",
+        help="where the images are now, if they moved, e.g. parquet:PATH (default: as trained)",
+    )  # fmt: skip
+    return parser.parse_strictly(arguments)
+
+
+def run(flags: argparse.Namespace) -> int:
+    """Measures what is not measured yet and draws it; returns the exit code.
+
+    Raises:
+        UserError: No sweep there, no domains, fewer than two classes in both, more pairs than there are.
+    """
+    for name in ("pairs", "steps"):
+        if getattr(flags, name) is not None and getattr(flags, name) < 1:
+            raise UserError(f"--{name} is at least 1, given {getattr(flags, name)}")
+    ledger = Ledger(Storage.at(flags.sweep))
+    trials = ledger.known_trials()
+    if not trials:
+        raise UserError(f"{flags.sweep!r} is no sweep folder: no trial in it has a readable config.json")
+    if not trials[0].config.data.shift:
+        raise UserError("connectivity is that of a source and a target: the sweep's images need a --shift")
+    dataset = sweep_dataset(trials, flags.dataset)
+    settings = ClassifierSettings(way=flags.way, num_steps=flags.steps)
+    pairs = choose_pairs(dataset, flags.pairs)
+    seeds = sorted({trial.config.seed for trial in trials})
+    with interrupts.orderly():
+        errors = measure(ledger.sweep, dataset, settings, pairs, seeds)
+        _write(ledger, trials, dataset, settings, pairs, errors)
+        _show(ledger.sweep, flags.sweep)
+    return EXIT_DONE
+
+
+def choose_pairs(dataset: Dataset, num_pairs: int | None) -> Pairs:
+    """Returns the pairs of classes to measure, of those with images in both domains of both splits.
+
+    Raises:
+        UserError: There are fewer.
+    """
+    train, test = _groups(dataset, 0)
+    known = set(classes_with_all(train, test))
+    if len(known) < 2:
+        raise UserError(
+            f"{dataset.name}: connectivity is that of two classes, each with 2 training and 2 test images in both "
+            f"domains; {len(known)} class(es) have them"
+        )
+    every = [pair for pair in class_pairs(train.num_classes, train.num_classes**2) if known.issuperset(pair)]
+    if num_pairs is not None and num_pairs > len(every):
+        raise UserError(f"--pairs {num_pairs} is more than there are: {len(known)} classes make {len(every)} pairs")
+    if num_pairs is None:
+        return [pair for pair in class_pairs(train.num_classes) if known.issuperset(pair)]
+    return every if num_pairs == len(every) else _first(every, train.num_classes, num_pairs)
+
+
+def _first(every: Pairs, num_classes: int, num_pairs: int) -> Pairs:
+    """So many of `every`, those that `class_pairs` takes first."""
+    wanted, size = set(every), num_pairs
+    while len(found := [pair for pair in class_pairs(num_classes, size) if pair in wanted]) < num_pairs:
+        size += num_pairs - len(found)
+    return found
+
+
+def measure(
+    sweep: Storage, dataset: Dataset, settings: ClassifierSettings, pairs: Pairs, seeds: Sequence[int]
+) -> dict[int, GroupErrors]:
+    """Returns the errors by seed, those that are in the sweep's folder from there; new ones are put there.
+
+    A network is measured as a whole: what an interruption loses is the one at hand.
+    """
+    about = {"data_fingerprint": dataset.fingerprint, "settings": settings.to_dict()}
+    found = read_errors(sweep, about)
+    num_groups = 2 * len(dataset.train.fine_names)
+    todo = [one for seed in seeds for one in _lacking(found.get(seed), num_groups, seed, pairs, settings)]
+    if not todo:
+        print("nothing to measure: the connectivity of these pairs is known")
+        return found
+    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    title = f"connectivity of {len(pairs)} pair(s) of classes: {len(todo)} network(s) of {settings.num_steps} steps"
+    with Counter(title, len(todo) * settings.num_steps, "steps") as counter:
+        for seed in sorted({seed for seed, _ in todo}):
+            groups = _groups(dataset, seed)
+            examiner = Examiner(settings, seed, dataset.channel_statistics, device, _advance(counter))
+            found.setdefault(seed, GroupErrors.none(num_groups))
+            for _, network in (one for one in todo if one[0] == seed):
+                found[seed] = _with(found[seed], network, examiner, groups)
+                write_errors(sweep, about, found)
+    return found
+
+
+Network = tuple[int, ...]
+"""Groups that a network tells apart: two, one (its halves), or none for all of them."""
+
+
+def _lacking(
+    known: GroupErrors | None, num_groups: int, seed: int, pairs: Pairs, settings: ClassifierSettings
+) -> Iterator[tuple[int, Network]]:
+    """The networks that are still to be trained."""
+    known = known or GroupErrors.none(num_groups)
+    groups = [groups_of(pair, num_groups // 2) for pair in pairs]
+    within = [(group,) for group in sorted({group for four in groups for group in four})
+              if np.isnan(known.within[group])]  # fmt: skip
+    between = sorted({two for four in groups for two in combinations(sorted(four), 2) if np.isnan(known.between[two])})
+    if settings.way == "pairs":
+        yield from ((seed, network) for network in [*within, *between])
+    elif within or between:
+        yield seed, ()
+
+
+def _with(known: GroupErrors, network: Network, examiner: Examiner, groups: tuple[Groups, Groups]) -> GroupErrors:
+    """The errors with those of one more network."""
+    if not network:
+        return examiner.joint(*groups)
+    between, within = known.between.copy(), known.within.copy()
+    if len(network) == 1:
+        within[network[0]] = examiner.within(*groups, *network)
+    else:
+        between[network] = between[network[::-1]] = examiner.between(*groups, *network)
+    return GroupErrors(between, within)
+
+
+def _advance(counter: Counter) -> Advance:
+    def advance(num_steps: int) -> None:
+        interrupts.check()
+        counter.advance(True, num_steps)
+
+    return advance
+
+
+def _groups(dataset: Dataset, seed: int) -> tuple[Groups, Groups]:
+    assert isinstance(dataset.train, ImageSet) and isinstance(dataset.test, ImageSet)  # a shift streams nothing
+    return split_groups(dataset.train, seed, "train"), split_groups(dataset.test, seed, "test")
+
+
+def _write(
+    ledger: Ledger, trials: Sequence[Trial], dataset: Dataset, settings: ClassifierSettings, pairs: Pairs,
+    errors: Mapping[int, GroupErrors],
+) -> None:  # fmt: skip
+    """Puts the edge weights of each trial's seed into the table, where they are not."""
+    chosen = settings.to_dict() | {"num_pairs": len(pairs)}
+    present = stored.present(ledger.sweep, {TASK: chosen})
+    for trial in trials:
+        if (trial.key, 0, TASK) not in present:
+            about = columns(trial.config, ledger.sweep.name, trial.key, dataset.name, 0)
+            stored.write(ledger.sweep, about, TASK, _rows(errors[trial.config.seed], pairs), chosen)
+
+
+def _rows(errors: GroupErrors, pairs: Pairs) -> Iterator[LayerMeasurement]:
+    for pair in pairs:
+        for metric, value in zip(EDGES, edges(errors, pair), strict=True):
+            measured = Measurement(pair_level("class", *pair), "test", metric, value)
+            yield LayerMeasurement(IMAGES_LAYER, IMAGES, measured)
+
+
+def _show(sweep: Storage, typed: str) -> None:
+    """Prints the mean edges and what they predict, and draws the figure."""
+    from analysis.figures.base import draw_one  # matplotlib takes a second to import
+
+    table = read_measurements(sweep)
+    for metric in EDGES:
+        values = table.loc[table["metric"] == metric, "value"]
+        print(f"{metric:<19} {values.mean():.3f} (pairs: {values.min():.3f} to {values.max():.3f})")
+    for one in correlations(table):
+        print(f"{one.method}: rank correlation of prediction and target accuracy {one.value:.2f} "
+              f"({one.low:.2f} to {one.high:.2f}) over {one.num_pairs} pairs")  # fmt: skip
+    with TemporaryDirectory(prefix="ray_ssl_") as scratch:
+        paths = draw_one(FIGURE, table, Path(scratch))
+        for path in paths:
+            sweep.write(f"{FIGURES}/{path.name}", path.read_bytes())
+            print(f"figure    {sweep.uri}/{FIGURES}/{path.name}")
+    print(f"errors    {sweep.uri}/{ERRORS}")
+    if not paths:
+        print(f"next:\n  python -m analysis {typed} --metrics transfer_pairs")

@@ -1,0 +1,110 @@
+"""Target accuracy of pairs of classes against what connectivity predicts, and the mean edge weights.
+
+Left: each point is a pair of classes; across, the prediction min(alpha, beta) - gamma (arXiv 2204.00570: a head
+transfers where it is above 0); upwards, the share of the target's test images that a two-class head of the source gets
+right. Named are Spearman's correlation over pairs and its 95 % bootstrap interval. Right: the edge weights, test errors
+of a classifier that tells two groups of augmented images apart. Networks that were pretrained on unlabelled images of
+both domains; `python -m analysis.figures transfer_prediction` of several sweeps shows several shifts in one.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from analysis.figures.base.marks import DOTTED, panel_inches
+from analysis.figures.base.networks import MARKERS, OKABE_ITO
+from analysis.figures.base.numbers import Frame
+from analysis.figures.base.sheet import FAINT, GREY, Line, Row, Words, marker, sheet, text_width
+from analysis.figures.base.ticks import padded, tick_labels, y_ticks
+from analysis.needs import Measured
+from analysis.prediction import ACCURACY, ALPHA, EDGES, Correlation, correlations, over_trials
+
+TITLE = "Transfer of pairs of classes against connectivity"
+
+ACROSS_DATASETS: Final = True
+NEEDS = (Measured(ALPHA), Measured(ACCURACY))
+
+_CHANCE = 0.5
+_HEIGHT = 2.3  # inches
+_GREEK = {"rho": "\N{GREEK SMALL LETTER RHO}", "alpha": "\N{GREEK SMALL LETTER ALPHA}",
+          "beta": "\N{GREEK SMALL LETTER BETA}", "gamma": "\N{GREEK SMALL LETTER GAMMA}"}  # fmt: skip
+
+
+def numbers(table: Frame) -> Frame:
+    """Returns edges, prediction and target accuracy of every pair, means over seeds; see `over_trials`."""
+    return over_trials(table)
+
+
+def draw(table: Frame) -> Figure | None:
+    """Draws the figure; None where no network that saw both domains has both connectivity and accuracy of pairs."""
+    found = numbers(table)
+    if found.empty:
+        return None
+    names = sorted(found["series"].unique())
+    words = {one.method: _words(one) for one in correlations(table)}
+    looks = {
+        name: Line(f"{name}: {words[name]}", OKABE_ITO[i % len(OKABE_ITO)], "", MARKERS[i % len(MARKERS)],
+                   hollow=i >= len(OKABE_ITO))
+        for i, name in enumerate(names)
+    }  # fmt: skip
+    (x, y), left, right = _ranges(found), f"target accuracy (%) by min({_GREEK['alpha']}, {_GREEK['beta']})", ""
+    left, right = f"{left} \N{MINUS SIGN} {_GREEK['gamma']}", "edge weight: mean and standard deviation over pairs"
+    at, edge = y_ticks(*y, _HEIGHT), padded(0.0, max(_CHANCE, float(found[list(EDGES)].to_numpy().max())), log=False)
+    edge_at = y_ticks(*edge, _HEIGHT)
+    widths = [max(map(text_width, tick_labels(ticks, factor))) + 0.06 for ticks, factor in ((at, 100), (edge_at, 1))]
+    seeds = f"{found['n'].min()} to {found['n'].max()}" if found["n"].nunique() > 1 else f"{found['n'].iloc[0]}"
+    everything = f"; all: {words['all']}" if "all" in words else ""
+    note = (
+        f"{' and '.join(sorted(found['dataset'].unique()))}; test images; two-class logistic heads of the source; "
+        f"means over {seeds} seed(s); named: rank correlation over pairs and its 95 % bootstrap interval{everything}."
+    )
+    row = Row("", [left, right], _HEIGHT, widths, True)
+    figure, axes = sheet([row], Words(TITLE, note, ""), looks.values())
+    points, edges = axes[0]
+    assert points is not None and edges is not None
+    points.set(xlim=x, ylim=y)
+    ticks = y_ticks(*x, 0.7 * panel_inches(points)[0])  # a number is wider than high
+    points.set_xticks(ticks, tick_labels(ticks))
+    points.set_yticks(at, tick_labels(at, 100))
+    points.grid(True, color=FAINT, lw=0.6)
+    if y[0] < _CHANCE < y[1]:
+        points.axhline(_CHANCE, color=GREY, lw=0.8, ls=DOTTED, zorder=1)
+    if x[0] < 0 < x[1]:
+        points.axvline(0, color=GREY, lw=0.8, ls=DOTTED, zorder=1)
+    for name, look in looks.items():
+        one = found[found["series"] == name]
+        points.plot(one["prediction"], one["accuracy"], ls="none", alpha=0.75, zorder=2, **marker(look, 3.6))
+    _draw_edges(edges, found, looks)
+    edges.set(ylim=edge)
+    edges.set_yticks(edge_at, tick_labels(edge_at))
+    return figure
+
+
+def _draw_edges(ax: Axes, found: Frame, looks: dict[str, Line]) -> None:
+    """Mean edges of each series, side by side, with the spread over pairs."""
+    ax.set(xlim=(-0.5, len(EDGES) - 0.5))
+    ax.set_xticks(range(len(EDGES)), [_GREEK[edge.rpartition("_")[2]] for edge in EDGES])
+    ax.yaxis.grid(True, color=FAINT, lw=0.6)
+    for i, (name, look) in enumerate(looks.items()):
+        one = found.loc[found["series"] == name, list(EDGES)].to_numpy()
+        at = np.arange(len(EDGES)) + 0.6 * ((i + 0.5) / len(looks) - 0.5)
+        mean, spread = one.mean(0), one.std(0, ddof=1) if len(one) > 1 else np.zeros(len(EDGES))
+        ax.vlines(at, mean - spread, mean + spread, color=look.colour, lw=1.1)
+        ax.plot(at, mean, ls="none", zorder=3, **marker(look, 4.5))
+
+
+def _ranges(found: Frame) -> tuple[tuple[float, float], tuple[float, float]]:
+    """Of the prediction and of the accuracy; each holds the value from which on a head transfers."""
+    x = padded(min(float(found["prediction"].min()), 0.0), max(float(found["prediction"].max()), 0.0), log=False)
+    y = padded(min(float(found["accuracy"].min()), _CHANCE), max(float(found["accuracy"].max()), _CHANCE), log=False)
+    return x, y
+
+
+def _words(one: Correlation) -> str:
+    if np.isnan(one.value):
+        return f"{one.num_pairs} pairs, no rank correlation"
+    return f"{one.value:.2f} ({one.low:.2f} to {one.high:.2f}), {one.num_pairs} pairs"
