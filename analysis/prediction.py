@@ -3,6 +3,9 @@
 arXiv 2204.00570 (section 4): a head of the source transfers where alpha and beta, the edges to the own class in the
 other domain and to the other class in the own domain, exceed gamma, that to what differs in both. The prediction of a
 pair is min(alpha, beta) - gamma. That its size, not its sign alone, orders pairs is what is asked here, not the theory.
+Where source and target hardly differ, beta is gamma but for noise, and so is the prediction; the ratio
+log(alpha beta / gamma^2) still orders pairs there, and stands beside it (relative strengths are the paper's; that both
+weigh the same was not checked).
 """
 
 from __future__ import annotations
@@ -23,13 +26,17 @@ Frame = Any
 FIGURE: Final = "transfer_prediction"
 RHO, ALPHA, BETA, GAMMA = EDGES = tuple(f"connectivity_{name}" for name in ("rho", "alpha", "beta", "gamma"))
 ACCURACY: Final = "pair_target_accuracy"
+PREDICTIONS: Final = {"prediction": "min(alpha, beta) - gamma", "log_ratio": "log(alpha beta / gamma^2)"}
+LEAST_ERROR: Final = 1e-3
+"""Errors below it count as this much in the ratio: they are of too few images to tell."""
+
 NUM_RESAMPLED: Final = 2000
 
 _TRIAL: Final = ["dataset", "trial_key", "method", "depth", "width", "seed"]
 
 
 class Correlation(NamedTuple):
-    """Spearman's correlation of prediction and accuracy over pairs.
+    """Spearman's correlation of a prediction and accuracy over pairs.
 
     Attributes:
         method: Of the networks; with the data set where there are several.
@@ -58,19 +65,22 @@ def edges_of_pairs(table: Frame) -> Frame:
 
 
 def by_pair(table: Frame) -> Frame:
-    """Returns a row for each trial and pair: `edges_of_pairs`, prediction, and accuracy at the trial's last epoch."""
+    """Returns a row for each trial and pair: `edges_of_pairs`, `PREDICTIONS`, and accuracy at the last epoch."""
     rows = table[(table["metric"] == ACCURACY) & (table["layer_name"] == REPRESENTATION) & np.isfinite(table["value"])]
     rows = rows[rows["epoch"] == rows.groupby("trial_key")["epoch"].transform("max")]
     rows = rows.drop_duplicates([*_TRIAL, "level"])[[*_TRIAL, "level", "value"]].rename(columns={"value": "accuracy"})
     found = edges_of_pairs(table).merge(rows, on=[*_TRIAL, "level"])
-    return found.assign(prediction=np.minimum(found[ALPHA], found[BETA]) - found[GAMMA])
+    alpha, beta, gamma = (found[edge].clip(lower=LEAST_ERROR) for edge in (ALPHA, BETA, GAMMA))
+    return found.assign(
+        prediction=np.minimum(found[ALPHA], found[BETA]) - found[GAMMA], log_ratio=np.log(alpha * beta / gamma**2)
+    )
 
 
 def over_trials(table: Frame) -> Frame:
     """Returns `by_pair` of networks that saw both domains unlabelled, means over seeds.
 
     Columns: series (the network, after its data set where there are several), dataset, network, level, the columns of
-    `EDGES`, prediction, accuracy, n (seeds).
+    `EDGES` and `PREDICTIONS`, accuracy, n (seeds).
     """
     found = by_pair(table)
     found = found[found["method"].map(saw_target).astype(bool)]
@@ -79,17 +89,21 @@ def over_trials(table: Frame) -> Frame:
     network = found["trial_key"].map(names[~names.index.duplicated()])
     prefix = found["dataset"] + ", " if found["dataset"].nunique() > 1 else ""
     found = found.assign(network=network, series=prefix + network)
-    values = [*EDGES, "prediction", "accuracy"]
+    values = [*EDGES, *PREDICTIONS, "accuracy"]
     groups = found.groupby(["series", "dataset", "network", "level"], sort=True)
     return groups[values].mean().assign(n=groups.size()).reset_index()
 
 
-def correlations(table: Frame) -> list[Correlation]:
-    """Returns the correlation of every series of `over_trials`; and of all, "all", where there are several."""
+def correlations(table: Frame, prediction: str = "prediction") -> list[Correlation]:
+    """Returns the correlation of every series of `over_trials`; and of all, "all", where there are several.
+
+    Args:
+        prediction: One of `PREDICTIONS`.
+    """
     found = over_trials(table)
     rows = [(str(name), one) for name, one in found.groupby("series")]
     rows += [("all", found)] if len(rows) > 1 else []
-    return [Correlation(name, *interval(one["prediction"], one["accuracy"]), len(one)) for name, one in rows]
+    return [Correlation(name, *interval(one[prediction], one["accuracy"]), len(one)) for name, one in rows]
 
 
 def interval(x: Any, y: Any, num_resampled: int = NUM_RESAMPLED) -> tuple[float, float, float]:

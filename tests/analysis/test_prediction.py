@@ -29,13 +29,15 @@ def test_prediction_and_accuracy_are_those_of_the_pair_at_the_last_epoch() -> No
     value, found = lookup(table), transfer_prediction.numbers(table)
     assert len(found) == 10 and (found["n"] == 2).all()
     for _, one in found.iterrows():
-        keys, predicted = table["trial_key"].unique(), []
+        keys, predicted, ratios = table["trial_key"].unique(), [], []
         for key in keys:
             alpha, beta, gamma = (
                 value[key, 0, -2, one["level"], "test", f"connectivity_{edge}"] for edge in ("alpha", "beta", "gamma")
             )
             predicted.append(min(alpha, beta) - gamma)
+            ratios.append(np.log(alpha / gamma) + np.log(beta / gamma))
         assert one["prediction"] == pytest.approx(np.mean(predicted))
+        assert one["log_ratio"] == pytest.approx(np.mean(ratios))
         accuracy = [value[key, 20, 3, one["level"], "test", ACCURACY] for key in keys]
         assert one["accuracy"] == pytest.approx(np.mean(accuracy))
 
