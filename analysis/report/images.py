@@ -12,7 +12,7 @@ from typing import Any, Final
 from analysis.report.markup import text
 from ray_ssl.plugins import plugin_module, plugin_names
 
-MAX_BYTES: Final = 5_500_000
+MAX_BYTES: Final = 12_000_000
 """Of all figures of a page; base64 makes a third more of it."""
 
 TOPICS: Final = ("Source and target", "Overviews", "Panels of arXiv 2305.15614")
