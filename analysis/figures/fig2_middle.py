@@ -45,6 +45,7 @@ def numbers(table: Frame) -> Frame:
 
 def draw(table: Frame) -> Figure | None:
     """Draws the figure; None where NCC, linear accuracy or epoch 0 is missing, or is all there is."""
+    table = self_supervised(table)  # the others would take panels, colours and dashes
     found = numbers(table)
     if found["epoch"].nunique() < 2:
         return None

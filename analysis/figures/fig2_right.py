@@ -49,6 +49,7 @@ def numbers(table: Frame) -> Frame:
 
 def draw(table: Frame) -> Figure | None:
     """Draws the figure; None where level sample is missing, or there are no two epochs."""
+    table = self_supervised(table)  # the others would take panels, colours and dashes
     found = numbers(table)
     if found["epoch"].nunique() < 2:
         return None

@@ -44,6 +44,7 @@ def numbers(table: Frame) -> Frame:
 
 def draw(table: Frame) -> Figure | None:
     """Draws the figure; None where a term of the loss or accuracy is missing, or there are no two epochs."""
+    table = self_supervised(table)  # the others would take panels, colours and dashes
     shown = networks(table)
     found = shown.drawn(numbers(table))
     if found["epoch"].nunique() < 2:

@@ -43,6 +43,7 @@ def numbers(table: Frame) -> Frame:
 
 def draw(table: Frame) -> Figure | None:
     """Draws the figure; None where there are no two epochs of mi_dv."""
+    table = self_supervised(table)  # the others would take panels, colours and dashes
     shown = networks(table)
     found = shown.drawn(numbers(table))
     if found["epoch"].nunique() < 2:

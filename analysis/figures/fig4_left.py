@@ -13,7 +13,7 @@ from analysis.figures.base.networks import networks
 from analysis.figures.base.numbers import LINEAR, REPRESENTATION, Frame, over_seeds, seeds_note
 from analysis.figures.base.panels import EPOCH_AXIS, lines, shades
 from analysis.figures.base.sheet import Words
-from analysis.figures.base.targets import RANDOM, SEMANTIC, target_values
+from analysis.figures.base.targets import RANDOM, SEMANTIC, self_supervised, target_values
 from analysis.needs import Measured, Trials
 
 TITLE = "Linear accuracy of targets of graded randomness by epoch"
@@ -33,6 +33,7 @@ def numbers(table: Frame) -> Frame:
 
 def draw(table: Frame) -> Figure | None:
     """Draws the figure; None where there are no two targets or no two epochs."""
+    table = self_supervised(table)  # the others would take panels, colours and dashes
     found = numbers(table)
     if found["randomness"].nunique() < 2 or found["epoch"].nunique() < 2:
         return None

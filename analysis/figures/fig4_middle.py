@@ -12,7 +12,7 @@ from analysis.figures.base.networks import networks
 from analysis.figures.base.numbers import LINEAR, Frame, distinct_layers, last_epoch, over_seeds, seeds_note
 from analysis.figures.base.panels import LAYER_AXIS, lines, shades
 from analysis.figures.base.sheet import Words
-from analysis.figures.base.targets import RANDOM, SEMANTIC, target_values
+from analysis.figures.base.targets import RANDOM, SEMANTIC, self_supervised, target_values
 from analysis.needs import Measured, Trials
 
 TITLE = "Linear accuracy of targets of graded randomness by layer"
@@ -32,6 +32,7 @@ def numbers(table: Frame) -> Frame:
 
 def draw(table: Frame) -> Figure | None:
     """Draws the figure; None where there are no two targets or no two layers."""
+    table = self_supervised(table)  # the others would take panels, colours and dashes
     found = numbers(table)
     if found["randomness"].nunique() < 2 or found["layer"].nunique() < 2:
         return None

@@ -15,7 +15,7 @@ from analysis.figures.base.networks import OKABE_ITO, networks
 from analysis.figures.base.numbers import NCC, REPRESENTATION, Frame, measured_split, over_seeds, ratio, seeds_note
 from analysis.figures.base.panels import EPOCH_AXIS, lines
 from analysis.figures.base.sheet import Line, Words
-from analysis.figures.base.targets import RANDOM, SEMANTIC, target_values
+from analysis.figures.base.targets import RANDOM, SEMANTIC, self_supervised, target_values
 from analysis.needs import Measured, Trials
 
 TITLE = "Semantic over random targets by epoch"
@@ -47,6 +47,7 @@ def numbers(table: Frame) -> Frame:
 
 def draw(table: Frame) -> Figure | None:
     """Draws the figure; None where an end of the targets is missing, or there are no two epochs."""
+    table = self_supervised(table)  # the others would take panels, colours and dashes
     found = numbers(table)
     if found["epoch"].nunique() < 2:
         return None
