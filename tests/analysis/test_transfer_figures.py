@@ -60,7 +60,7 @@ def test_a_mark_stands_at_the_mean_distance_and_the_mean_accuracy() -> None:
             at = [[value[key, 20, LAST, "class", "test", name] for key in keys]
                   for name in (metric, "target_accuracy_logistic")]  # fmt: skip
             wanted.append(tuple(np.mean(at, axis=1)))
-        drawn = [(float(line.get_xdata()[0]), float(line.get_ydata()[0])) for line in points(ax)]
+        drawn = [tuple(float(np.asarray(data)[0]) for data in line.get_data()) for line in points(ax)]
         assert np.allclose(sorted(drawn), sorted(wanted))
         bars = [line for line in ax.lines if line.get_marker() == "None" and line.get_linestyle() == "-"]
         assert len(bars) == 2 * len(METHODS)

@@ -2,6 +2,7 @@
 
 import json
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -68,8 +69,8 @@ def finished(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str]:
 
 def test_a_sweep_leaves_checkpoints_table_figures_and_runs(finished: tuple[Path, str]) -> None:
     folder, out = finished
-    table = table_of(folder)
-    curves, table = table[table.layer == -1], table[table.layer >= 0]
+    whole: Any = table_of(folder)
+    curves, table = whole[whole.layer == -1], whole[whole.layer >= 0]
     assert {*curves.epoch} == {1, 2, 3, 4} and {"loss", "invariance", "regularisation"} <= {*curves.metric}
     assert set(table.epoch) == {0, 1, 4}
     assert set(table.layer_name) == {"stem", "block1", "representation"}
