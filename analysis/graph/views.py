@@ -16,7 +16,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from itertools import product
-from typing import NamedTuple
+from typing import Final, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -29,6 +29,10 @@ Pixels = NDArray[np.uint8]
 
 _LUMA = (299, 587, 114)
 """Parts per thousand of red, green and blue in grey (ITU-R BT.601)."""
+
+
+AT_ONCE: Final = 2048
+"""Images whose pixels are summed together: whole numbers of 8 bytes."""
 
 
 @dataclass(frozen=True)
@@ -107,7 +111,8 @@ class ViewGraph(NamedTuple):
 def build(images: Pixels, family: ViewFamily) -> ViewGraph:
     """Returns the exact graph of all views of some images.
 
-    Memory: (5 to 12) V bytes an image and cell while it is built, V the number of views.
+    Memory while it is built, besides the images: a few copies of V cells of one byte and V numbers of 8 bytes for each
+    image, V the number of views.
 
     Args:
         images: uint8 [n, S, S, 3].
@@ -137,6 +142,13 @@ def look(images: Pixels, box: Box, family: ViewFamily) -> Pixels:
         box: The crop.
         family: How it is seen.
     """
+    found = np.empty((len(images), family.resolution, family.resolution, 3 if family.colour else 1), np.uint8)
+    for start in range(0, len(images), AT_ONCE):
+        found[start : start + AT_ONCE] = _look(images[start : start + AT_ONCE], box, family)
+    return found
+
+
+def _look(images: Pixels, box: Box, family: ViewFamily) -> Pixels:
     crop = images[:, box.top : box.top + box.size, box.left : box.left + box.size].astype(np.int64)
     crop = crop * 1000 if family.colour else (crop @ np.array(_LUMA))[..., None]
     starts = np.linspace(0, box.size, family.resolution + 1).round().astype(int)
