@@ -153,7 +153,7 @@ def randomness_by_epoch(accuracy: Mapping[int, float]) -> dict[int, float]:
     if last <= first:
         raise UserError(
             f"the teacher learned nothing: it predicts {last:.1%} of the training images right after its last epoch, "
-            f"{first:.1%} at initialisation; give more --teacher-epochs"
+            f"{first:.1%} at initialisation; give more --teacher-epochs, or more images, under another --name"
         )
     return {epoch: min(1.0, max(0.0, (last - a) / (last - first))) for epoch, a in accuracy.items()}
 

@@ -249,12 +249,24 @@ def _make(request: Request, teacher: Request, ledger: Ledger, levels: list[float
 
 def _dry_run(request: Request, teacher: Request, train_on: list[float], everything: bool) -> int:
     """Prints the plans of both parts; the keys of networks on targets that are not made yet are not known."""
+    from analysis.tasks import TARGETS
     from sweeps.run import run
 
     run(teacher)
     num_more = len(train_on) * len(request.grid.axes["seed"])
     print(f"after it, {num_more} supervised network(s) on its predictions, and:", flush=True)
-    return run(_with(replace(request, metrics=None, levels=None), list(_references(request)) if everything else []))
+    request = replace(
+        request,
+        metrics=None if request.metrics is None else [m for m in request.metrics if not _is_of_targets_alone(m)],
+        levels=[level for level in request.levels or [] if level != TARGETS] or None,
+    )
+    return run(_with(request, list(_references(request)) if everything else []))
+
+
+def _is_of_targets_alone(metric: str) -> bool:
+    from analysis.tasks import TARGETS, metric_groups, metric_names
+
+    return metric in metric_names() and metric_groups(metric) == (TARGETS,)
 
 
 def print_targets(targets: Targets) -> None:
