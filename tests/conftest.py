@@ -2,6 +2,8 @@
 
 import os
 
+import pytest
+
 os.environ.setdefault("RAY_AUTH_MODE", "disabled")
 os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
 os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
@@ -10,3 +12,8 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 import torch
 
 torch.set_num_threads(1)
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Whole sweeps and faults first: they take longest, and the last file of a run has a worker for itself."""
+    items.sort(key=lambda item: not any(f"tests/{room}/" in item.nodeid for room in ("sweeps", "faults")))
