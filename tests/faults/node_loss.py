@@ -30,6 +30,8 @@ from tests.sweeps.nodes import TINY, Heard, joined_cluster
 LETTER = "e"
 NUM_NODES = 3
 NUM_REMOVALS = {False: 1, True: 20}
+KINDS = {False: (True,), True: (True, False)}
+"""Whether a lost node is drained before."""
 NUM_TRIALS = 4
 EPOCHS = 20
 DEADLINE_SECONDS = 15.0
@@ -48,7 +50,7 @@ def run(full: bool, seed: int) -> Counts:
         _train(whole, trials, machine)
         seconds = time.monotonic() - began
         for number in range(NUM_REMOVALS[full]):
-            for drains in (True, False):
+            for drains in KINDS[full]:
                 disturbed = Ledger(Storage.at(f"{name}/{number}-{drains}"))
                 disturbance = _Disturbance(cluster, machine, drains, rng.uniform(0.1, 0.8) * seconds, rng)
                 disturbance.start()
