@@ -6,6 +6,7 @@ images of the source ("test") and images of the target domain ("target"). Nothin
     head_accuracy              share of images whose label the head predicts, 0..1
     feature_distance           mean over images of |f_e(x) - f_0(x)|, f_0 the features that the trial started with
     relative_feature_distance  the same over the root mean square distance of f_0 from its mean on these images
+    peak_learning_rate         the trial's option `learning_rate`, so that the table alone tells its trials apart
 
 Source: feature distortion of arXiv 2202.10054, section 4 ("Euclidean distance of features before and after").
 """
@@ -20,6 +21,7 @@ import torch
 from torch import Tensor
 
 from analysis.features import Pictures, extract, load_backbone
+from analysis.finetuned_choice import ACCURACY, DISTANCE, RATE, RELATIVE_DISTANCE, TARGET, TEST, VALIDATION
 from analysis.metrics.base import UNLABELLED, Measurement
 from analysis.probe_path import LinearHead
 from analysis.table import LayerMeasurement
@@ -30,11 +32,8 @@ from ray_ssl.data.base import TARGET as OTHER
 from ray_ssl.errors import UserError
 from ray_ssl.finetune import HEAD
 
-VALIDATION, TEST, TARGET = "validation", "test", "target"
-"""In the table's column split: images of the source that are chosen on, its test images, test images of the target."""
 FINETUNING: Final = "finetuning"
 """Task of these parts of the table."""
-ACCURACY, DISTANCE, RELATIVE_DISTANCE = "head_accuracy", "feature_distance", "relative_feature_distance"
 
 
 class Features(NamedTuple):
@@ -132,7 +131,13 @@ def measure_epochs(
         checkpoint = load(epoch)
         after = features_of(checkpoint, sets, where)
         found = [row for name in sets for row in _rows(name, checkpoint, before[name], after[name], scales[name])]
-        yield checkpoint, found
+        yield checkpoint, [*found, _rate(checkpoint)]
+
+
+def _rate(checkpoint: Checkpoint) -> LayerMeasurement:
+    names, config = checkpoint.card["layer_names"], PretrainConfig.from_dict(checkpoint.card["config"])
+    rate = Measurement(UNLABELLED, "train", RATE, config.optimiser.learning_rate)
+    return LayerMeasurement(len(names) - 1, names[-1], rate)
 
 
 def _rows(

@@ -18,7 +18,7 @@ from typing import Any, Final, NamedTuple
 import numpy as np
 
 from analysis.claims.base.interval import t_interval
-from analysis.finetuned import ACCURACY, DISTANCE, RELATIVE_DISTANCE, VALIDATION
+from analysis.finetuned_choice import ACCURACY, DISTANCE, RELATIVE_DISTANCE, VALIDATION
 from ray_ssl.ledger import Trial
 
 PROTOCOLS: Final = {"fresh": "ft", "probe": "lp_ft"}

@@ -7,6 +7,7 @@ from typing import Any, Final, NamedTuple, Protocol
 
 import numpy as np
 
+from analysis.finetuned_choice import ACCURACY, FT, PROTOCOLS, TARGET, chosen
 from analysis.tasks import DATA, DOMAINS, METRICS, SAMPLE, TARGETS, is_on_request, metric_groups, metric_names
 from ray_ssl.plugins import plugin_module
 
@@ -142,6 +143,31 @@ class Adapted(NamedTuple):
         flags = f" --baselines {self.method}" if self.method else " --num-extra N" if "extra" in self.domains[0] else ""
         what = self.method or "self-supervised pretraining"
         return f"needs trials of {what} ({self.domains[0]}): python sweeps/transfer.py{flags}"
+
+
+class FineTuned(NamedTuple):
+    """What validation chose of fine-tuned trials (see `finetuned_choice.chosen`).
+
+    Attributes:
+        protocols: All of these.
+        in_target: With accuracies in a target.
+    """
+
+    protocols: tuple[str, ...] = ()
+    in_target: bool = False
+
+    def lacking(self, table: Frame, sweep: str) -> str | None:
+        """See `Need`."""
+        found = chosen(table)
+        if found.empty:
+            return f"needs {ACCURACY} of fine-tuned trials: python sweeps/finetune.py --from {sweep} --shift SHIFT"
+        for protocol in self.protocols:
+            if protocol not in set(found["protocol"]):
+                heads = "fresh" if protocol == FT else "probe"
+                return f"needs {PROTOCOLS[protocol]}: sweeps/finetune.py with --heads {heads}"
+        if self.in_target and not found[TARGET].notna().any():
+            return f"needs {ACCURACY} in a target: sweeps/finetune.py with a --shift"
+        return None
 
 
 def first_lacking(needs: Iterable[Need], table: Frame, sweep: str) -> str | None:

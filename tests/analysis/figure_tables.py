@@ -17,7 +17,9 @@ _ALL = plugin_names("analysis.figures")
 ACROSS = tuple(name for name in _ALL if hasattr(plugin_module("analysis.figures", name), "ACROSS_DATASETS"))
 """Figures of any number of data sets, which have tests of their own."""
 PROJECTION_NAMES = tuple(name for name in _ALL if hasattr(plugin_module("analysis.figures", name), "TABLE"))
-NAMES = tuple(name for name in _ALL if name not in PROJECTION_NAMES + ACROSS)
+FINE_TUNED_NAMES = tuple(name for name in _ALL if hasattr(plugin_module("analysis.figures", name), "FINE_TUNED"))
+"""These have tests of their own, too."""
+NAMES = tuple(name for name in _ALL if name not in PROJECTION_NAMES + ACROSS + FINE_TUNED_NAMES)
 CLASSES = {"sample": 500, "class": 20, "superclass": 5}
 EIGHT = ("simclr", "vicreg", "byol", "supervised", "spectral", "moco", "swav", "a_method_with_a_very_long_name_" * 4)
 

@@ -11,6 +11,7 @@ import matplotlib
 import pandas as pd
 from matplotlib.figure import Figure
 
+from analysis.finetuned_choice import without_fine_tuned
 from analysis.needs import first_lacking
 from ray_ssl.plugins import plugin_module, plugin_names
 
@@ -41,6 +42,7 @@ def draw_one(name: str, table: pd.DataFrame, folder: Path, projections: pd.DataF
     folder.mkdir(parents=True, exist_ok=True)
     module = plugin_module(FIGURES, name)
     projections = table.iloc[:0] if projections is None else projections
+    table, projections = (_shown(module, one) for one in (table, projections))
     source = projections if getattr(module, "TABLE", MEASUREMENTS) == PROJECTIONS else table
     if getattr(module, "ACROSS_DATASETS", False):
         return _write(module, source, folder / name)
@@ -70,9 +72,17 @@ def why_not_drawn(name: str, table: pd.DataFrame, sweep: str, projections: pd.Da
     """
     module = plugin_module(FIGURES, name)
     source = projections if projections is not None and getattr(module, "TABLE", "") == PROJECTIONS else table
-    lacking = first_lacking(getattr(module, "NEEDS", ()), source, sweep)
+    shown = _shown(module, source)
+    if shown.empty and not source.empty:
+        return "leaves out fine-tuned networks, and there are no others: figure finetuning compares them"
+    lacking = first_lacking(getattr(module, "NEEDS", ()), shown, sweep)
     # Every figure says in its docstring where it returns None.
     return lacking or f"is not drawn {' '.join((module.draw.__doc__ or '').split()).partition('None ')[2].rstrip('.')}"
+
+
+def _shown(module: Any, table: Any) -> Any:
+    """The rows that a figure may show."""
+    return table if getattr(module, "FINE_TUNED", False) or table.empty else without_fine_tuned(table)
 
 
 def _save(figure: Figure, stem: Path) -> list[Path]:

@@ -1,0 +1,88 @@
+"""Panels of means and their intervals at a few places, such as epochs or layers: those of one place side by side."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any, Final
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.ticker import FixedFormatter, FixedLocator, NullLocator
+
+from analysis.figures.base.grid import Panel, grid
+from analysis.figures.base.marks import DOTTED, panel_inches
+from analysis.figures.base.numbers import Frame
+from analysis.figures.base.sheet import FAINT, GREY, Line, Row, Words, marker, sheet, text_width
+from analysis.figures.base.ticks import padded, tick_labels, y_ticks
+
+_BREADTH: Final = 0.4
+"""Of the places' distance, that the marks of one place take."""
+
+
+def bars(found: Frame, looks: Mapping[Any, Line], words: Words, *, percent: bool = False, zero: bool = False) -> Figure:
+    """Draws marks with an interval, joined by lines, in a panel for each `row` and `column`.
+
+    Args:
+        found: Numbers with the columns mean, spread (half an interval, NaN without one); row, column and group as of
+            `panels.lines`; series; at, a number whose distinct values in a column of panels are equally far apart.
+        looks: Of each series, in the order of the key.
+        words: The figure's text.
+        percent: Values are fractions, written as percent.
+        zero: A dotted line at 0, which all panels hold.
+    """
+    rows = grid(found)
+    present = {name: look for name, look in looks.items() if (found["series"] == name).any()}
+    scales = {group: _scale(one, zero) for group, one in found.groupby("group", sort=False)}
+    height = 1.9 if len(rows) == 1 else 1.45
+    ticks = {group: y_ticks(low, high, height) for group, (low, high) in scales.items()}
+    labels = {group: tick_labels(at, 100 if percent else 1) for group, at in ticks.items()}
+    layout = []
+    for row in rows:
+        widths = [max(map(text_width, labels[p.group])) + 0.06 if p and p.y_labels else 0.0 for p in row.panels]
+        titles = [None if panel is None else panel.title for panel in row.panels]
+        layout.append(Row(row.label, titles, height, widths, any(p is not None and p.x_labels for p in row.panels)))
+    figure, axes = sheet(layout, words, list(present.values()) if len(present) > 1 else [])
+    for row, row_axes in zip(rows, axes, strict=True):
+        for panel, ax in zip(row.panels, row_axes, strict=True):
+            if panel is None or ax is None:
+                continue
+            column = found[found["column"] == panel.rows["column"].iloc[0]]
+            there = {name: look for name, look in present.items() if (column["series"] == name).any()}
+            _marks(ax, panel, sorted(column["at"].unique()), there)
+            ax.set_ylim(*scales[panel.group])
+            ax.yaxis.set_major_locator(FixedLocator(ticks[panel.group]))
+            ax.yaxis.set_minor_locator(NullLocator())
+            shown = labels[panel.group] if panel.y_labels else [""] * len(labels[panel.group])
+            ax.yaxis.set_major_formatter(FixedFormatter(shown))
+            ax.yaxis.grid(True, color=FAINT, lw=0.6)
+            if zero:
+                ax.axhline(0, color=GREY, lw=0.8, ls=DOTTED, zorder=1)
+    return figure
+
+
+def _scale(rows: Frame, zero: bool) -> tuple[float, float]:
+    spread = rows["spread"].fillna(0)
+    low, high = float((rows["mean"] - spread).min()), float((rows["mean"] + spread).max())
+    return padded(min(low, 0.0), max(high, 0.0), False) if zero else padded(low, high, False)
+
+
+def _marks(ax: Axes, panel: Panel, places: Sequence[float], looks: Mapping[Any, Line]) -> None:
+    at = {place: i for i, place in enumerate(places)}
+    size = 4.5 if len(places) <= 12 else 2.5
+    offsets = np.linspace(-_BREADTH / 2, _BREADTH / 2, len(looks)) if len(looks) > 1 else [0.0]
+    for (name, look), offset in zip(looks.items(), offsets, strict=True):
+        one = panel.rows[panel.rows["series"] == name].sort_values("at")
+        x = one["at"].map(at).to_numpy(float) + offset
+        mean, spread = one["mean"].to_numpy(float), one["spread"].to_numpy(float)
+        known = np.isfinite(spread)
+        ax.vlines(x[known], (mean - spread)[known], (mean + spread)[known], color=look.colour, lw=1.1, zorder=2)
+        ax.plot(x, mean, color=look.colour, ls=look.dash, lw=0.8, zorder=3, **marker(look, size))
+    ax.set_xlim(-0.6, len(places) - 0.4)
+    texts = [f"{place:g}" for place in places]
+    room = panel_inches(ax)[0] / (len(places) + 0.2)
+    step = int(np.ceil((max(map(text_width, texts)) + 0.06) / room))
+    shown = [i for i in range(len(places)) if i % step == 0]
+    ax.xaxis.set_major_locator(FixedLocator(shown))
+    ax.xaxis.set_minor_locator(NullLocator())
+    ax.xaxis.set_major_formatter(FixedFormatter([texts[i] if panel.x_labels else "" for i in shown]))

@@ -1,0 +1,78 @@
+"""Gain of linear probing before fine-tuning (LP-FT less FT) in the target: by features, and by the size of the shift.
+
+Left: against the epochs of pretraining, which stand for the quality of the features. Right: against the strength of the
+corruption that makes the target (`--shift blur:0.5`), of the newest checkpoint, where the table holds several strengths
+of one corruption, each a sweep. Bars are 95 % intervals over seeds. Both are what arXiv 2202.10054 says the effect
+needs: good features and a large shift.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import Final
+
+import pandas as pd
+from matplotlib.figure import Figure
+
+from analysis.figures.base.bars import bars
+from analysis.figures.base.finetuned import CHOSEN, interval_note, over_seeds, start_names
+from analysis.figures.base.networks import DASHES, MARKERS, OKABE_ITO, in_order
+from analysis.figures.base.numbers import Frame, evenly
+from analysis.figures.base.sheet import Line, Words
+from analysis.finetuned_choice import FT, LP_FT, TARGET, chosen, newest, side_by_side
+from analysis.needs import FineTuned
+
+TITLE = "When probing before fine-tuning pays: gain in the target"
+TOPIC = "Source and target"
+FINE_TUNED = True
+ACROSS_DATASETS = True
+NEEDS: Final = (FineTuned((FT, LP_FT), in_target=True),)
+
+BY: Final = {"pretrained_epoch": "by epochs of pretraining", "strength": "by strength of the corruption"}
+MAX_LINES: Final = 4
+"""In a panel."""
+
+_CORRUPTED: Final = re.compile(r"(.*)-(\w+):([\d.]+)")
+_LINE: Final = ["dataset", "level", "network", "setting"]
+
+
+def numbers(table: Frame) -> Frame:
+    """Returns LP-FT less FT in the target (fraction) by data set, network, setting, and epoch or strength (`by`, `at`).
+
+    By strength, `dataset` is that of the corrupted images and the corruption: "shapes, blur".
+    """
+    wide = side_by_side(chosen(table), TARGET)
+    wide = wide.assign(value=wide[LP_FT] - wide[FT]).dropna(subset="value")
+    by_epoch = wide.assign(by="pretrained_epoch", at=wide["pretrained_epoch"].astype(float))
+    return over_seeds(pd.concat([by_epoch, _graded(wide)], ignore_index=True), [*_LINE, "by", "at"])
+
+
+def _graded(wide: Frame) -> Frame:
+    """The newest checkpoints where the target is a corruption, of which there are several strengths."""
+    wide = newest(wide)
+    parts = wide["dataset"].map(_CORRUPTED.fullmatch)
+    wide, parts = wide[parts.notna()], parts[parts.notna()]
+    graded = wide.assign(
+        dataset=parts.map(lambda part: f"{part[1]}, {part[2]}").astype(object),
+        by="strength", at=parts.map(lambda part: float(part[3])).astype(float),
+    )  # fmt: skip
+    return graded[graded.groupby(_LINE)["at"].transform("nunique") > 1]
+
+
+def draw(table: Frame) -> Figure | None:
+    """Draws the figure; None where FT or LP-FT is missing, or there is no target."""
+    found = numbers(table)
+    if found.empty:
+        return None
+    found = found.assign(name=start_names(found, several_datasets=True))
+    names = list(found["name"].unique())
+    shown = [name for by in BY for name in evenly(list(found.loc[found["by"] == by, "name"].unique()), MAX_LINES)]
+    left_out = "" if len(shown) == len(names) else f"; {len(shown)} of {len(names)} lines (the CSV has all)"
+    found = found[found["name"].isin(shown)]
+    looks = {name: Line(name, OKABE_ITO[i], DASHES[i % 2], MARKERS[i]) for i, name in enumerate(shown)}
+    found = found.assign(
+        row="LP-FT less FT (points)", column=in_order(found["by"].map(BY), BY.values()), group="", series=found["name"]
+    )
+    about = f"{shown[0]}; " if len(shown) == 1 else ""
+    note = f"{about}test images of the target; {CHOSEN}; {interval_note(found)}{left_out}."
+    return bars(found, looks, Words(TITLE, note, ""), percent=True, zero=True)

@@ -1,0 +1,121 @@
+"""Fine-tuned networks in a table: what each began with, and which learning rate and epoch validation images choose.
+
+As `finetuned_outcomes`, from the table alone, where the trial's method says what it began with (`method_name`) and a
+row of its own which learning rate it had. Of equal ones the smallest rate and the earliest epoch are taken; tables that
+were measured before rates were put into them know the epoch alone.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import Any, Final
+
+import pandas as pd
+
+Frame = Any
+"""A pandas frame; pyright cannot follow what selecting rows of one returns."""
+
+VALIDATION, TEST, TARGET = "validation", "test", "target"
+"""In the table's column split: images of the source that are chosen on, its test images, test images of the target."""
+ACCURACY, DISTANCE, RELATIVE_DISTANCE = "head_accuracy", "feature_distance", "relative_feature_distance"
+RATE: Final = "peak_learning_rate"
+LP, FT, LP_FT = "lp", "ft", "lp_ft"
+PROTOCOLS: Final = {LP: "LP", FT: "FT", LP_FT: "LP-FT"}
+
+START: Final = ("dataset", "level", "network", "pretrained_seed", "pretrained_epoch")
+"""Columns that say what is fine-tuned on which images; `pretrained_epoch` stands for the quality of its features."""
+CASE: Final = (*START, "setting", "seed")
+"""Columns in which the trials of a protocol agree that differ in the learning rate alone."""
+
+_NAME: Final = re.compile(
+    r"supervised(?: on \S+)? from (?P<network>\S+)-s(?P<pretrained_seed>\d+)-e(?P<pretrained_epoch>\d+)"
+    r"(?P<probe> \(probed head\))?(?P<setting>.*)"
+)
+
+
+def is_fine_tuned(method: str) -> bool:
+    """Returns whether a method, as the table names it, began with the weights of a checkpoint."""
+    return _NAME.fullmatch(method) is not None
+
+
+def without_fine_tuned(table: Frame) -> Frame:
+    """Returns the rows of all other trials: fine-tuned ones of one network differ in more than the seed."""
+    fine_tuned = [method for method in table["method"].unique() if is_fine_tuned(method)]
+    return table[~table["method"].isin(fine_tuned)]
+
+
+def chosen(table: Frame) -> Frame:
+    """Returns what validation images choose: a row for each case and protocol, sorted.
+
+    The linear probe (`LP`) is epoch 0 of a trial that begins with its head; it has no seed, and stands there once. Two
+    trials of one case and rate differ in something that the table does not say: their case is left out.
+
+    Args:
+        table: As `analysis.table.read_table` returns it, of any number of data sets and sweeps.
+
+    Returns:
+        Columns `CASE` ("level": what is learned, "class" or "superclass"; "network": e.g. "vicreg-5-32"; "setting": ""
+        or e.g. "frozen BatchNorm"), protocol, trial_key, epoch, rate, and accuracies 0..1 on "validation", "test" and
+        "target" images (NaN where there is no target).
+    """
+    rows = _with_starts(table[(table["metric"] == ACCURACY) & (table["layer_name"] == "representation")])
+    wide = rows.pivot_table(index=[*CASE, "probe", "trial_key", "epoch"], columns="split", values="value")
+    wide = wide.reindex(columns=[VALIDATION, TEST, TARGET]).dropna(subset=[VALIDATION, TEST]).reset_index()
+    rates = table[table["metric"] == RATE].drop_duplicates("trial_key").set_index("trial_key")["value"]
+    wide = wide.assign(rate=wide["trial_key"].map(rates).astype(float))
+    wide = wide[~_unclear(wide)]
+    begins = wide["epoch"] == 0
+    protocol = wide["probe"].map({True: LP_FT, False: FT}).where(~begins, LP)
+    wide = wide.assign(protocol=protocol.astype(object))[wide["probe"] | ~begins]
+    wide = wide.assign(seed=wide["seed"].where(wide["protocol"] != LP, 0))
+    best = wide.sort_values([VALIDATION, "rate", "epoch", "trial_key"], ascending=[False, True, True, True])
+    best = best.drop_duplicates([*CASE, "protocol"]).drop(columns="probe")
+    best.columns.name = None
+    return best.sort_values([*CASE, "protocol"], ignore_index=True)
+
+
+def newest(found: Frame) -> Frame:
+    """Returns the rows of the newest checkpoint of every pretrained network."""
+    same = [name for name in START if name != "pretrained_epoch"]
+    return found[found["pretrained_epoch"] == found.groupby(same)["pretrained_epoch"].transform("max")]
+
+
+def side_by_side(found: Frame, value: str) -> Frame:
+    """Returns a row for each case of fine-tuning, with a column of one value for each of `PROTOCOLS`, NaN where none.
+
+    Args:
+        found: As `chosen`; the linear probe stands beside all seeds and settings of its start.
+        value: Name of a column.
+    """
+    tuned = found[found["protocol"] != LP].pivot_table(index=list(CASE), columns="protocol", values=value)
+    probes = found[found["protocol"] == LP].drop_duplicates(list(START))
+    probes = probes.rename(columns={value: LP})[[*START, LP]]
+    wide = tuned.reindex(columns=[FT, LP_FT]).reset_index().merge(probes, on=list(START), how="left")
+    return wide[[*CASE, *PROTOCOLS]]
+
+
+def _unclear(wide: Frame) -> Frame:
+    """Which rows are of a case that has two trials of one rate."""
+    same = [*CASE, "probe"]
+    trials = wide.drop_duplicates([*same, "trial_key"])
+    twins = trials[trials["rate"].notna() & trials.duplicated([*same, "rate"], keep=False)]
+    return wide.set_index(same).index.isin(twins.set_index(same).index)
+
+
+def _with_starts(rows: Frame) -> Frame:
+    """The rows of fine-tuned trials, with what their method says."""
+    known = {method: _NAME.fullmatch(method) for method in rows["method"].unique()}
+    parsed = {method: found for method, found in known.items() if found}
+    rows = rows[rows["method"].isin(list(parsed))]
+
+    def of(name: str) -> list[Any]:
+        return [parsed[method][name] for method in rows["method"]]
+
+    return rows.assign(
+        network=pd.Series(of("network"), rows.index, dtype=object),
+        pretrained_seed=pd.Series([int(text) for text in of("pretrained_seed")], rows.index, dtype="int64"),
+        pretrained_epoch=pd.Series([int(text) for text in of("pretrained_epoch")], rows.index, dtype="int64"),
+        probe=pd.Series([text is not None for text in of("probe")], rows.index, dtype=bool),
+        setting=pd.Series([", ".join(re.findall(r"\((.*?)\)", text)) for text in of("setting")], rows.index,
+                          dtype=object),
+    )  # fmt: skip

@@ -1,0 +1,210 @@
+"""Figures and claims of fine-tuning: numbers are those of a naive choice on validation images, verdicts of the data."""
+
+from __future__ import annotations
+
+import math
+import warnings
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+from scipy import stats
+
+from analysis.claims import check
+from analysis.claims.base.contract import FAILS, HOLDS, UNKNOWN
+from analysis.claims.finetuning import CLAIMS
+from analysis.figures.base import draw_one, why_not_drawn
+from analysis.figures.base.numbers import Frame
+from analysis.finetuned_choice import CASE, FT, LP, LP_FT, chosen, is_fine_tuned
+from analysis.finetuned_outcomes import choose
+from analysis.survey import columns
+from analysis.table import SCHEMA
+from ray_ssl.config import PretrainConfig, replace
+from ray_ssl.ledger import make_trials
+from ray_ssl.plugins import plugin_module
+from tests.analysis.figure_tables import FINE_TUNED_NAMES, points, synthetic
+from tests.analysis.finetuned_tables import BEST, RATES, fine_tuned
+from tests.analysis.test_figures import assert_drawn_from_numbers, assert_fit_for_print, assert_no_text_overlaps
+
+NAMES = [claim.name for claim in CLAIMS]
+SHAPES = {
+    "three checkpoints": lambda: fine_tuned(),
+    "one seed, one checkpoint": lambda: fine_tuned((0,), (100,)),
+    "no target": lambda: fine_tuned((0, 1), (0, 10)).query("split != 'target'"),
+    "many": lambda: fine_tuned((0, 1), (1, 100), 20, "folder:/a/path" * 12, ("vicreg-2-16", "swav-2-16", "x-resnet18"),
+                               settings=("", "frozen BatchNorm")),
+    "strengths": lambda: pd.concat(fine_tuned(pretrained=(100,), dataset=f"shapes-blur:{s}", strength=s)
+                                   for s in (0.25, 0.5, 1.0)),
+}  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def table() -> Frame:
+    return fine_tuned()
+
+
+@pytest.mark.parametrize("shape", SHAPES)
+@pytest.mark.parametrize("name", FINE_TUNED_NAMES)
+def test_every_figure_is_drawn_from_its_numbers_and_fits(name: str, shape: str) -> None:
+    module, table = plugin_module("analysis.figures", name), SHAPES[shape]()
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        figure, numbers = module.draw(table), module.numbers(table)
+        assert (figure is None) == numbers.empty == (name == "finetuning_gain" and shape == "no target")
+        if figure is None:
+            return
+        figure.draw_without_rendering()
+    drawn = np.concatenate([line.get_ydata() for ax in figure.axes for line in points(ax)])
+    assert np.isfinite(drawn).all() and set(drawn) <= set(numbers["mean"])
+    if shape != "many":
+        assert_drawn_from_numbers(figure, numbers.assign(network="one"), "y")
+    assert_no_text_overlaps(figure)
+    assert_fit_for_print(figure)
+
+
+def test_means_and_intervals_are_those_of_the_rate_and_epoch_that_validation_chose(table: Frame) -> None:
+    numbers = plugin_module("analysis.figures", "finetuning").numbers(table)
+    assert len(numbers) == 3 * 3 * 2  # checkpoints, protocols, images
+    heads = table[table["metric"] == "head_accuracy"]
+    for _, found in numbers.iterrows():
+        end = f"-e{found['pretrained_epoch']}" + ("" if found["protocol"] == FT else " (probed head)")
+        values = []
+        for seed in range(3) if found["protocol"] != LP else [0]:
+            rows = heads[heads["method"].str.endswith(end) & (heads["seed"] == seed)]
+            rows = rows[(rows["epoch"] == 0) if found["protocol"] == LP else (rows["epoch"] > 0)]
+            best = rows[rows["split"] == "validation"].sort_values("value").iloc[-1]
+            there = (rows["trial_key"] == best["trial_key"]) & (rows["epoch"] == best["epoch"])
+            values.append(rows.loc[there & (rows["split"] == found["images"]), "value"].item())
+        assert found["mean"] == pytest.approx(np.mean(values)) and found["n"] == len(values)
+        if len(values) == 3:
+            low, high = stats.t.interval(0.95, 2, np.mean(values), stats.sem(values))
+            assert found["spread"] == pytest.approx((high - low) / 2)
+        else:
+            assert math.isnan(found["spread"])  # the probe has no seed
+
+
+def test_the_table_alone_chooses_what_the_configurations_choose() -> None:
+    base = PretrainConfig.from_dict({"method": {"name": "supervised", "start": "vicreg-5-32-s1-e9@0123456789abcdef"}})
+    changes = [{"method.head": head, "method.batch_norm": norm, "optimiser.learning_rate": rate, "seed": seed}
+               for head in ("fresh", "probe") for norm in ("train", "frozen") for rate in (0.1, 0.01, 0.03)
+               for seed in (0, 1)]  # fmt: skip
+    trials = make_trials([replace(base, change) for change in changes], "images")
+    rng = np.random.default_rng(0)
+    rows = []
+    for trial in trials:
+        for epoch in range(4):
+            about = tuple(columns(trial.config, "sweep", trial.key, "set", epoch))
+            for split in ("validation", "test", "target"):
+                accuracy = rng.integers(1, 4) / 4 if split == "validation" else rng.random()  # many ties
+                if epoch == 0:
+                    accuracy = 0.5  # the probe's
+                at = (*about, 6, "representation")
+                rows.append((*at, "class", split, "head_accuracy", accuracy))
+                rows += [(*at, "none", split, f"{kind}feature_distance", 0.0) for kind in ("", "relative_")]
+            rows.append((*about, 6, "representation", "none", "train", "peak_learning_rate",
+                         trial.config.optimiser.learning_rate))  # fmt: skip
+    table = pd.DataFrame(rows, columns=SCHEMA.names)
+    wanted = {(c.case.protocol, c.case.batch_norm, c.case.seed): (c.rate, c.epoch, c.accuracy["target"])
+              for c in choose(trials, table) if c.case.protocol != LP}  # fmt: skip
+    found = chosen(table)
+    assert len(found) == 8 + 2 and set(found["network"]) == {"vicreg-5-32"}
+    assert set(found["pretrained_seed"]) == {1} and set(found["pretrained_epoch"]) == {9}
+    tuned = found[found["protocol"] != LP]
+    norms = tuned["setting"].map({"": "train", "frozen BatchNorm": "frozen"})
+    keys = zip(tuned["protocol"], norms, tuned["seed"], strict=True)
+    assert dict(zip(keys, zip(tuned["rate"], tuned["epoch"], tuned["target"], strict=True), strict=True)) == wanted
+
+
+def test_trials_that_share_a_rate_are_left_out(table: Frame) -> None:
+    twin = table[(table["seed"] == 1) & table["method"].str.endswith("-e10")]
+    found = chosen(pd.concat([table, twin.assign(trial_key=twin["trial_key"] + "f")]))
+    assert len(found) == len(chosen(table)) - 1
+    gone = (found["seed"] == 1) & (found["pretrained_epoch"] == 10) & (found["protocol"] == FT)
+    assert not gone.any() and not found.duplicated([*CASE, "protocol"]).any()
+
+
+def test_intervals_are_over_pretrainings_where_there_are_several() -> None:
+    table = fine_tuned(pretrained=(100,), pretrained_seeds=(0, 1))
+    numbers = plugin_module("analysis.figures", "finetuning").numbers(table)
+    assert set(numbers["n"]) == {2}
+    found = chosen(table)
+    means = found[found["protocol"] == FT].groupby("pretrained_seed")["target"].mean()
+    one = numbers[(numbers["protocol"] == FT) & (numbers["images"] == "target")]
+    assert one["mean"].item() == pytest.approx(means.mean())
+    assert check(table, names=NAMES).set_index("claim").loc["lp_above_ft_in_target", "basis"] == "2 seeds"
+
+
+def test_distances_are_of_the_chosen_trial(table: Frame) -> None:
+    numbers = plugin_module("analysis.figures", "feature_distortion").numbers(table)
+    assert set(numbers["pretrained_epoch"]) == {100} and set(numbers["protocol"]) == {FT, LP_FT}
+    rates = table[table["metric"] == "peak_learning_rate"].query(f"value == {RATES[BEST]}")["trial_key"].unique()
+    rows = table[table["trial_key"].isin(rates) & table["method"].str.endswith("-e100")]
+    rows = rows[(rows["metric"] == "feature_distance") & (rows["split"] == "target")]
+    one = numbers[(numbers["protocol"] == FT) & (numbers["metric"] == "feature_distance")]
+    one = one[one["images"] == "target"]
+    by_epoch = one[one["by"] == "epoch"].set_index("at")["mean"]
+    wanted = rows[rows["layer_name"] == "representation"].groupby("epoch")["value"].mean()
+    assert by_epoch.to_dict() == pytest.approx(wanted.to_dict())
+    assert sorted(one.loc[one["by"] == "layer", "at"]) == [0, 1, 2, 3]
+
+
+def test_the_gain_is_drawn_by_strength_where_there_are_several() -> None:
+    module = plugin_module("analysis.figures", "finetuning_gain")
+    numbers = module.numbers(SHAPES["strengths"]())
+    assert set(numbers.loc[numbers["by"] == "strength", "dataset"]) == {"shapes, blur"}
+    assert numbers.loc[numbers["by"] == "strength", "at"].tolist() == [0.25, 0.5, 1.0]
+    assert set(module.numbers(fine_tuned())["by"]) == {"pretrained_epoch"}
+
+
+def test_other_figures_leave_fine_tuned_trials_out(tmp_path: Path, table: Frame) -> None:
+    plain = synthetic((2,), (16,), dataset="shapes-blur:0.5")
+    both = pd.concat(
+        [plain, synthetic((2,), (16,), dataset="shapes-blur:0.5", methods=tuple(table["method"].unique()))]
+    )
+    for name in ("accuracy_by_epoch", "accuracy_by_method"):
+        alone, together = (draw_one(name, one, tmp_path / folder) for one, folder in ((plain, "a"), (both, "b")))
+        assert [path.read_bytes() for path in alone] == [path.read_bytes() for path in together]
+    assert "leaves out fine-tuned networks" in why_not_drawn("accuracy_by_epoch", table, "results/x")
+    assert "sweeps/finetune.py --from results/x" in why_not_drawn("finetuning", plain, "results/x")
+    assert is_fine_tuned("supervised on superclass from vicreg-5-32-s0-e1 (probed head) (frozen BatchNorm)")
+    assert not is_fine_tuned("supervised on superclass (no augmentation)")
+
+
+CONTRARY = {
+    "ft_at_least_lp_in_source": ("head_accuracy", "test", lambda rows: 0.5 - 0.01 * rows["epoch"]),
+    "lp_above_ft_in_target": ("head_accuracy", "target", lambda rows: 0.5 + 0.01 * rows["epoch"]),
+    "lp_ft_at_least_ft_in_source": (
+        "head_accuracy", "test", lambda rows: 0.5 - 0.1 * rows["method"].str.contains("probed")
+    ),
+    "lp_ft_at_least_lp_in_target": ("head_accuracy", "target", lambda rows: 0.5 - 0.01 * rows["epoch"]),
+    "ft_distorts_source_more": ("feature_distance", "target", lambda rows: 2 * rows["value"]),
+    "lp_ft_distorts_less": ("feature_distance", "test", lambda rows: 1.0 + rows["method"].str.contains("probed")),
+}  # fmt: skip
+
+
+def test_claims_hold_where_their_trends_are_in_the_table(table: Frame) -> None:
+    found = check(table, names=NAMES)
+    assert found.set_index("claim")["verdict"].to_dict() == dict.fromkeys(NAMES, HOLDS)
+    assert (found["basis"] == "3 seeds").all() and set(CONTRARY) == set(NAMES)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_claim_does_not_hold_where_the_numbers_say_the_contrary(name: str, table: Frame) -> None:
+    metric, split, contrary = CONTRARY[name]
+    changed = (table["metric"] == metric) & (table["split"] == split)
+    noise = 0.001 * np.random.default_rng(0).normal(size=len(table)) * (table["epoch"] > 0)
+    values = contrary(table[changed]).reindex(table.index) + noise
+    one = check(table.assign(value=table["value"].where(~changed, values)), names=[name]).iloc[0]
+    assert one["verdict"] == FAILS, one.to_dict()
+
+
+def test_claims_without_their_measurements_say_what_gives_them(table: Frame) -> None:
+    plain = check(synthetic((2,), (16,)), "results/x", NAMES)
+    assert set(plain["verdict"]) == {UNKNOWN} and plain["note"].str.contains("finetune.py --from results/x").all()
+    fresh = table[~table["method"].str.contains("probed")]
+    assert check(fresh, names=["lp_ft_distorts_less"])["note"].str.contains("--heads probe").all()
+    no_target = check(table[table["split"] != "target"], names=["lp_above_ft_in_target"])
+    assert no_target["note"].str.contains("with a --shift").all()
+    one_seed = check(fine_tuned((0,)), names=NAMES)
+    assert one_seed["note"].str.contains("one trial").all()
