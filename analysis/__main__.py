@@ -1,7 +1,7 @@
-"""`python -m analysis SWEEP_FOLDER`, and with a word before it: encoder, claims, connectivity, graph, report.
+"""`python -m analysis SWEEP_FOLDER`, and with a word before it: advise, claims, connectivity, encoder, graph, report.
 
-See `analysis.sweep`, `analysis.encoder`, `analysis.claims`, `analysis.connectivity`, `analysis.graph.command`,
-`analysis.report`.
+See `analysis.sweep`, `analysis.advice.command`, `analysis.encoder`, `analysis.claims`, `analysis.connectivity`,
+`analysis.graph.command`, `analysis.report`.
 """
 
 from __future__ import annotations
@@ -21,6 +21,11 @@ def _answer(arguments: list[str]) -> int:
     from analysis.command import quiet
 
     quiet()
+    if arguments[:1] == ["advise"]:
+        from analysis.advice import command
+        from analysis.flags import advise_flags
+
+        return command.run(advise_flags(arguments[1:]))
     if arguments[:1] == ["encoder"]:
         from analysis import encoder
         from analysis.flags import encoder_flags

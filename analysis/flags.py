@@ -126,6 +126,32 @@ def graph_flags(arguments: Sequence[str]) -> argparse.Namespace:
     return flags
 
 
+def advise_flags(arguments: Sequence[str]) -> argparse.Namespace:
+    """Parses `python -m analysis advise`; the options of the data that were given are a dictionary of texts, `data`."""
+    parser = Parser(
+        prog="python -m analysis advise",
+        description="Which layer and which of linear probing (LP), feature averaging (PFA), fine-tuning (FT) and LP-FT "
+        "to use in a target, from labelled images of the source and images of the target without their labels.",
+    )  # fmt: skip
+    parser.add_argument(
+        "checkpoint", metavar="CHECKPOINT",
+        help="folder TRIAL_KEY/checkpoints/epoch-N of a sweep: a path, s3://... or gs://...",
+    )  # fmt: skip
+    parser.add_argument(
+        "--level", choices=("class", "superclass"), default="class",
+        help="labels that are wanted in the target (default: %(default)s)",
+    )  # fmt: skip
+    parser.add_argument(
+        "--evidence", nargs="+", default=[], metavar="SWEEP_FOLDER",
+        help="finished sweeps of sweeps/finetune.py and sweeps/transfer.py: how often such advice was right there; "
+        "encoders are measured anew, which takes a forward pass of all their images each",
+    )  # fmt: skip
+    _add_config_flags(parser, "data", {"": DataConfig})
+    flags = parser.parse_strictly(arguments)
+    flags.data = _texts(flags, "data")
+    return flags
+
+
 def _add_source_flags(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--weights", choices=("none", "default"), metavar="NAME",

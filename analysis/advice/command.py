@@ -1,0 +1,130 @@
+"""`python -m analysis advise CHECKPOINT --shift SHIFT`: which layer and which head to use in a target without labels.
+
+Measured of every layer, from labelled images of the source and images of the target whose labels are not looked at:
+heads on held-out images of the source, their accuracy expected in the target, how far the domains lie apart. A rule of
+a few thresholds (`analysis.advice.rule`) makes of it a layer, and LP, PFA, FT or LP-FT. Nothing is written.
+
+Source and target are what --dataset and --shift say, as everywhere, by default those of the checkpoint. Subsets
+(--num-images) are balanced over classes, and --shift to:SET takes the classes that both sets have: leave out what
+looks at labels of the target where it has none to look at.
+"""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Sequence
+
+import torch
+from pydantic import ValidationError
+
+from analysis.advice.domains import Domains, domains_of
+from analysis.advice.evidence import Case, cases_of, finished, lines
+from analysis.advice.facts import LOGISTIC, LayerFacts, measure_layers
+from analysis.advice.rule import LP, LP_FT, PFA, Advice, recommend
+from ray_ssl.checkpoints import Checkpoint
+from ray_ssl.config import DataConfig, PretrainConfig
+from ray_ssl.data import Dataset, load_dataset
+from ray_ssl.encoder_file import read_checkpoint
+from ray_ssl.errors import EXIT_DONE, UserError
+from ray_ssl.part import explain
+
+_HOW = {
+    LP: "linear probing: logistic regression on frozen features",
+    PFA: "preconditioned feature averaging on frozen features",
+    "FT": "fine-tuning of the whole network",
+    LP_FT: "linear probing, then fine-tuning of the whole network from that head",
+}
+
+
+_COLUMNS = (
+    "layer", "LP valid.", "expected", "PFA", "valid.", "expected", "agree", "domain acc.", "distance", "rank"
+)  # fmt: skip
+"""See `analysis.advice.facts`; "expected" is of the target."""
+
+
+def run(flags: argparse.Namespace) -> int:
+    """Prints the advice, why, and how often it was right; returns the exit code.
+
+    Raises:
+        UserError: No checkpoint, no shift, images or labels that cannot be used, evidence that is none.
+    """
+    for uri in flags.evidence:
+        finished(uri)
+    checkpoint = read_checkpoint(flags.checkpoint)
+    config = data_config(checkpoint, flags.data)
+    if not config.shift:
+        raise UserError("--shift says what the target is, e.g. --shift to:folder:PATH or --shift blur:0.5")
+    for line in advise(checkpoint, load_dataset(config), flags.level, config.data_seed):
+        print(line, flush=True)
+    cases: list[Case] = []
+    for uri in flags.evidence:
+        cases += cases_of(uri, lambda text: print(f"measuring {text}", flush=True))
+    for line in lines(cases):
+        print(line)
+    if not cases:
+        print("evidence  none given: how often such advice is right is not known here; --evidence SWEEP_FOLDER ... of "
+              "finished sweeps/finetune.py and sweeps/transfer.py tells")  # fmt: skip
+    return EXIT_DONE
+
+
+def data_config(checkpoint: Checkpoint, given: dict[str, str]) -> DataConfig:
+    """Returns the options of the images: those given, else the checkpoint's; all others at their defaults where a
+    --dataset is given.
+
+    Raises:
+        UserError: An option that cannot be.
+    """
+    own = PretrainConfig.from_dict(checkpoint.card["config"]).data
+    if given.get("image_size", str(own.image_size)) != str(own.image_size):
+        raise UserError(f"--image-size is the checkpoint's, {own.image_size}, given {given['image_size']}")
+    kept = {"image_size"} if "dataset" in given else set(DataConfig.model_fields)
+    texts = {name: str(value) for name, value in own.model_dump().items() if name in kept and value is not None}
+    try:
+        return DataConfig.model_validate_strings(texts | given)
+    except ValidationError as error:
+        raise UserError(explain(error, DataConfig)) from None
+
+
+def advise(checkpoint: Checkpoint, dataset: Dataset, level: str, seed: int) -> list[str]:
+    """Returns the advice in lines; labels of the target do not enter it.
+
+    Args:
+        checkpoint: Of any method.
+        dataset: With domains.
+        level: "class" or "superclass": the labels that are wanted.
+        seed: See `domains_of`.
+    """
+    images = domains_of(dataset, level, seed)
+    device = "cuda" if torch.cuda.is_available() else "cpu"
+    layers = measure_layers(checkpoint, images, device)
+    return [*_about(dataset, images), *_table(layers), *_say(recommend(layers, images.num_classes))]
+
+
+def _about(dataset: Dataset, images: Domains) -> list[str]:
+    return [
+        f"images    {dataset.name}: {len(images.train)} labelled and {len(images.validation)} validation images of the "
+        f"source, {images.num_classes} classes; {len(images.target)} images of the target, labels unseen"
+    ]
+
+
+def _table(layers: Sequence[LayerFacts]) -> list[str]:
+    rows: list[Sequence[str]] = [_COLUMNS]
+    for layer in layers:
+        probe, pfa = layer.heads[LOGISTIC], layer.heads[layer.best_pfa]
+        shares = (layer.agreement, layer.domain_accuracy)
+        rows.append((
+            layer.name, *map(_percent, probe), f"t = {layer.best_pfa[-1]}", *map(_percent, (*pfa, *shares)),
+            f"{layer.domain_distance:.2f}", f"{layer.effective_rank:.1f}",
+        ))  # fmt: skip
+    first, *others = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    return ["  ".join([row[0].ljust(first), *map(str.rjust, row[1:], others)]) for row in rows]
+
+
+def _say(advice: Advice) -> list[str]:
+    power = f", t = {advice.head[-1]}" if advice.way == PFA else ""
+    first = f"advice    {advice.way}, layer {advice.layer}: {_HOW[advice.way]}{power}"
+    return [first, *(f"{'why' if i == 0 else '':10}{reason}" for i, reason in enumerate(advice.reasons))]
+
+
+def _percent(share: float) -> str:
+    return f"{share:.1%}"

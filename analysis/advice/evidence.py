@@ -1,0 +1,169 @@
+"""How often advice was right in finished sweeps, where accuracies in the target were measured.
+
+Of every encoder of a sweep of sweeps/finetune.py or sweeps/transfer.py the advice is made anew, of its checkpoint and
+images, as for a target without labels; the sweep's table then says how accurate what was advised is in the target, and
+how accurate all else that was measured. Advice is restricted to what was measured: LP, FT and LP-FT of the
+representation in the one, LP and PFA of every layer in the other.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import cache
+from typing import Any, Final, NamedTuple
+
+from analysis.advice.domains import Domains, domains_of
+from analysis.advice.facts import measure_layers
+from analysis.advice.rule import FT, LP, LP_FT, PFA, recommend
+from analysis.command import read_measurements
+from analysis.finetuned_choice import CASE, PROTOCOLS, TARGET, chosen, side_by_side
+from analysis.metrics.transfer import HEADS
+from analysis.needs import is_self_supervised
+from analysis.survey import method_name
+from ray_ssl.checkpoints import Checkpoint, DamagedCheckpointError, checkpoint_folder, load_checkpoint
+from ray_ssl.config import PretrainConfig, trial_key
+from ray_ssl.data import load_dataset
+from ray_ssl.errors import UserError
+from ray_ssl.finetune import read_starts, start_option
+from ray_ssl.ledger import Ledger, Trial, TrialState
+from ray_ssl.storage import Storage
+
+WITHIN: Final = 0.01
+"""Advice is right where its accuracy in the target is at most so much below the best that was measured."""
+
+FINE_TUNING, TRANSFER = "fine-tuning", "transfer"
+
+
+class Case(NamedTuple):
+    """An encoder of a sweep.
+
+    Attributes:
+        kind: `FINE_TUNING` or `TRANSFER`.
+        name: Of the encoder.
+        advised: Key of `accuracies`.
+        accuracies: In the target, 0..1, by what was measured: "LP", "FT of representation", "pfa2 of block3" ...
+    """
+
+    kind: str
+    name: str
+    advised: str
+    accuracies: Mapping[str, float]
+
+    def lost(self, option: str) -> float:
+        """Returns how far an option is below the best, 0..1."""
+        return max(self.accuracies.values()) - self.accuracies[option]
+
+
+def finished(uri: str) -> tuple[Ledger, list[Trial]]:
+    """Returns a sweep and its finished trials.
+
+    Raises:
+        UserError: It has none.
+    """
+    ledger = Ledger(Storage.at(uri))
+    trials = [trial for trial in ledger.known_trials() if ledger.state(trial.key) is TrialState.DONE]
+    if not trials:
+        raise UserError(f"--evidence: {uri!r} has no finished trial: give folders of sweeps")
+    return ledger, trials
+
+
+def cases_of(uri: str, say: Callable[[str], None] = lambda line: None) -> list[Case]:
+    """Returns the cases of a sweep.
+
+    Args:
+        uri: Its folder.
+        say: Called with what is being measured.
+
+    Raises:
+        UserError: No sweep, no case in it, or its images are not those it was trained on.
+    """
+    ledger, trials = finished(uri)
+    table: Any = read_measurements(ledger.sweep)
+    found = [*_fine_tuned(ledger, trials, table, say), *_transferred(ledger, trials, table, say)]
+    if not found:
+        raise UserError(
+            f"--evidence: {uri!r} has no accuracies in a target: give sweeps of sweeps/finetune.py or "
+            "sweeps/transfer.py that are measured, with a --shift and checkpoints"
+        )
+    return found
+
+
+def _fine_tuned(ledger: Ledger, trials: Sequence[Trial], table: Any, say: Callable[[str], None]) -> Iterator[Case]:
+    starts: dict[str, list[tuple[str, Checkpoint]]] = {}
+    for start in read_starts(ledger.sweep):
+        option = start_option(start)
+        starts.setdefault(option.partition("@")[0], []).append((option, start))
+    begun = {getattr(trial.config.method, "start", ""): trial for trial in trials}
+    wide = side_by_side(chosen(table), TARGET).dropna(subset=list(PROTOCOLS))
+    same = [name for name in CASE if name != "seed"]
+    for key, rows in wide.groupby(same, sort=True):
+        at = dict(zip(same, key, strict=True))
+        name = f"{at['network']}-s{at['pretrained_seed']}-e{at['pretrained_epoch']}"
+        there = [(option, start) for option, start in starts.get(name, []) if option in begun]
+        if len(there) != 1:
+            continue  # which of several began it the table does not say
+        (option, start), = there  # fmt: skip
+        config = begun[option].config
+        say(f"{name} of {ledger.sweep.uri}")
+        images = _images(config.to_json(), begun[option].key, config.trained_on)
+        advice = recommend(measure_layers(start, images)[-1:], images.num_classes, (LP, FT, LP_FT))
+        accuracies = {shown: float(rows[column].mean()) for column, shown in PROTOCOLS.items()}
+        yield Case(FINE_TUNING, f"{name} {at['setting']}".strip(), advice.way, accuracies)
+
+
+def _transferred(ledger: Ledger, trials: Sequence[Trial], table: Any, say: Callable[[str], None]) -> Iterator[Case]:
+    metrics = {f"{TARGET}_accuracy_{head}": head for head in HEADS}
+    rows = table[table["metric"].isin(list(metrics)) & (table["split"] == "test") & (table["level"] == "class")]
+    rows = rows[rows["value"].notna()]
+    for trial in trials:
+        mine = rows[rows["trial_key"] == trial.key]
+        if mine.empty or not is_self_supervised(method_name(trial.config)):
+            continue
+        epoch = int(mine["epoch"].max())
+        try:
+            checkpoint = load_checkpoint(ledger.trial(trial.key), checkpoint_folder(epoch))
+        except DamagedCheckpointError:
+            continue  # deleted to make space
+        say(f"{trial.name} of {ledger.sweep.uri}")
+        images = _images(trial.config.to_json(), trial.key, "class")
+        advice = recommend(measure_layers(checkpoint, images), images.num_classes, (LP, PFA))
+        last = mine[mine["epoch"] == epoch]
+        names = last["metric"].map(metrics) + " of " + last["layer_name"]
+        accuracies = dict(zip(names, last["value"].astype(float), strict=True))
+        yield Case(TRANSFER, trial.name, f"{advice.head} of {advice.layer}", accuracies)
+
+
+@cache
+def _images(config_json: str, key: str, level: str) -> Domains:
+    """A trial's images, loaded once for trials that have the same."""
+    config = PretrainConfig.from_json(config_json)
+    dataset = load_dataset(config.data)
+    if trial_key(config, dataset.fingerprint) != key:
+        raise UserError(f"--evidence: {config.data.dataset!r} does not hold the images that trial {key} was trained on")
+    return domains_of(dataset, level, config.data.data_seed)
+
+
+def constants(kind: str) -> dict[str, str]:
+    """Returns what one could always choose, by name: of the representation, an option of a case of this kind."""
+    if kind == FINE_TUNING:
+        return {f"always {way}": way for way in (LP, FT, LP_FT)}
+    names = ("LP", *(f"PFA, t = {head[-1]}" for head in HEADS[1:]))
+    return {f"always {name}": f"{head} of representation" for name, head in zip(names, HEADS, strict=True)}
+
+
+def lines(cases: Sequence[Case]) -> Iterator[str]:
+    """Yields how often the advice was right and how much it lost, against always choosing one; in lines."""
+    for kind in (FINE_TUNING, TRANSFER):
+        mine = [case for case in cases if case.kind == kind]
+        if not mine:
+            continue
+        yield f"evidence  {len(mine)} encoder(s) of sweeps on {kind}; right: within {100 * WITHIN:g} point of the best"
+        rows: dict[str, list[float]] = {"this advice": [case.lost(case.advised) for case in mine]}
+        for name, option in constants(kind).items():
+            rows[name] = [case.lost(option) for case in mine if option in case.accuracies]
+        for name, lost in rows.items():
+            if lost:
+                right = sum(one <= WITHIN for one in lost)
+                yield (f"          {name:17} right {right} of {len(lost)} ({right / len(lost):.0%}), "
+                       f"{100 * math.fsum(lost) / len(lost):.1f} points below the best")  # fmt: skip

@@ -1,0 +1,110 @@
+"""What follows from the facts: a layer, and LP, PFA, FT or LP-FT. A few thresholds, no fit: none was tuned on results.
+
+With the skill of an accuracy its way from chance (0) to 1 (1), that of a linear probe of the representation on
+validation images of the source tells how good the features are, and the part of it that is expected to be lost in the
+target how large the shift is:
+
+    1. skill at most `POOR`                  FT: there is little in the features that fine-tuning could distort
+    2. skill of `SATURATED` or more          a head on frozen features: nothing to gain from fine-tuning
+    3. `LARGE_SHIFT` of it lost, or more     a head on frozen features: what fine-tuning learns is of the source alone
+    4. else                                  LP-FT: fine-tuning gains in the source, the probe before it keeps features
+
+A head on frozen features is LP, or PFA where that is expected to be `PFA_GAIN` better in the target and is at most
+`SLACK` worse on validation images. Its layer is the one where it is expected to be best in the target, of the layers
+where it is at most `SLACK` worse than its best on validation images; of equal ones the deepest. Fine-tuning is of the
+whole network, with its head on the representation.
+
+Source: of 1, 3 and 4 arXiv 2202.10054 (good features and a large shift make fine-tuning worse than its start outside
+the source, LP-FT is best of both); of the PFA arXiv 2204.02683. The thresholds are ours.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Sequence
+from typing import Final, NamedTuple
+
+from analysis.advice.facts import LOGISTIC, LayerFacts
+
+LP, PFA, FT, LP_FT = "LP", "PFA", "FT", "LP-FT"
+WAYS: Final = (LP, PFA, FT, LP_FT)
+
+POOR: Final = 0.1
+SATURATED: Final = 0.9
+LARGE_SHIFT: Final = 0.25
+PFA_GAIN: Final = 0.02
+SLACK: Final = 0.02
+
+
+class Advice(NamedTuple):
+    """What is recommended.
+
+    Attributes:
+        way: One of `WAYS`.
+        layer: Its name.
+        head: Of a way that trains no network "logistic" or "pfa1" to "pfa3", else "".
+        reasons: Phrases with numbers.
+    """
+
+    way: str
+    layer: str
+    head: str
+    reasons: tuple[str, ...]
+
+
+def skill(accuracy: float, num_classes: int) -> float:
+    """Returns the way from chance (0) to 1 (1); below 0 worse than chance."""
+    return (accuracy - 1 / num_classes) / (1 - 1 / num_classes)
+
+
+def recommend(layers: Sequence[LayerFacts], num_classes: int, ways: Collection[str] = WAYS) -> Advice:
+    """Returns the advice.
+
+    Args:
+        layers: The representation last.
+        num_classes: Of the source.
+        ways: Those there are: the best of them is recommended, where a sweep measured no others.
+    """
+    last = layers[-1]
+    probe = last.heads[LOGISTIC]
+    good = skill(probe.validation, num_classes)
+    lost = 1 - skill(probe.expected, num_classes) / good if good > 0 else 0.0
+    if good <= POOR:
+        order, why = (FT, LP_FT, LP, PFA), f"at most {POOR:.0%}: little in them that fine-tuning could distort"
+    elif good >= SATURATED:
+        order, why = (LP, PFA, LP_FT, FT), f"{SATURATED:.0%} or more: nothing to gain from fine-tuning"
+    elif lost >= LARGE_SHIFT:
+        order, why = (LP, PFA, LP_FT, FT), f"{LARGE_SHIFT:.0%} or more: what fine-tuning learns is of the source alone"
+    else:
+        order, why = (
+            (LP_FT, LP, PFA, FT),
+            f"less than {LARGE_SHIFT:.0%}: fine-tuning pays, after a probe",
+        )
+    features = f"features: a linear probe of the representation goes {good:.0%} of the way from chance to all right"
+    shift = f"shift: {max(lost, 0.0):.0%} of that is expected to be lost in the target"
+    of_features = good <= POOR or good >= SATURATED
+    reasons = (f"{features}, {why}", shift) if of_features else (features, f"{shift}, {why}")
+    way = next(way for way in order if way in ways)
+    return _frozen(layers, ways, reasons) if way in (LP, PFA) else Advice(way, last.name, "", reasons)
+
+
+def _frozen(layers: Sequence[LayerFacts], ways: Collection[str], reasons: tuple[str, ...]) -> Advice:
+    """A head on frozen features."""
+    layer = best_layer(layers, LOGISTIC)
+    if PFA not in ways:
+        return Advice(LP, layer.name, LOGISTIC, reasons)
+    found = {head: best_layer(layers, head) for head in layer.heads if head != LOGISTIC}
+    head = max(found, key=lambda name: found[name].heads[name].validation)
+    mine, theirs = layer.heads[LOGISTIC], found[head].heads[head]
+    gain, behind = theirs.expected - mine.expected, mine.validation - theirs.validation
+    about = (f"PFA: {head} of {found[head].name} against a linear probe of {layer.name} "
+             f"{100 * gain:+.1f} points expected in the target, {-100 * behind:+.1f} on validation images")  # fmt: skip
+    if LP not in ways or (gain >= PFA_GAIN and behind <= SLACK):
+        return Advice(PFA, found[head].name, head, (*reasons, about))
+    return Advice(LP, layer.name, LOGISTIC, (*reasons, about))
+
+
+def best_layer(layers: Sequence[LayerFacts], head: str) -> LayerFacts:
+    """Returns the layer on which a head is best, as far as one can tell (see the module)."""
+    most = max(layer.heads[head].validation for layer in layers)
+    near = [layer for layer in layers if layer.heads[head].validation >= most - SLACK]
+    return max(reversed(near), key=lambda layer: layer.heads[head].expected)

@@ -1,0 +1,194 @@
+"""Advice: no label of the target enters it, facts are those of a naive computation, the rule is what it says it is."""
+
+from __future__ import annotations
+
+from dataclasses import replace as change
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from analysis import __main__ as entry
+from analysis.advice import command
+from analysis.advice.domains import Domains, domains_of
+from analysis.advice.facts import HeadFacts, LayerFacts, expected_accuracy, measure_layers
+from analysis.advice.rule import FT, LP, LP_FT, PFA, recommend
+from analysis.features import Pictures, extract, load_backbone
+from analysis.metrics.transfer import HEADS
+from ray_ssl.checkpoints import Checkpoint, checkpoint_folder, load_checkpoint
+from ray_ssl.data.base import SOURCE, TARGET, Dataset, ImageSet
+from ray_ssl.data.load import hold_out
+from ray_ssl.errors import EXIT_BAD_INPUT, EXIT_DONE, UserError
+from ray_ssl.pretrain import pretrain
+from ray_ssl.storage import Storage
+from tests.analysis.test_finetuned import PRETRAINING, two_domains
+
+FOLDER = checkpoint_folder(1)
+
+
+@pytest.fixture(scope="module")
+def dataset() -> Dataset:
+    return Dataset("tiny", two_domains(320, 0), two_domains(80, 1))
+
+
+@pytest.fixture(scope="module")
+def trial(dataset: Dataset, tmp_path_factory: pytest.TempPathFactory) -> Storage:
+    torch.set_num_threads(1)
+    folder = Storage.at(tmp_path_factory.mktemp("advice") / "trial")
+    pretrain(PRETRAINING, dataset, folder, lambda metrics: None)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def checkpoint(trial: Storage) -> Checkpoint:
+    return load_checkpoint(trial, FOLDER)
+
+
+def with_other_target_labels(images: ImageSet) -> ImageSet:
+    """The labels of the target's images are permuted."""
+    assert images.domain is not None
+    target = np.flatnonzero(images.domain == TARGET)
+    fine = images.fine.copy()
+    fine[target] = np.random.default_rng(5).permutation(fine[target])
+    assert (fine != images.fine).any()
+    return change(images, fine=fine)
+
+
+def run(dataset: Dataset, trial: Storage, monkeypatch: pytest.MonkeyPatch, capsys: Any) -> str:
+    monkeypatch.setattr(command, "load_dataset", lambda config: dataset)
+    assert entry.main(["advise", f"{trial.uri}/{FOLDER}", "--shift", "invert:1"]) == EXIT_DONE
+    return capsys.readouterr().out
+
+
+def test_permuting_the_targets_labels_changes_no_output(
+    dataset: Dataset, trial: Storage, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    other = change(dataset, train=with_other_target_labels(dataset.train), test=with_other_target_labels(dataset.test))
+    assert other.fingerprint != dataset.fingerprint
+    outputs = [run(one, trial, monkeypatch, capsys) for one in (dataset, other)]
+    assert outputs[0] == outputs[1] and "advice    " in outputs[0] and "why       " in outputs[0]
+    assert "evidence  none given" in outputs[0]
+    source = change(dataset, train=change(dataset.train, fine=np.roll(dataset.train.fine, 1)))
+    assert run(source, trial, monkeypatch, capsys) != outputs[0]  # those of the source do
+
+
+def test_validation_images_that_are_held_out_already_are_kept(dataset: Dataset) -> None:
+    held = hold_out(dataset, 0.25, seed=3)
+    images = domains_of(held, "class", 0)
+    assert held.validation is not None and np.array_equal(images.validation, held.validation.images)
+    assert (len(images.train), len(images.validation), len(images.target)) == (120, 40, 160)
+    assert len(domains_of(dataset, "class", 0).validation) == 16
+
+
+def test_facts_are_those_of_a_naive_computation(dataset: Dataset, checkpoint: Checkpoint) -> None:
+    images = domains_of(dataset, "class", 0)
+    layers = measure_layers(checkpoint, images)
+    assert [layer.name for layer in layers] == list(checkpoint.card["layer_names"])
+    backbone = load_backbone(checkpoint)
+    source, validation, target = (
+        extract(backbone, Pictures(one), checkpoint.card, torch.device("cpu"))[-1].double()
+        for one in (images.train, images.validation, images.target)
+    )
+    last = layers[-1]
+    sums = torch.stack([source[images.labels == c].sum(0) for c in range(4)])
+    predicted = [int(np.argmax([float(f @ b) for b in sums])) for f in validation]
+    right = np.mean(np.array(predicted) == images.validation_labels.numpy())
+    assert last.heads["pfa1"].validation == pytest.approx(right)
+    means = torch.stack([source[images.labels == c].mean(0) for c in range(4)])
+    between = np.mean([float((means[i] - means[j]).square().sum()) for i in range(4) for j in range(i)]) ** 0.5
+    distance = float((source.mean(0) - target.mean(0)).norm()) / between
+    assert last.domain_distance == pytest.approx(distance)
+    assert last.domain_accuracy > 0.9  # the target is inverted
+    assert 0 <= last.agreement <= 1 and 1 <= last.effective_rank <= 8
+
+
+def test_expected_accuracy_is_the_share_that_is_as_sure() -> None:
+    right = torch.tensor([False, False, True, True, True])
+    confidence = torch.tensor([0.1, 0.5, 0.3, 0.7, 0.9])
+    assert expected_accuracy(right, confidence, confidence) == pytest.approx(0.6)  # on the same images: the accuracy
+    assert expected_accuracy(right, confidence, torch.tensor([0.2, 0.49, 0.5, 1.0])) == 0.5
+    assert expected_accuracy(torch.zeros(3, dtype=torch.bool), confidence[:3], confidence) == 0.0
+    rng = torch.Generator().manual_seed(0)
+    # Calibrated confidence: an image is right with the probability that the head says.
+    there, elsewhere = (torch.rand(20000, generator=rng) ** power for power in (0.5, 2.0))
+    right = torch.rand(20000, generator=rng) < there
+    assert expected_accuracy(right, there, there) == pytest.approx(right.double().mean().item())
+    assert expected_accuracy(right, there, elsewhere) < expected_accuracy(right, there, there) - 0.1
+
+
+def layer(name: str, validation: float, expected: float, pfa: tuple[float, float] = (0.0, 0.0)) -> LayerFacts:
+    heads = {HEADS[0]: HeadFacts(validation, expected)} | {head: HeadFacts(*pfa) for head in HEADS[1:]}
+    return LayerFacts(name, heads, 0.5, 0.9, 1.0, 8.0)
+
+
+@pytest.mark.parametrize(
+    ("validation", "expected", "ways", "wanted"),
+    [
+        (0.14, 0.14, (LP, PFA, FT, LP_FT), FT),  # 4 % of the way from chance, 1 / 10
+        (0.60, 0.58, (LP, PFA, FT, LP_FT), LP_FT),
+        (0.60, 0.30, (LP, PFA, FT, LP_FT), LP),
+        (0.95, 0.94, (LP, PFA, FT, LP_FT), LP),
+        (0.60, 0.58, (LP, PFA), LP),
+        (0.14, 0.14, (LP, PFA), LP),
+        (0.05, 0.05, (LP, FT, LP_FT), FT),  # worse than chance
+    ],
+)
+def test_the_rule(validation: float, expected: float, ways: tuple[str, ...], wanted: str) -> None:
+    advice = recommend([layer("stem", 0.1, 0.1), layer("representation", validation, expected)], 10, ways)
+    assert advice.way == wanted and advice.layer == "representation"
+    assert advice.head == ("logistic" if wanted == LP else "")
+
+
+def test_a_frozen_head_stands_on_the_layer_that_promises_most_in_the_target() -> None:
+    layers = [layer("stem", 0.3, 0.9), layer("block1", 0.69, 0.5), layer("representation", 0.7, 0.3)]
+    assert recommend(layers, 10).layer == "block1"  # the stem is too bad in the source
+    better = layer("block1", 0.69, 0.5, pfa=(0.69, 0.53))
+    assert recommend([layers[0], better, layers[2]], 10)[:3] == (PFA, "block1", "pfa1")
+    worse = layer("block1", 0.69, 0.5, pfa=(0.60, 0.53))
+    assert recommend([layers[0], worse, layers[2]], 10).way == LP
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ([], "--shift says what the target is"),
+        (["--shift", "blur:7"], "blur needs a strength of 0 to 1"),
+        (["--shift", "blur:1", "--image-size", "64"], "--image-size is the checkpoint's, 32, given 64"),
+        (["--shift", "blur:1", "--evidence", "nowhere"], "nowhere' has no finished trial"),
+        (["--dataset", "folder:nowhere", "--shift", "blur:1"], "nowhere"),
+    ],
+)
+def test_bad_input_is_one_line(
+    arguments: list[str], message: str, trial: Storage, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert entry.main(["advise", f"{trial.uri}/{FOLDER}", *arguments]) == EXIT_BAD_INPUT
+    error = capsys.readouterr().err
+    assert error.startswith("error: ") and message in error and error.count("\n") == 1
+
+
+def test_images_that_allow_no_advice(dataset: Dataset, tmp_path: Path) -> None:
+    train = dataset.train
+    assert isinstance(train, ImageSet) and train.domain is not None
+    with pytest.raises(UserError, match="give a --shift"):
+        domains_of(change(dataset, train=change(train, domain=None, domain_names=())), "class", 0)
+    with pytest.raises(UserError, match="no label 'superclass'"):
+        domains_of(change(dataset, train=change(train, coarse=None, coarse_names=())), "superclass", 0)
+    one_class = train.take(np.flatnonzero((train.domain == TARGET) | (train.fine == 0)))
+    with pytest.raises(UserError, match="2 classes"):
+        domains_of(change(dataset, train=one_class), "class", 0)
+    only_source = train.take(np.flatnonzero(train.domain == SOURCE))
+    with pytest.raises(UserError, match="2 training images of the target, there are 0"):
+        domains_of(change(dataset, train=only_source), "class", 0)
+
+
+def test_a_class_without_training_images_is_never_right(dataset: Dataset) -> None:
+    held = hold_out(dataset, 0.25, seed=0)
+    train = held.train
+    assert isinstance(train, ImageSet) and train.domain is not None
+    gone = train.take(np.flatnonzero((train.domain == TARGET) | (train.fine != 1)))
+    images: Domains = domains_of(change(held, train=gone), "class", 0)
+    assert images.num_classes == 3 and set(images.labels.tolist()) == {0, 1, 2}
+    assert held.validation is not None
+    assert (images.validation_labels.numpy() == -1).tolist() == (held.validation.fine == 1).tolist()

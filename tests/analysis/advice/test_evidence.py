@@ -1,0 +1,130 @@
+"""Evidence: of each encoder of finished sweeps, what was advised beside all that was measured."""
+
+from __future__ import annotations
+
+from dataclasses import replace as change
+from pathlib import Path
+
+import pandas as pd
+import pytest
+import torch
+
+from analysis.advice import evidence
+from analysis.advice.domains import domains_of
+from analysis.advice.evidence import FINE_TUNING, TRANSFER, Case, cases_of, lines
+from analysis.advice.facts import measure_layers
+from analysis.advice.rule import LP, PFA, recommend
+from analysis.figures.base.numbers import Frame
+from analysis.metrics.transfer import HEADS
+from analysis.pipeline import MEASUREMENTS
+from analysis.survey import columns
+from analysis.table import KIND, SCHEMA
+from ray_ssl.checkpoints import Checkpoint, checkpoint_folder, load_checkpoint
+from ray_ssl.config import PretrainConfig, replace
+from ray_ssl.data import load_dataset
+from ray_ssl.errors import UserError
+from ray_ssl.finetune import make_start, start_option, write_start
+from ray_ssl.ledger import DONE, Ledger, Trial, make_trials
+from ray_ssl.pretrain import pretrain
+from ray_ssl.storage import Storage
+from tests.sweeps.test_finetune import PRETRAINING
+
+LAYERS = ("stem", "block1", "representation")
+CLASSES = 4
+
+
+def finished(ledger: Ledger, config: PretrainConfig) -> Trial:
+    trial = make_trials([config], load_dataset(config.data).fingerprint)[0]
+    ledger.write_config(trial)
+    ledger.end(trial.key, DONE, {"history": []})
+    return trial
+
+
+def write(ledger: Ledger, trial: Trial, epoch: int, rows: list[tuple[int, str, str, str, str, float]]) -> None:
+    about = columns(trial.config, "sweep", trial.key, "shapes", epoch)
+    values = [dict(zip(SCHEMA.names, (*about, *row), strict=True)) for row in rows]
+    sweep = ledger.sweep
+    KIND.write(sweep.filesystem, sweep.path(MEASUREMENTS), about, "test", values, {})
+
+
+@pytest.fixture(scope="module")
+def transfer(tmp_path_factory: pytest.TempPathFactory) -> Ledger:
+    """A sweep with one encoder that was measured in the target."""
+    torch.set_num_threads(1)
+    ledger = Ledger(Storage.at(tmp_path_factory.mktemp("evidence") / "transfer"))
+    trial = finished(ledger, PRETRAINING)
+    pretrain(PRETRAINING, load_dataset(PRETRAINING.data), ledger.trial(trial.key), lambda metrics: None)
+    rows = [(i, name, "class", "test", f"target_accuracy_{head}", 0.3 + 0.05 * i + 0.01 * j)
+            for i, name in enumerate(LAYERS) for j, head in enumerate(HEADS)]  # fmt: skip
+    write(ledger, trial, 1, rows)
+    write(
+        ledger, trial, 0, [(i, name, "class", "test", "target_accuracy_logistic", 0.9) for i, name in enumerate(LAYERS)]
+    )
+    return ledger
+
+
+def encoder(ledger: Ledger) -> Checkpoint:
+    return load_checkpoint(ledger.trial(ledger.known_trials()[0].key), checkpoint_folder(1))
+
+
+def test_an_encoder_of_a_sweep_on_transfer(transfer: Ledger) -> None:
+    said: list[str] = []
+    (case,) = cases_of(transfer.sweep.uri, said.append)
+    assert case.kind == TRANSFER and len(said) == 1
+    assert len(case.accuracies) == len(LAYERS) * len(HEADS)
+    assert case.accuracies["pfa3 of representation"] == pytest.approx(0.43)  # at the last epoch
+    images = domains_of(load_dataset(PRETRAINING.data), "class", 0)
+    advice = recommend(measure_layers(encoder(transfer), images), images.num_classes, (LP, PFA))
+    assert case.advised == f"{advice.head} of {advice.layer}"
+    assert case.lost("logistic of block1") == pytest.approx(0.08)
+
+
+def test_an_encoder_of_a_sweep_on_fine_tuning(transfer: Ledger, tmp_path: Path) -> None:
+    ledger = Ledger(Storage.at(tmp_path / "finetune"))
+    start = make_start(encoder(transfer), (torch.zeros(CLASSES, 4), torch.zeros(CLASSES)), {})
+    write_start(ledger.sweep, start)
+    base = replace(PRETRAINING, {"method": {"name": "supervised", "start": start_option(start)},
+                                 "data.validation_fraction": 0.25, "training.train_domains": "source"})  # fmt: skip
+    target = {"fresh": 0.4, "probe": 0.5}
+    for head, accuracy in target.items():
+        for seed in (0, 1):
+            trial = finished(ledger, replace(base, {"method.head": head, "seed": seed}))
+            for epoch in (0, 1):
+                at = (2, "representation", "class")
+                measured = 0.6 if epoch == 0 else accuracy + 0.02 * seed
+                write(ledger, trial, epoch, [(*at, "validation", "head_accuracy", 0.5 + 0.1 * epoch),
+                                             (*at, "test", "head_accuracy", 0.5),
+                                             (*at, "target", "head_accuracy", measured)])  # fmt: skip
+    (case,) = cases_of(ledger.sweep.uri)
+    assert case.kind == FINE_TUNING and case.name == "vicreg-1-4-s0-e1" and case.advised in case.accuracies
+    assert case.accuracies == pytest.approx({"LP": 0.6, "FT": 0.41, "LP-FT": 0.51})
+
+
+def test_what_is_no_evidence(transfer: Ledger, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with pytest.raises(UserError, match="no finished trial"):
+        cases_of(str(tmp_path))
+    ledger = Ledger(Storage.at(tmp_path / "plain"))
+    write(ledger, finished(ledger, PRETRAINING), 1, [(2, "representation", "class", "test", "linear_accuracy", 0.5)])
+    with pytest.raises(UserError, match="has no accuracies in a target"):
+        cases_of(ledger.sweep.uri)
+    other = change(load_dataset(PRETRAINING.data), name="other")
+    monkeypatch.setattr(evidence, "trial_key", lambda config, fingerprint: "another")
+    monkeypatch.setattr(evidence, "load_dataset", lambda config: other)
+    evidence._images.cache_clear()
+    with pytest.raises(UserError, match="does not hold the images"):
+        cases_of(transfer.sweep.uri)
+
+
+def test_right_is_within_a_point_of_the_best() -> None:
+    cases = [
+        Case(FINE_TUNING, "a", "LP-FT", {"LP": 0.50, "FT": 0.40, "LP-FT": 0.495}),
+        Case(FINE_TUNING, "b", "LP", {"LP": 0.50, "FT": 0.40, "LP-FT": 0.60}),
+        Case(TRANSFER, "c", "pfa1 of stem", {"pfa1 of stem": 0.3, "logistic of representation": 0.1}),
+    ]
+    found: Frame = pd.Series(list(lines(cases)))
+    assert found.str.contains("this advice +right 1 of 2 \\(50%\\), 5.2 points").sum() == 1
+    assert found.str.contains("always LP-FT +right 2 of 2 \\(100%\\), 0.2 points").sum() == 1
+    assert found.str.contains("always FT +right 0 of 2 \\(0%\\), 15.0 points").sum() == 1
+    assert found.str.contains("this advice +right 1 of 1 \\(100%\\), 0.0 points").sum() == 1
+    assert found.str.contains("always LP +right 0 of 1 \\(0%\\), 20.0 points").sum() == 1
+    assert not found.str.contains("PFA").any()  # not measured in any of them
