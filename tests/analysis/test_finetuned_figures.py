@@ -200,11 +200,12 @@ def test_a_claim_does_not_hold_where_the_numbers_say_the_contrary(name: str, tab
 
 
 def test_claims_without_their_measurements_say_what_gives_them(table: Frame) -> None:
-    plain = check(synthetic((2,), (16,)), "results/x", NAMES)
+    plain: Frame = check(synthetic((2,), (16,)), "results/x", NAMES)
     assert set(plain["verdict"]) == {UNKNOWN} and plain["note"].str.contains("finetune.py --from results/x").all()
     fresh = table[~table["method"].str.contains("probed")]
-    assert check(fresh, names=["lp_ft_distorts_less"])["note"].str.contains("--heads probe").all()
-    no_target = check(table[table["split"] != "target"], names=["lp_above_ft_in_target"])
+    no_probe: Frame = check(fresh, names=["lp_ft_distorts_less"])
+    assert no_probe["note"].str.contains("--heads probe").all()
+    no_target: Frame = check(table[table["split"] != "target"], names=["lp_above_ft_in_target"])
     assert no_target["note"].str.contains("with a --shift").all()
-    one_seed = check(fine_tuned((0,)), names=NAMES)
+    one_seed: Frame = check(fine_tuned((0,)), names=NAMES)
     assert one_seed["note"].str.contains("one trial").all()

@@ -41,12 +41,12 @@ def draw_one(name: str, table: pd.DataFrame, folder: Path, projections: pd.DataF
     """Writes one figure as `draw_all` does; returns the paths, none where the table lacks its measurements."""
     folder.mkdir(parents=True, exist_ok=True)
     module = plugin_module(FIGURES, name)
-    projections = table.iloc[:0] if projections is None else projections
-    table, projections = (_shown(module, one) for one in (table, projections))
-    source = projections if getattr(module, "TABLE", MEASUREMENTS) == PROJECTIONS else table
+    points = _shown(module, table.iloc[:0] if projections is None else projections)
+    table = _shown(module, table)
+    source = points if getattr(module, "TABLE", MEASUREMENTS) == PROJECTIONS else table
     if getattr(module, "ACROSS_DATASETS", False):
         return _write(module, source, folder / name)
-    datasets = sorted({str(of) for one in (table, projections) for of in one["dataset"].unique()})
+    datasets = sorted({str(of) for one in (table, points) for of in one["dataset"].unique()})
     written: list[Path] = []
     for dataset in datasets:
         rows = source[source["dataset"] == dataset]

@@ -46,12 +46,11 @@ def checkpoint(trial: Storage) -> Checkpoint:
     return load_checkpoint(trial, FOLDER)
 
 
-def with_other_target_labels(images: ImageSet) -> ImageSet:
-    """The labels of the target's images are permuted."""
-    assert images.domain is not None
-    target = np.flatnonzero(images.domain == TARGET)
+def permuted(images: Any, domain: int) -> ImageSet:
+    """The labels of one domain's images are permuted."""
+    rows = np.flatnonzero(images.domain == domain)
     fine = images.fine.copy()
-    fine[target] = np.random.default_rng(5).permutation(fine[target])
+    fine[rows] = np.random.default_rng(5).permutation(fine[rows])
     assert (fine != images.fine).any()
     return change(images, fine=fine)
 
@@ -65,12 +64,12 @@ def run(dataset: Dataset, trial: Storage, monkeypatch: pytest.MonkeyPatch, capsy
 def test_permuting_the_targets_labels_changes_no_output(
     dataset: Dataset, trial: Storage, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    other = change(dataset, train=with_other_target_labels(dataset.train), test=with_other_target_labels(dataset.test))
+    other = change(dataset, train=permuted(dataset.train, TARGET), test=permuted(dataset.test, TARGET))
     assert other.fingerprint != dataset.fingerprint
     outputs = [run(one, trial, monkeypatch, capsys) for one in (dataset, other)]
     assert outputs[0] == outputs[1] and "advice    " in outputs[0] and "why       " in outputs[0]
     assert "evidence  none given" in outputs[0]
-    source = change(dataset, train=change(dataset.train, fine=np.roll(dataset.train.fine, 1)))
+    source = change(dataset, train=permuted(dataset.train, SOURCE))
     assert run(source, trial, monkeypatch, capsys) != outputs[0]  # those of the source do
 
 
