@@ -184,7 +184,7 @@ CONTRARY = {
 
 
 def test_claims_hold_where_their_trends_are_in_the_table(table: Frame) -> None:
-    found = check(table, names=NAMES)
+    found: Frame = check(table, names=NAMES)
     assert found.set_index("claim")["verdict"].to_dict() == dict.fromkeys(NAMES, HOLDS)
     assert (found["basis"] == "3 seeds").all() and set(CONTRARY) == set(NAMES)
 
@@ -201,7 +201,8 @@ def test_a_claim_does_not_hold_where_the_numbers_say_the_contrary(name: str, tab
 
 def test_claims_without_their_measurements_say_what_gives_them(table: Frame) -> None:
     plain: Frame = check(synthetic((2,), (16,)), "results/x", NAMES)
-    assert set(plain["verdict"]) == {UNKNOWN} and plain["note"].str.contains("finetune.py --from results/x").all()
+    assert set(plain["verdict"]) == {UNKNOWN}
+    assert plain["note"].str.contains("finetune.py --from results/x").all()
     fresh = table[~table["method"].str.contains("probed")]
     no_probe: Frame = check(fresh, names=["lp_ft_distorts_less"])
     assert no_probe["note"].str.contains("--heads probe").all()
