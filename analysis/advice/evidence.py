@@ -8,9 +8,9 @@ representation in the one, LP and PFA of every layer in the other.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import cache
+from statistics import fmean
 from typing import Any, Final, NamedTuple
 
 from analysis.advice.domains import Domains, domains_of
@@ -33,6 +33,8 @@ WITHIN: Final = 0.01
 """Advice is right where its accuracy in the target is at most so much below the best that was measured."""
 
 FINE_TUNING, TRANSFER = "fine-tuning", "transfer"
+
+ADVICE: Final = "this advice"
 
 
 class Case(NamedTuple):
@@ -159,11 +161,14 @@ def lines(cases: Sequence[Case]) -> Iterator[str]:
         if not mine:
             continue
         yield f"evidence  {len(mine)} encoder(s) of sweeps on {kind}; right: within {100 * WITHIN:g} point of the best"
-        rows: dict[str, list[float]] = {"this advice": [case.lost(case.advised) for case in mine]}
+        rows: dict[str, list[float]] = {ADVICE: [case.lost(case.advised) for case in mine]}
         for name, option in constants(kind).items():
             rows[name] = [case.lost(option) for case in mine if option in case.accuracies]
+        rows = {name: lost for name, lost in rows.items() if lost}
         for name, lost in rows.items():
-            if lost:
-                right = sum(one <= WITHIN for one in lost)
-                yield (f"          {name:17} right {right} of {len(lost)} ({right / len(lost):.0%}), "
-                       f"{100 * math.fsum(lost) / len(lost):.1f} points below the best")  # fmt: skip
+            right = sum(one <= WITHIN for one in lost)
+            yield (f"          {name:17} right {right} of {len(lost)} ({right / len(lost):.0%}), "
+                   f"{100 * fmean(lost):.1f} points below the best")  # fmt: skip
+        least = min(rows, key=lambda name: fmean(rows[name]))
+        if fmean(rows[least]) < fmean(rows[ADVICE]):
+            yield f"          there, {least!r} would have been better than this advice"

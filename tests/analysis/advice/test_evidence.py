@@ -127,4 +127,6 @@ def test_right_is_within_a_point_of_the_best() -> None:
     assert found.str.contains("always FT +right 0 of 2 \\(0%\\), 15.0 points").sum() == 1
     assert found.str.contains("this advice +right 1 of 1 \\(100%\\), 0.0 points").sum() == 1
     assert found.str.contains("always LP +right 0 of 1 \\(0%\\), 20.0 points").sum() == 1
+    assert found.str.contains("there, 'always LP-FT' would have been better than this advice").sum() == 1
+    assert found.str.contains("would have been better").sum() == 1
     assert not found.str.contains("PFA").any()  # not measured in any of them
