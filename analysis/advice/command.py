@@ -42,6 +42,11 @@ _COLUMNS = (
 """See `analysis.advice.facts`; "expected" is of the target."""
 
 
+_CAVEAT = (
+    "expected  accuracy in the target, by a head's confidence alone: often too high, the more the larger the shift"
+)
+
+
 def run(flags: argparse.Namespace) -> int:
     """Prints the advice, why, and how often it was right; returns the exit code.
 
@@ -97,7 +102,7 @@ def advise(checkpoint: Checkpoint, dataset: Dataset, level: str, seed: int) -> l
     images = domains_of(dataset, level, seed)
     device = "cuda" if torch.cuda.is_available() else "cpu"
     layers = measure_layers(checkpoint, images, device)
-    return [*_about(dataset, images), *_table(layers), *_say(recommend(layers, images.num_classes))]
+    return [*_about(dataset, images), *_table(layers), _CAVEAT, *_say(recommend(layers, images.num_classes))]
 
 
 def _about(dataset: Dataset, images: Domains) -> list[str]:

@@ -32,7 +32,7 @@ SHAPES = {
     "three checkpoints": lambda: fine_tuned(),
     "one seed, one checkpoint": lambda: fine_tuned((0,), (100,)),
     "no target": lambda: fine_tuned((0, 1), (0, 10)).query("split != 'target'"),
-    "many": lambda: fine_tuned((0, 1), (1, 100), 20, "folder:/a/path" * 12, ("vicreg-2-16", "swav-2-16", "x-resnet18"),
+    "many": lambda: fine_tuned((0, 1), (100,), 14, "folder:/a/path" * 12, ("vicreg-2-16", "swav-2-16", "x-resnet18"),
                                settings=("", "frozen BatchNorm")),
     "strengths": lambda: pd.concat(fine_tuned(pretrained=(100,), dataset=f"shapes-blur:{s}", strength=s)
                                    for s in (0.25, 0.5, 1.0)),
