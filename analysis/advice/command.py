@@ -43,7 +43,7 @@ _COLUMNS = (
 
 
 _CAVEAT = (
-    "expected  accuracy in the target, by a head's confidence alone: often too high, the more the larger the shift"
+    "expected  accuracy in the target, by a head's confidence alone: often too high, most under large shifts"
 )
 
 

@@ -1,9 +1,9 @@
 """What is measured of a layer without a label of the target: heads, how they do there as far as one can tell, domains.
 
-validation     accuracy of a head of the source's labels on held-out images of the source, 0..1
-expected       its accuracy in the target, expected from its confidence, 0..1 (see `expected_accuracy`)
-agreement      share of target images of which the logistic head and the best PFA say the same
-domain_accuracy, domain_distance, effective_rank: as the metrics of these names
+    validation     accuracy of a head of the source's labels on held-out images of the source, 0..1
+    expected       its accuracy in the target, expected from its confidence, 0..1 (see `expected_accuracy`)
+    agreement      share of target images of which the logistic head and the best PFA say the same
+    domain_accuracy, domain_distance, effective_rank: as the metrics of these names
 
 What is expected of the logistic head is too much under large shifts: of 24 encoders of 20 epochs or fewer 14 points on
 average (CIFAR-100 subpopulations 8 to 15; shapes from photo to sketch up to 85, where it is wrong with confidence).
