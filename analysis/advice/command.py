@@ -42,9 +42,7 @@ _COLUMNS = (
 """See `analysis.advice.facts`; "expected" is of the target."""
 
 
-_CAVEAT = (
-    "expected  accuracy in the target, by a head's confidence alone: often too high, most under large shifts"
-)
+_CAVEAT = "expected  accuracy in the target, by a head's confidence alone: often too high, most under large shifts"
 
 
 def run(flags: argparse.Namespace) -> int:
