@@ -34,8 +34,9 @@ from analysis.tasks import TARGETS, find_tasks, groups_of_data, metric_and_group
 from analysis.weights import fit_weights, read_weights
 from ray_ssl import interrupts
 from ray_ssl.backbones.base import Backbone, build_backbone
-from ray_ssl.config import BackboneConfig, DataConfig
+from ray_ssl.config import BackboneConfig
 from ray_ssl.data import Dataset, load_dataset
+from ray_ssl.data_config import DataConfig
 from ray_ssl.errors import EXIT_DONE, UserError
 from ray_ssl.ledger import Ledger
 from ray_ssl.part import explain

@@ -9,8 +9,8 @@ from typing import Any, Final
 
 from analysis import stored, table
 from analysis.settings import IMAGE_NUMBERS, PAIR, AnalysisSettings, add_numbers, add_task_flags
-from analysis.tasks import find_tasks
-from ray_ssl.config import DataConfig
+from analysis.tasks import GROUPS, find_tasks
+from ray_ssl.data_config import DataConfig
 from ray_ssl.errors import UserError
 from ray_ssl.flags import Parser
 from ray_ssl.part import Part
@@ -38,7 +38,7 @@ def refuse_other_numbers(storage: Storage, settings: AnalysisSettings, tasks: Se
     Raises:
         UserError: It would.
     """
-    every = find_tasks(["all"], ["all"])
+    every = find_tasks(["all"], list(GROUPS))
     measured = table.KIND.settings_by_task(storage.filesystem, storage.path(table.MEASUREMENTS))
     others = {
         task: measured.get(task, {}) | {name: value for name, value in settings.of(task).items() if name in _SHARED}

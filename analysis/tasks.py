@@ -73,7 +73,8 @@ def find_tasks(
 
     Args:
         metrics: Names; ["all"]: all; None: those that are not only measured on request.
-        groups: Names; ["all"]: all; None: the default ones, and of a named metric that has none of them, its own.
+        groups: Names; ["all"]: all, domains where they are default ones; None: the default ones, and of a named metric
+            that has none of them, its own.
         default_groups: Those of the data: its own levels, and domains where it has any.
 
     Raises:
@@ -86,7 +87,8 @@ def find_tasks(
     else:
         named = metrics != ["all"]
         metrics = metric_names() if not named else metrics
-    wanted = list(GROUPS) if groups == ["all"] else list(groups or default_groups)
+    every = [group for group in GROUPS if group != DOMAINS or group in default_groups]
+    wanted = every if groups == ["all"] else list(groups or default_groups)
     found = []
     for metric in metrics:
         own = [group for group in metric_groups(metric) if group in wanted]

@@ -22,7 +22,8 @@ from ray_ssl import interrupts
 from ray_ssl.backbones.base import Backbone, PlainTorch, build_backbone
 from ray_ssl.checkpoints import CARD, MANIFEST, MODEL, Checkpoint, DamagedCheckpointError, load_checkpoint
 from ray_ssl.checksum import is_whole
-from ray_ssl.config import DataConfig, PretrainConfig, trial_key
+from ray_ssl.config import PretrainConfig, trial_key
+from ray_ssl.data_config import DataConfig
 from ray_ssl.errors import UserError
 from ray_ssl.storage import Storage
 

@@ -8,6 +8,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 from itertools import pairwise
+from typing import NamedTuple
 
 import torch
 
@@ -105,20 +106,8 @@ def pretrain(
     """
     trainer = Trainer(config, dataset, torch.device(device), reader, start_of(config, trial.ancestor(1)))
     first = trainer.world.rank == 0
-    # The first worker looks first: it may set a damaged state aside.
-    state = load_newest_state(trial, warn) if first else None
-    barrier()
-    state = state if first else load_newest_state(trial, warn)
-    history: list[EpochMetrics] = []
-    done, begun = 0, None
-    if state is not None:
-        trainer.restore(state)
-        done, history = state.card["epoch"], state.card["history"]
-        if state.card.get("begun"):
-            begun = BegunEpoch.from_dict(state.card["begun"], trainer.device)
+    done, begun, history = _begin(trainer, trial, warn)
     kept = checkpoint_epochs(config.training)
-    if first and state is None:
-        save_checkpoint(trial, checkpoint_folder(0), Checkpoint(trainer.card(0), trainer.method.state_dict()))
     for past in history if first else []:
         report(past)  # whoever listens may have missed them; a listener keeps each epoch once
     saver = _StateSaver(trial, trainer, state_seconds)
@@ -152,6 +141,31 @@ def pretrain(
         if epoch < config.training.epochs:
             leave_if_preempted(epoch)
     return TrainedTrial(history, trainer.precision, has_collapsed(history))
+
+
+class _Begun(NamedTuple):
+    """Where training stands: epochs done, what is begun of the next one, and the history."""
+
+    done: int
+    begun: BegunEpoch | None
+    history: list[EpochMetrics]
+
+
+def _begin(trainer: Trainer, trial: Storage, warn: Callable[[str], None]) -> _Begun:
+    """Goes to the newest valid state; where there is none, keeps the initial weights."""
+    first = trainer.world.rank == 0
+    # The first worker looks first: it may set a damaged state aside.
+    state = load_newest_state(trial, warn) if first else None
+    barrier()
+    state = state if first else load_newest_state(trial, warn)
+    if state is None:
+        if first:
+            save_checkpoint(trial, checkpoint_folder(0), Checkpoint(trainer.card(0), trainer.method.state_dict()))
+        return _Begun(0, None, [])
+    trainer.restore(state)
+    begun = state.card.get("begun")
+    begun = BegunEpoch.from_dict(begun, trainer.device) if begun else None
+    return _Begun(state.card["epoch"], begun, state.card["history"])
 
 
 class _StateSaver:

@@ -13,8 +13,8 @@ from typing import Any
 from pyarrow import fs
 
 import ray_ssl.data
-from ray_ssl.config import DataConfig
 from ray_ssl.data.base import Dataset
+from ray_ssl.data_config import DataConfig
 from ray_ssl.ledger import DATA
 from ray_ssl.storage import Storage
 

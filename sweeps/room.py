@@ -18,9 +18,9 @@ from analysis.settings import AnalysisSettings
 from analysis.tasks import GRAPH, SAMPLE, metric_and_group
 from ray_ssl.batches import RESIDENT_BYTES
 from ray_ssl.cluster import MachineOptions, cluster_to_join
-from ray_ssl.config import DataConfig
 from ray_ssl.data import Dataset, load_dataset
 from ray_ssl.data.streamed import NUM_SAMPLED, prefetched_bytes
+from ray_ssl.data_config import DataConfig
 from ray_ssl.errors import UserError
 from ray_ssl.ledger import Ledger, Trial, make_trials
 from ray_ssl.storage import Storage

@@ -22,8 +22,9 @@ from analysis.advice.evidence import Case, cases_of, finished, lines
 from analysis.advice.facts import LOGISTIC, LayerFacts, measure_layers
 from analysis.advice.rule import LP, LP_FT, PFA, Advice, recommend
 from ray_ssl.checkpoints import Checkpoint
-from ray_ssl.config import DataConfig, PretrainConfig
+from ray_ssl.config import PretrainConfig
 from ray_ssl.data import Dataset, load_dataset
+from ray_ssl.data_config import DataConfig
 from ray_ssl.encoder_file import read_checkpoint
 from ray_ssl.errors import EXIT_DONE, UserError
 from ray_ssl.part import explain

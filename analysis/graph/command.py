@@ -42,8 +42,8 @@ from analysis.metrics.base import UNLABELLED, Measurement
 from analysis.survey import sweep_name
 from analysis.table import MEASUREMENTS, Checkpoint, LayerMeasurement, read_table
 from ray_ssl import interrupts
-from ray_ssl.config import DataConfig
 from ray_ssl.data import Dataset, load_dataset
+from ray_ssl.data_config import DataConfig
 from ray_ssl.errors import UserError
 from ray_ssl.part import explain
 from ray_ssl.storage import Storage

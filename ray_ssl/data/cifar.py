@@ -8,9 +8,9 @@ import numpy as np
 from filelock import FileLock
 from torchvision import datasets
 
-from ray_ssl.config import DataConfig
 from ray_ssl.data.base import Dataset, ImageSet
 from ray_ssl.data.decode import resize
+from ray_ssl.data_config import DataConfig
 from ray_ssl.errors import UserError
 
 SUPERCLASSES: Final = {

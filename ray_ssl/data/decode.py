@@ -12,8 +12,8 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageOps
 
-from ray_ssl.config import DataConfig
 from ray_ssl.data.base import Dataset, ImageSet, balanced_rows
+from ray_ssl.data_config import DataConfig
 from ray_ssl.errors import UserError
 from ray_ssl.rng import numpy_stream
 

@@ -8,9 +8,9 @@ from typing import Final, NamedTuple
 
 import numpy as np
 
-from ray_ssl.config import DataConfig
 from ray_ssl.data.base import Dataset
 from ray_ssl.data.decode import Encoded, EncodedSplit, Rows, build_dataset
+from ray_ssl.data_config import DataConfig
 from ray_ssl.errors import UserError
 
 IMAGE_SUFFIXES: Final = (

@@ -4,11 +4,11 @@ from dataclasses import replace
 
 import numpy as np
 
-from ray_ssl.config import DataConfig
 from ray_ssl.data.base import SOURCE, Dataset, ImageSet, balanced_rows
 from ray_ssl.data.decode import check_count
 from ray_ssl.data.shifts import load_shifted
 from ray_ssl.data.streamed import StreamedSet
+from ray_ssl.data_config import DataConfig
 from ray_ssl.errors import UserError
 from ray_ssl.plugins import plugin_module
 

@@ -7,10 +7,10 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from ray_ssl.config import DataConfig
 from ray_ssl.data.base import Dataset
 from ray_ssl.data.decode import EncodedSplit, Labels, build_dataset
 from ray_ssl.data.parquet_files import File, damaged, encoded_images, identity, open_file, row_groups, split_files
+from ray_ssl.data_config import DataConfig
 from ray_ssl.errors import UserError
 
 # Recognised without metadata; in the order in which the finer one is chosen where two have as many classes.

@@ -16,8 +16,8 @@ from typing import Final, Literal, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from ray_ssl.config import DataConfig
 from ray_ssl.data.base import Dataset, ImageSet
+from ray_ssl.data_config import DataConfig
 from ray_ssl.rng import numpy_stream
 
 Floats = NDArray[np.floating]

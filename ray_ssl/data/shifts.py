@@ -9,12 +9,12 @@ from typing import Final, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from ray_ssl.config import DataConfig
 from ray_ssl.data import shapes
 from ray_ssl.data.base import EXTRA, SOURCE, TARGET, Dataset, ImageSet, balanced_rows
 from ray_ssl.data.corruptions import corrupt
 from ray_ssl.data.decode import check_count
 from ray_ssl.data.streamed import StreamedSet
+from ray_ssl.data_config import DataConfig
 from ray_ssl.errors import UserError, did_you_mean
 from ray_ssl.rng import numpy_stream
 from ray_ssl.shift import Shift, parse_shift

@@ -21,8 +21,9 @@ from ray_ssl import export
 from ray_ssl.backbones.base import build_backbone
 from ray_ssl.backbones.res_lh import Config
 from ray_ssl.checkpoints import checkpoint_folder, load_checkpoint
-from ray_ssl.config import DataConfig, PretrainConfig
+from ray_ssl.config import PretrainConfig
 from ray_ssl.data import Dataset, load_dataset
+from ray_ssl.data_config import DataConfig
 from ray_ssl.errors import EXIT_BAD_INPUT, EXIT_DONE
 from ray_ssl.ledger import Ledger, make_trials
 from ray_ssl.pretrain import pretrain

@@ -25,8 +25,8 @@ from threadpoolctl import threadpool_limits
 from analysis.graph import PairGraph, Spectrum, ViewFamily, build, top_eigenpairs
 from analysis.graph.partition import spectral_clusters, sweep_cut
 from analysis.graph.views import look
-from ray_ssl.config import DataConfig
 from ray_ssl.data.shapes import draw
+from ray_ssl.data_config import DataConfig
 
 K: Final = 20
 FAMILY: Final = ViewFamily()

@@ -31,8 +31,8 @@ from analysis.logistic import Fit, Scaling, fit, predict
 from analysis.metrics.linear_probe import PENALTY, TOLERANCE
 from ray_ssl.backbones.base import build_backbone
 from ray_ssl.backbones.res_lh import Config
-from ray_ssl.config import DataConfig
 from ray_ssl.data.load import load_dataset
+from ray_ssl.data_config import DataConfig
 from ray_ssl.rng import torch_stream
 
 NUM_RANDOM_SETS = 5

@@ -17,7 +17,8 @@ import torchvision.transforms.v2 as T
 from PIL import Image
 from torch import Tensor
 
-from ray_ssl.config import DataConfig, ViewConfig
+from ray_ssl.config import ViewConfig
+from ray_ssl.data_config import DataConfig
 from ray_ssl.views import augment
 
 SIZE = 32

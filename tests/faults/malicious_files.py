@@ -25,8 +25,8 @@ from analysis.parts import part_name
 from analysis.table import KIND, SCHEMA
 from analysis.weights import read_weights
 from ray_ssl.checkpoints import CARD, MANIFEST, MODEL, OPTIMISER, load_newest_state, save_state
-from ray_ssl.config import DataConfig
 from ray_ssl.data import load_dataset
+from ray_ssl.data_config import DataConfig
 from ray_ssl.encoder_file import read_checkpoint
 from ray_ssl.errors import UserError
 from ray_ssl.ledger import CONFIG, DONE, FAILED, STOPPED, SWEEP, Ledger

@@ -8,10 +8,10 @@ import pytest
 import torch
 
 from ray_ssl.batches import ImageSource, MemorySource, Share, StreamSource, read_here
-from ray_ssl.config import DataConfig
 from ray_ssl.data import Dataset, load_dataset
 from ray_ssl.data.base import ImageSet
 from ray_ssl.data.streamed import StreamedSet
+from ray_ssl.data_config import DataConfig
 from ray_ssl.distributed import World
 from tests.ray_ssl.data.images import png, write_parquet
 from tests.ray_ssl.test_pretrain import Killed, config, images, train, weights

@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from ray_ssl.config import DataConfig
 from ray_ssl.data import load_dataset
+from ray_ssl.data_config import DataConfig
 from ray_ssl.storage import Storage
 from sweeps.data_card import DATA, DataCard
 

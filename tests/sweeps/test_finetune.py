@@ -10,8 +10,9 @@ import torch
 
 from analysis.settings import AnalysisSettings
 from analysis.table import read_table
-from ray_ssl.config import DataConfig, PretrainConfig, replace
+from ray_ssl.config import PretrainConfig, replace
 from ray_ssl.data import load_dataset
+from ray_ssl.data_config import DataConfig
 from ray_ssl.errors import UserError
 from ray_ssl.finetune import read_starts, start_option
 from ray_ssl.ledger import DONE, Ledger, make_trials

@@ -11,8 +11,9 @@ from analysis.settings import AnalysisSettings
 from ray_ssl.backbones.base import build_backbone
 from ray_ssl.checkpoints import saved_epochs
 from ray_ssl.cluster import MachineOptions
-from ray_ssl.config import DataConfig, PretrainConfig, replace
+from ray_ssl.config import PretrainConfig, replace
 from ray_ssl.data import load_dataset
+from ray_ssl.data_config import DataConfig
 from ray_ssl.errors import EXIT_BAD_INPUT, UserError
 from ray_ssl.ledger import Ledger, make_trials
 from ray_ssl.methods.base import build_method

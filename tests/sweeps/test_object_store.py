@@ -23,9 +23,9 @@ from ray_ssl.checkpoints import (
     save_state,
     saved_epochs,
 )
-from ray_ssl.config import DataConfig
 from ray_ssl.data import load_dataset
 from ray_ssl.data.streamed import StreamedSet
+from ray_ssl.data_config import DataConfig
 from ray_ssl.distributed import World
 from ray_ssl.errors import UserError
 from ray_ssl.lease import Lease

@@ -12,6 +12,7 @@ from torch import Tensor
 from analysis.features import LayerFeatures
 from analysis.labels import LabelLevel
 from analysis.metrics import transfer
+from analysis.tasks import find_tasks, groups_of_data
 from ray_ssl.data.base import EXTRA
 from tests.analysis.metrics.blobs import blobs_for, draw, measured
 
@@ -88,3 +89,8 @@ def test_a_head_transfers_where_classes_are_told_apart_alike_in_both_domains() -
     mirrored = measured(transfer, features, [level])
     assert all(mirrored["class", "test", f"source_accuracy_{head}"] > 0.99 for head in transfer.HEADS)
     assert all(mirrored["class", "test", f"target_accuracy_{head}"] < 0.01 for head in transfer.HEADS)
+
+
+def test_all_levels_are_those_that_the_data_has() -> None:
+    assert not any(task.endswith("@domains") for task in find_tasks(None, ["all"]))
+    assert "transfer@domains" in find_tasks(None, ["all"], groups_of_data("subpopulations"))

@@ -13,8 +13,8 @@ import pyarrow.parquet as pq
 import pytest
 from torchvision import datasets
 
-from ray_ssl.config import DataConfig
 from ray_ssl.data import cifar, load_dataset
+from ray_ssl.data_config import DataConfig
 from ray_ssl.errors import UserError
 from tests.ray_ssl.data.images import random_images
 

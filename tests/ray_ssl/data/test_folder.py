@@ -6,8 +6,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from ray_ssl.config import DataConfig
 from ray_ssl.data import Dataset, load_dataset
+from ray_ssl.data_config import DataConfig
 from ray_ssl.errors import UserError
 from tests.ray_ssl.data.images import random_images, write_folder
 

@@ -4,8 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from ray_ssl.config import DataConfig
 from ray_ssl.data import load_dataset
+from ray_ssl.data_config import DataConfig
 from ray_ssl.errors import UserError
 from tests.ray_ssl.data.images import random_images, write_folder
 

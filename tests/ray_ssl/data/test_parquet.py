@@ -8,8 +8,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from ray_ssl.config import DataConfig
 from ray_ssl.data import Dataset, decode, load_dataset
+from ray_ssl.data_config import DataConfig
 from ray_ssl.errors import UserError
 from tests.ray_ssl.data.images import png, random_images, write_parquet
 

@@ -6,7 +6,6 @@ from typing import Any, Literal
 import numpy as np
 import pytest
 
-from ray_ssl.config import DataConfig
 from ray_ssl.data import Dataset, load_dataset
 from ray_ssl.data.shapes import (
     COARSE_NAMES,
@@ -19,6 +18,7 @@ from ray_ssl.data.shapes import (
     _shape_distance,
     _typical_textures,
 )
+from ray_ssl.data_config import DataConfig
 from ray_ssl.rng import numpy_stream
 
 Domain = Literal["photo", "sketch", "both"]

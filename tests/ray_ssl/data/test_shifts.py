@@ -8,9 +8,10 @@ import numpy as np
 import pytest
 from pydantic import ValidationError
 
-from ray_ssl.config import DataConfig, PretrainConfig, trial_key
+from ray_ssl.config import PretrainConfig, trial_key
 from ray_ssl.data import Dataset, ImageSet, load_dataset, shapes
 from ray_ssl.data.base import SOURCE, TARGET
+from ray_ssl.data_config import DataConfig
 from ray_ssl.errors import UserError
 from ray_ssl.shift import CORRUPTIONS, KINDS, parse_shift
 from tests.ray_ssl.data.images import random_images, write_folder

@@ -6,9 +6,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from ray_ssl.config import DataConfig
 from ray_ssl.data import Dataset, decode, load_dataset
 from ray_ssl.data.streamed import StreamedSet, epoch_order, portions
+from ray_ssl.data_config import DataConfig
 from ray_ssl.errors import UserError
 from ray_ssl.rng import numpy_stream
 from tests.ray_ssl.data.images import png, random_images, write_folder, write_parquet
