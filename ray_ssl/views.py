@@ -9,7 +9,7 @@ Source: arXiv 2002.05709, appendix A (SimCLR). The operations agree with torchvi
 
 from collections.abc import Sequence
 from itertools import pairwise
-from typing import NamedTuple
+from typing import NamedTuple, TypeVar
 
 import torch
 from torch import Tensor
@@ -69,21 +69,27 @@ def apply(
     unmoved = not params.flip.any() and bool((params.box == torch.tensor([0, 0, size, size])).all())
     unmoved = unmoved and height == width == size
     portion_size = max(1, _PORTION_PIXELS // max(height * width, size**2)) if device.type == "cpu" else num_images
-    portions = _portions(hue_step.bincount(minlength=_NUM_STEPS + 1).cumsum(0).tolist(), portion_size)
-    scale = torch.ones(3) if std is None else torch.tensor(std)
-    shift = None if mean is None else (torch.tensor(mean) / scale)[:, None].to(device)
-    tables = _split(_tables(rank, params, (height, width), scale), portions, device)
+    stops = hue_step.bincount(minlength=_NUM_STEPS + 1).cumsum(0).tolist()
+    portions = _portions(stops, portion_size)
+    scale = torch.ones(3, 1) if std is None else torch.tensor(std)[:, None]
+    shift = None if mean is None else (torch.tensor(mean)[:, None] / scale).to(device)
+    tables = _split(_tables(rank, params, (height, width)), [rows for rows, _ in portions], device)
+    jittered = [rows for rows, hue_stops in portions if hue_stops]  # they come first
+    jitters = iter(_split(_jitter_tables(params[: stops[-2]]), jittered, device))
     views = torch.empty(num_images, 3, size, size, device=device)
     for (rows, hue_stops), table in zip(portions, tables, strict=True):
         colours = _crop(images.index_select(0, table.source), table, unmoved)
         if hue_stops:
-            colours = _jitter(colours, table, hue_stops)
+            colours = _jitter(colours, next(jitters), hue_stops)
+        grey = grey_matrices(params.grey[rows]) if params.grey[rows].any() else None
         if params.blur[rows].any() or params.solarise[rows].any():
-            colours = torch.bmm(table.grey, colours)
+            colours = colours if grey is None else torch.bmm(grey.to(device), colours)
             _blur_and_solarise_(colours.view(-1, 3, size, size), params, rows)
-            colours.div_(scale[:, None].to(device))
+            colours.div_(scale.to(device))
+        elif grey is None:
+            colours.mul_(scale.reciprocal().to(device))
         else:
-            colours = torch.bmm(table.scaled_grey, colours)
+            colours = torch.bmm((grey / scale).to(device), colours)
         if shift is not None:
             colours.sub_(shift)
         views.index_copy_(0, table.source, colours.view(-1, 3, size, size))
@@ -99,7 +105,7 @@ def apply_all(
         kinds.setdefault((params.size, params.solarise_threshold), []).append(number)
     views = [images] * len(drawn)
     for numbers in kinds.values():
-        repeated = images.repeat(len(numbers), 1, 1, 1)
+        repeated = images.repeat(len(numbers), 1, 1, 1) if len(numbers) > 1 else images
         made = apply(repeated, concatenate([drawn[number] for number in numbers]), mean, std)
         for number, view in zip(numbers, made.split(len(images)), strict=True):
             views[number] = view
@@ -114,34 +120,39 @@ class _Tables(NamedTuple):
     crop_rows: Tensor  # [B, 1, size]
     image_columns: Tensor  # [B, W, 1]
     crop_columns: Tensor  # [B, 1, size]
-    matrices: Tensor  # [B, 3, 3, 3], see affine_steps
-    mean_weights: Tensor  # [B, 3, 3]
-    hue_origins: Tensor  # [B, 3]
-    grey: Tensor  # [B, 3, 3]
-    scaled_grey: Tensor  # [B, 3, 3], grey and then divided by the standard deviation
 
 
-def _tables(rank: Tensor, params: ViewParameters, image_size: tuple[int, int], std: Tensor) -> _Tables:
-    """`params` and `rank` in order; `std` [3] of the normalisation."""
+class _JitterTables(NamedTuple):
+    """What `apply` looks up for every image that is jittered."""
+
+    matrices: Tensor  # [J, 3, 3, 3], see affine_steps
+    mean_weights: Tensor  # [J, 3, 3]
+    hue_origins: Tensor  # [J, 3]
+
+
+_AnyTables = TypeVar("_AnyTables", _Tables, _JitterTables)
+
+
+def _tables(rank: Tensor, params: ViewParameters, image_size: tuple[int, int]) -> _Tables:
+    """`params` and `rank` in order."""
     height, width = image_size
     top, left, crop_height, crop_width = params.box.unbind(1)
-    grey = grey_matrices(params.grey)
     return _Tables(
         rank,
         *crop_positions(top, crop_height, torch.zeros_like(params.flip), height, params.size),
         *crop_positions(left, crop_width, params.flip, width, params.size),
-        *affine_steps(params.order, params.factors),
-        hue_origins(params.hue),
-        grey,
-        grey / std[:, None],
     )
 
 
-def _split(tables: _Tables, portions: list[tuple[slice, list[int]]], device: torch.device) -> list[_Tables]:
+def _jitter_tables(params: ViewParameters) -> _JitterTables:
+    return _JitterTables(*affine_steps(params.order, params.factors), hue_origins(params.hue))
+
+
+def _split(tables: _AnyTables, portions: list[slice], device: torch.device) -> list[_AnyTables]:
     """Returns the tables of each portion."""
-    sizes = [rows.stop - rows.start for rows, _ in portions]
-    columns = [table.to(device).split(sizes) for table in tables]
-    return [_Tables(*row) for row in zip(*columns, strict=True)]
+    sizes = [rows.stop - rows.start for rows in portions]
+    columns = [table.to(device).split(sizes) for table in tables] if sizes else []
+    return [type(tables)(*row) for row in zip(*columns, strict=True)]
 
 
 def _portions(stops: list[int], most: int) -> list[tuple[slice, list[int]]]:
@@ -173,7 +184,7 @@ def _crop(images: Tensor, table: _Tables, unmoved: bool) -> Tensor:
     return resize(images, rows, columns)
 
 
-def _jitter(colours: Tensor, table: _Tables, hue_stops: list[int]) -> Tensor:
+def _jitter(colours: Tensor, table: _JitterTables, hue_stops: list[int]) -> Tensor:
     """Four steps for images [B, 3, P]: at each, some shift their hue; between two, all take an affine map."""
     for step, (start, stop) in enumerate(pairwise([0, *hue_stops])):
         if stop > start:
