@@ -27,7 +27,7 @@ from ray_ssl.config import PretrainConfig
 from ray_ssl.errors import EXIT_BAD_INPUT, UserError
 from ray_ssl.part import part_type
 from ray_ssl.plugins import plugin_module, plugin_names
-from sweeps import depth_width, method, randomness, reverse_engineering
+from sweeps import depth_width, finetune, method, randomness, reverse_engineering, transfer
 from sweeps.flags import plain_type
 from tests.faults.counts import Counts
 from tests.sweeps.command import run as run_command
@@ -37,7 +37,7 @@ NUM_CASES = {False: 250, True: 10_000}
 NUM_COMMANDS = {False: 0, True: 30}
 MAX_SECONDS = 2.0
 
-SWEEPS = [depth_width.SWEEP, method.SWEEP, randomness.SWEEP, reverse_engineering.SWEEP]
+SWEEPS = [module.SWEEP for module in (depth_width, finetune, method, randomness, reverse_engineering, transfer)]
 ODD = "äßñ漢字🙂\u200b\u202e\u0301\ufeff∞½²Ⅷ\x07\x1b\n\t'\"\\%$`{}[]#"
 """Letters that some code takes for digits, marks, ends of lines or formats."""
 
