@@ -4,21 +4,22 @@ from __future__ import annotations
 
 from typing import Any
 
+from analysis.finetuned_choice import ACCURACY
 from analysis.table import FOREIGN
 from ray_ssl.tracking import Tracker
 
 Frame = Any
 """A pandas frame; pyright cannot follow what selecting rows of one returns."""
 
-CURVES = ("linear_accuracy", "ncc_accuracy", "cdnv", "effective_rank")
+CURVES = ("linear_accuracy", "ncc_accuracy", "cdnv", "effective_rank", "target_accuracy_logistic")
 PROFILES = ("linear_accuracy", "ncc_accuracy", "effective_rank")
 REPRESENTATION = "representation"
 
 
 def publish(tracker: Tracker, measurements: Frame) -> None:
-    """Logs the test-split curves of the representation (step = epoch) and the last checkpoint's layer profiles
-    (step = layer). What a run has already is not logged again; the whole table is in the Parquet parts. Foreign
-    encoders have no run.
+    """Logs the test-split curves of the representation (step = epoch), those of the accuracy of a fine-tuned head on
+    each of its splits, and the last checkpoint's layer profiles (step = layer). What a run has already is not logged
+    again; the whole table is in the Parquet parts. Foreign encoders have no run.
     """
     measurements = measurements[measurements.method != FOREIGN]
     rows: Frame = measurements[(measurements.split == "test") | (measurements.level == "none")]
@@ -29,11 +30,18 @@ def publish(tracker: Tracker, measurements: Frame) -> None:
             tracker.analysis_points(str(key), f"analysis/{name}", series)
         for name, series in _series(last, PROFILES, "layer"):
             tracker.analysis_points(str(key), f"layers/{name}", series)
+    heads: Frame = measurements[measurements.metric == ACCURACY]
+    for (key, split), rows in heads.groupby(["trial_key", "split"]):
+        tracker.analysis_points(str(key), f"analysis/{ACCURACY}/{split}", _by_step(rows, "epoch"))
 
 
 def _series(rows: Frame, metrics: tuple[str, ...], step: str) -> list[tuple[str, dict[int, float]]]:
     found = []
     for (metric, level), group in rows[rows.metric.isin(metrics)].groupby(["metric", "level"]):
         name = str(metric) if level == "none" else f"{metric}/{level}"
-        found.append((name, {int(s): float(v) for s, v in zip(group[step], group.value, strict=True)}))
+        found.append((name, _by_step(group, step)))
     return found
+
+
+def _by_step(rows: Frame, step: str) -> dict[int, float]:
+    return {int(s): float(v) for s, v in zip(rows[step], rows.value, strict=True)}

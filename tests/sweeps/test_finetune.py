@@ -24,6 +24,7 @@ from sweeps.finetuning import _run
 from sweeps.room import DataSizes
 from tests.ray_ssl.data.images import png, random_images, write_parquet
 from tests.sweeps.command import kill, run, start, wait_for
+from tests.sweeps.test_sweep import runs_of
 
 PRETRAINING = PretrainConfig.from_dict(
     {
@@ -87,6 +88,14 @@ def test_every_trial_is_trained_on_the_source_and_measured_on_both(finished: tup
     assert (moved[moved.epoch == 0].value == 0).all() and (moved[moved.epoch == 2].value > 0).all()
     shown = [line.split()[:3] for line in out.splitlines() if line.startswith("vicreg-1-4-s0-e")]
     assert shown == [[f"vicreg-1-4-s0-e{e}", p, "frozen"] for e in (0, 1) for p in ("ft", "lp", "lp_ft")]
+
+
+def test_mlflow_shows_the_accuracies_of_every_head_by_epoch(finished: tuple[Path, str]) -> None:
+    client, _, children = runs_of(finished[0], "finetune")
+    assert len(children) == 16
+    for name in ("validation", "test", "target"):
+        history = client.get_metric_history(children[0].info.run_id, f"analysis/head_accuracy/{name}")
+        assert [point.step for point in history] == [0, 1, 2]
 
 
 def test_the_same_line_again_has_nothing_to_do(finished: tuple[Path, str]) -> None:

@@ -35,10 +35,10 @@ def final_weights(folder: Path) -> dict[str, str]:
     return found
 
 
-def runs_of(folder: Path) -> tuple[MlflowClient, list[Run], list[Run]]:
+def runs_of(folder: Path, experiment_name: str = "depth_width") -> tuple[MlflowClient, list[Run], list[Run]]:
     """The client, parent runs and child runs."""
     client = MlflowClient(f"sqlite:///{folder}/results/mlflow.db")
-    experiment = client.get_experiment_by_name("depth_width")
+    experiment = client.get_experiment_by_name(experiment_name)
     assert experiment is not None
     runs = client.search_runs([experiment.experiment_id])
     children = [r for r in runs if MLFLOW_PARENT_RUN_ID in r.data.tags]
