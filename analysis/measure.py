@@ -81,25 +81,38 @@ def _random_images(split: Any, count: int, settings: AnalysisSettings, purpose: 
 
 
 def check_measurable(dataset: Dataset, settings: AnalysisSettings, tasks: Sequence[str]) -> None:
-    """Raises UserError where the images do not have what the tasks need."""
+    """Raises UserError where the images do not have what one of the tasks needs; see `unmeasurable`."""
+    for reason in unmeasurable(dataset, settings, tasks).values():
+        raise UserError(reason)
+
+
+def unmeasurable(dataset: Dataset, settings: AnalysisSettings, tasks: Sequence[str]) -> dict[str, str]:
+    """Returns the tasks that need what the images do not have, each with a line that says what."""
+    lacking: dict[str, str] = {}
+    for group in (SAMPLE, GRAPH):
+        if settings.num_samples > len(dataset.train):
+            lacking[group] = (
+                f"level {group} takes {settings.num_samples} training images, {dataset.name} has "
+                f"{len(dataset.train)}: give a smaller --num-samples"
+            )
+    if not dataset.train.targets:
+        lacking[TARGETS] = NO_TARGETS
+    if dataset.train.domain is None:
+        lacking[DOMAINS] = NO_DOMAINS
     measured: Dataset | None = None
-    groups = {metric_and_group(task)[1] for task in tasks}
-    if groups & {SAMPLE, GRAPH} and settings.num_samples > len(dataset.train):
-        raise UserError(
-            f"level {SAMPLE if SAMPLE in groups else GRAPH} takes {settings.num_samples} training images, "
-            f"{dataset.name} has {len(dataset.train)}: "
-            "give a smaller --num-samples"
-        )
-    if TARGETS in groups and not dataset.train.targets:
-        raise UserError(NO_TARGETS)
-    if DOMAINS in groups and dataset.train.domain is None:
-        raise UserError(NO_DOMAINS)
+    found: dict[str, str] = {}
     for task in tasks:
         metric, group = metric_and_group(task)
         check: Any = getattr(plugin_module(METRICS, metric), "check_levels", None)
-        if check is not None:
+        if group in lacking:
+            found[task] = lacking[group]
+        elif check is not None:
             measured = measured if measured is not None else _labels_measured(dataset, settings)
-            check(label_levels(measured, settings, group))
+            try:
+                check(label_levels(measured, settings, group))
+            except UserError as error:
+                found[task] = str(error)
+    return found
 
 
 def check_layers(configs: Iterable[PretrainConfig], settings: AnalysisSettings, tasks: Sequence[str]) -> None:

@@ -76,11 +76,11 @@ class AnalysisSettings:
         return {name: getattr(self, name) for name in (*names[group], *paired)} | getattr(module, "NUMBERS_FROM", {})
 
 
-def with_targets(settings: AnalysisSettings, targets: Targets | None, tasks: Sequence[str]) -> AnalysisSettings:
-    """Returns the settings with the hash of a sweep's targets.
+def with_targets(settings: AnalysisSettings, targets: Targets | None, tasks: Sequence[str] = ()) -> AnalysisSettings:
+    """Returns the settings with the hash of a sweep's targets, where it has any.
 
     Raises:
-        UserError: There are none, and a task needs them.
+        UserError: There are none, and one of these tasks needs them.
     """
     if targets is not None:
         return replace(settings, targets=targets.hash)

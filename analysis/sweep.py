@@ -22,12 +22,13 @@ from analysis.command import (
     print_unsent,
 )
 from analysis.flags import add_measure_flags, refuse_other_numbers
-from analysis.measure import check_layers, check_measurable
+from analysis.measure import check_layers, unmeasurable
 from analysis.pipeline import MEASUREMENTS
-from analysis.settings import read_settings, with_targets
+from analysis.settings import AnalysisSettings, read_settings, with_targets
 from analysis.survey import missing_work, sweep_name
-from analysis.tasks import find_tasks, groups_of_data
+from analysis.tasks import TARGETS, find_tasks, groups_of_data, metric_and_group
 from ray_ssl import interrupts
+from ray_ssl.checkpoints import saved_epochs
 from ray_ssl.cluster import MachineOptions, ray_session
 from ray_ssl.config import replace, trial_key
 from ray_ssl.data import Dataset, load_dataset
@@ -75,7 +76,8 @@ def run(flags: argparse.Namespace) -> int:
     """Analyses one sweep.
 
     Raises:
-        UserError: No sweep there, unknown metric, data that is not the sweep's.
+        UserError: No sweep or checkpoint there, unknown metric, data that is not the sweep's, or that does not allow
+            any of what is asked for.
     """
     settings = read_settings(flags)
     if flags.cpus_per_worker < 1:
@@ -91,20 +93,24 @@ def run(flags: argparse.Namespace) -> int:
     check_by_block(tasks, flags.images_per_block)
     tracking = _tracking(ledger, flags.tracking_uri)
     targets = _targets(ledger, trials[0], flags.targets)
-    settings = with_targets(settings, targets, tasks)
+    groups = {metric_and_group(task)[1] for task in tasks}
+    settings = with_targets(settings, targets, tasks if groups == {TARGETS} else ())
     check_layers((trial.config for trial in trials), settings, tasks)
     refuse_other_numbers(ledger.sweep, settings, tasks)
-    work = missing_work(ledger, _of_methods(trials, flags.methods), settings, tasks)
+    measured = _of_methods(trials, flags.methods)
+    work, dataset, errors = missing_work(ledger, measured, settings, tasks), None, []
+    if work:
+        dataset = attach_targets(sweep_dataset(trials, flags.dataset), targets)
+        tasks, errors = _measurable(dataset, settings, tasks)
+        work = missing_work(ledger, measured, settings, tasks)
+    elif not any(saved_epochs(ledger.trial(trial.key)) for trial in trials):
+        raise UserError(f"{ledger.sweep.uri} has no checkpoint: none of its {len(trials)} trial(s) has begun")
     tracker = tracking.connect(owner=False)
     Follower(tracker, ledger).catch_up()
-    errors: list[str] = []
     with interrupts.orderly(), tempfile.TemporaryDirectory(prefix="ray_ssl_") as scratch:
-        if work:
-            dataset = attach_targets(sweep_dataset(trials, flags.dataset), targets)
-            check_measurable(dataset, settings, tasks)
-            data_bytes = dataset.num_bytes
-            with ray_session(machine, data_bytes, nested_train=False):
-                errors = analyse_with_progress(
+        if work and dataset is not None:
+            with ray_session(machine, dataset.num_bytes, nested_train=False):
+                errors += analyse_with_progress(
                     ledger, work, dataset, settings, flags.cpus_per_worker, flags.images_per_block
                 )
         else:
@@ -119,6 +125,19 @@ def run(flags: argparse.Namespace) -> int:
     for error in errors:
         print_error(f"not analysed: {error}")
     return EXIT_SOME_FAILED if errors else EXIT_DONE
+
+
+def _measurable(dataset: Dataset, settings: AnalysisSettings, tasks: Sequence[str]) -> tuple[list[str], list[str]]:
+    """Returns the tasks that the images allow, and why not the others.
+
+    Raises:
+        UserError: They allow none.
+    """
+    refused = unmeasurable(dataset, settings, tasks)
+    reasons = list(dict.fromkeys(refused.values()))
+    if len(refused) == len(tasks):
+        raise UserError(reasons[0])
+    return [task for task in tasks if task not in refused], reasons
 
 
 def _of_methods(trials: list[Trial], methods: Sequence[str] | None) -> list[Trial]:

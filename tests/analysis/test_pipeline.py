@@ -10,6 +10,7 @@ import pytest
 import torch
 
 from analysis import table
+from analysis.__main__ import main as analyse
 from analysis.command import _explain
 from analysis.features import LayerFeatures, Pictures, extract, load_backbone
 from analysis.labels import LabelLevel
@@ -19,6 +20,7 @@ from analysis.metrics.base import Measurement
 from analysis.pipeline import MEASUREMENTS, Outcome, _Measurer
 from analysis.settings import AnalysisSettings
 from analysis.survey import missing_work, survey
+from analysis.sweep import _measurable
 from ray_ssl.checkpoints import checkpoint_folder, load_checkpoint
 from ray_ssl.config import PretrainConfig
 from ray_ssl.data import Dataset, load_dataset
@@ -226,6 +228,29 @@ def test_a_damaged_checkpoint_is_set_aside_and_comes_back_with_the_same_command(
     assert_every_point_once(tmp_path, 4, 1)
     code, out, err = run(tmp_path, *one)
     assert "nothing to do: every trial is trained and measured" in out
+
+
+def test_what_the_images_allow_is_measured_and_what_not_is_a_line_each(
+    trained: tuple[Ledger, Trial, Dataset], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    ledger, _, dataset = trained  # of 200 images, without targets
+    tasks, reasons = _measurable(dataset, AnalysisSettings(), ["ncc", "ncc@sample", "cdnv@sample", "ncc@targets"])
+    assert tasks == ["ncc"]
+    samples, targets = reasons
+    assert samples == "level sample takes 500 training images, shapes has 200: give a smaller --num-samples"
+    assert targets.startswith("this sweep has no targets of graded randomness")
+    place = ["--tracking-uri", f"sqlite:///{tmp_path}/mlflow.db", "--metrics", "ncc"]
+    for levels, reason in ((["sample"], samples), (["sample", "targets"], samples), (["targets"], targets)):
+        assert analyse([ledger.sweep.uri, *place, "--levels", *levels]) == 2
+        assert capsys.readouterr().err == f"error: {reason}\n"
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_sweep_that_has_not_begun_has_nothing_to_measure(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    ledger = Ledger(Storage.at(tmp_path / "sweep"))
+    ledger.write_config(make_trials([PretrainConfig()], "data")[0])
+    assert analyse([str(tmp_path / "sweep"), "--tracking-uri", f"sqlite:///{tmp_path}/mlflow.db"]) == 2
+    assert capsys.readouterr().err.endswith("sweep has no checkpoint: none of its 1 trial(s) has begun\n")
 
 
 def test_a_checkpoint_that_its_trial_may_be_writing_is_left_alone(tmp_path: Path) -> None:
