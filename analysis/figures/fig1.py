@@ -12,7 +12,7 @@ from matplotlib.figure import Figure
 
 from analysis.figures.base import PROJECTIONS
 from analysis.figures.base.numbers import REPRESENTATION, Frame
-from analysis.figures.base.points import ALONE, PanelRow, draw_points, looks, one_network, who
+from analysis.figures.base.points import ALONE, PanelRow, draw_points, looks, one_network, subsample, who
 from analysis.figures.base.sheet import Words
 from analysis.needs import Projected
 
@@ -44,7 +44,7 @@ def draw(table: Frame) -> Figure | None:
         panels = [of_level[of_level["epoch"] == epoch] for epoch in (first, last)]
         rows.append(PanelRow(_name(str(level), of_level), panels, looks(of_level), legend=True))
     titles = [f"before training (epoch {first})" if first == 0 else f"epoch {first}", f"after training (epoch {last})"]
-    words = Words(TITLE, f"{who(found, table)}; classes: test images; {ALONE}.", "")
+    words = Words(TITLE, f"{who(found, table)}; {subsample(found)}; {ALONE}.", "")
     return draw_points(rows, titles, words, widest=1.95)
 
 

@@ -14,7 +14,7 @@ from matplotlib.figure import Figure
 from analysis.figures.base import PROJECTIONS
 from analysis.figures.base.networks import OKABE_ITO
 from analysis.figures.base.numbers import REPRESENTATION, Frame, evenly
-from analysis.figures.base.points import ALONE, MAX_SHOWN, PanelRow, candidates, draw_points, points_of
+from analysis.figures.base.points import ALONE, MAX_SHOWN, PanelRow, candidates, draw_points, points_of, subsample
 from analysis.figures.base.sheet import Line, Words
 from analysis.needs import Projected
 from analysis.tasks import DOMAINS
@@ -57,7 +57,7 @@ def draw(table: Frame) -> Figure | None:
     key = list(looks.values())
     several = table["method"].nunique()
     fewer = f"; {len(titles)} of {several} methods" if len(titles) < several else ""
-    note = f"{_who(found)}; test images; {ALONE}{fewer}."
+    note = f"{_who(found)}; {subsample(found)}; {ALONE}{fewer}."
     return draw_points(rows, titles, Words(TITLE, note, ""), key, widest=1.95)
 
 

@@ -73,6 +73,18 @@ def who(found: Frame, table: Frame) -> str:
     return shown + (f"; 1 of {several} trials (others: --trials KEY)" if several > 1 else "")
 
 
+def subsample(found: Frame) -> str:
+    """Returns which images each level shows: "class: 5 labels, 100 test images each; sample: ...", one panel's."""
+    words = []
+    for level, of_level in found.groupby("level", sort=False):
+        _, panel = next(iter(of_level.groupby(["trial_key", "layer", "epoch"])))
+        counts = panel.groupby("label").size()
+        each = str(counts.max()) if counts.nunique() == 1 else f"{counts.min()} to {counts.max()}"
+        points = "views" if level == LEVELS[0] else "test images"
+        words.append(f"{level}: {len(counts)} labels, {each} {points} each")
+    return "; ".join(words)
+
+
 def by_layer_and_epoch(table: Frame, level: str) -> Frame:
     """Returns the points of one network at a level: of at most 6 layers and 6 epochs, the first, the last and between.
 
@@ -105,7 +117,7 @@ def draw_grid(table: Frame, level: str, title: str) -> Figure | None:
     for (_, name), of_layer in found.groupby(["layer", "layer_name"], sort=True):
         rows.append(PanelRow(str(name), [of_layer[of_layer["epoch"] == epoch] for epoch in epochs], key))
     fewer = len(found) < len(_distinct(table, level))
-    note = f"{who(found, table)}; test images; {ALONE}{'; some of all layers and epochs' if fewer else ''}."
+    note = f"{who(found, table)}; {subsample(found)}; {ALONE}{'; some of all layers and epochs' if fewer else ''}."
     titles = [f"epoch {epoch}" for epoch in epochs]
     return draw_points(rows, titles, Words(title, note, ""), list(key.values()), widest=1.5)
 
