@@ -21,7 +21,7 @@ from analysis.report.markup import paragraphs, section, text
 from analysis.report.payload import payload, to_script
 from analysis.report.records import commands, environment, grid, options, scale, trouble, warning
 from analysis.report.results import with_networks
-from analysis.report.tables import claims_table, results_table
+from analysis.report.tables import claims_table, results_table, targets_table
 
 _HERE: Final = Path(__file__).parent
 
@@ -80,6 +80,7 @@ def _chart(content: Content) -> str:
 _SECTIONS: Final[dict[str, tuple[str, Callable[[Content], str]]]] = {
     "claims": ("Claims", lambda content: claims_table(content.claims)),
     "results": ("Results", lambda content: results_table(content.measurements)),
+    "targets": ("Targets of graded randomness", lambda content: targets_table(content.measurements)),
     "chart": ("Chart", _chart),
     "figures": ("Figures", lambda content: figures(content.figures)),
     "trouble": ("Failures and warnings", lambda content: trouble(content.facts)),

@@ -1,4 +1,4 @@
-"""The tables of numbers in the report: claims, and results by network and label level."""
+"""The tables of numbers in the report: claims, results by network and label level, targets of graded randomness."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from analysis.report import markup
 from analysis.report.results import METRICS, Estimate, results
 
 _NONE: Final = "\N{EN DASH}"
+_TARGET: Final = ("target_randomness", "target_agreement", "target_entropy", "target_num_used")
 _PLUS_MINUS: Final = "\N{PLUS-MINUS SIGN}"
 
 
@@ -85,6 +86,31 @@ def results_table(measurements: Frame) -> str:
     )
     names = ("network", "images", "level", "which")
     return markup.table(head, rows, caption, [i for i, title in enumerate(head) if title not in names])
+
+
+def targets_table(measurements: Frame) -> str:
+    """Returns what the targets of graded randomness are, one a row, semantic first; "" where there are none."""
+    rows = measurements[measurements["metric"].isin(_TARGET) & (measurements["split"] == "train")]
+    if rows.empty:
+        return ""
+    several = rows["dataset"].nunique() > 1
+    # They are the same for every trial, epoch and layer.
+    wide = rows.pivot_table(index=["dataset", "level"], columns="metric", values="value", aggfunc="first")
+    wide = wide.sort_values(["dataset", "target_randomness"]).reset_index()
+    lines = []
+    for _, row in wide.iterrows():
+        only_one = "one label alone" if row["target_num_used"] == 1 else ""
+        where = [markup.text(row["dataset"])] if several else []
+        lines.append([markup.text(row["level"]), *where, f"{row['target_randomness']:.2f}",
+                      f"{100 * row['target_agreement']:.1f}", f"{row['target_entropy']:.2f}",
+                      f"{row['target_num_used']:.0f}", only_one])  # fmt: skip
+    caption = (
+        "Labels of the training images. Randomness: 0 the teacher at the end of its training, or the classes (noise); "
+        "1 the teacher at initialisation, or uniform labels. Agreement with the classes in per cent, entropy in nats; "
+        "labels that are hardly used or all the same ask for little."
+    )
+    head = ["target", *(["images"] if several else []), "randomness", "agreement", "entropy", "labels used", ""]
+    return markup.table(head, lines, caption, range(len(head) - 5, len(head) - 1))
 
 
 def _percent(estimate: Estimate | None) -> str:

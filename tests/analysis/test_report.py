@@ -19,6 +19,7 @@ from analysis.report.facts import gather
 from analysis.report.images import MAX_BYTES, figures
 from analysis.report.page import render
 from analysis.report.results import estimate, results, with_networks
+from analysis.report.tables import targets_table
 from analysis.table import read_table
 from ray_ssl.errors import EXIT_BAD_INPUT, EXIT_DONE
 from ray_ssl.ledger import DONE, Ledger
@@ -202,6 +203,20 @@ def test_claims_are_shown_with_their_verdicts(tmp_path: Path) -> None:
             assert f"{claim['low']:.3g} to {claim['high']:.3g} over {claim['basis']}" in read.text
     count = (found["verdict"] == "not enough data").sum()
     assert f"{count} with not enough data" in read.text
+
+
+def test_every_target_stands_with_what_it_is() -> None:
+    facts = {"target_randomness": (0.0, 1.0), "target_agreement": (0.53, 0.01), "target_entropy": (4.5, 0.0),
+             "target_num_used": (100.0, 1.0)}  # fmt: skip
+    found = [
+        {"dataset": "x", "level": level, "split": "train", "metric": metric, "value": values[i]}
+        for metric, values in facts.items()
+        for i, level in enumerate(("teacher-0.00", "teacher-1.00"))
+    ]
+    page = targets_table(pd.DataFrame(found))
+    assert '<th scope="row">teacher-0.00</th><td class="number">0.00</td><td class="number">53.0</td>' in page
+    assert '<td class="number">0.00</td><td class="number">1</td><td>one label alone</td></tr>' in page
+    assert targets_table(pd.DataFrame(found).assign(metric="cdnv")) == ""
 
 
 def test_the_command_writes_the_page_and_draws_what_is_not_drawn(
