@@ -98,6 +98,10 @@ def saved_epochs(trial: Storage) -> list[int]:
 def save_state(trial: Storage, step: int, checkpoint: Checkpoint) -> None:
     """Saves what is needed to go on after `step` steps, and deletes all but the newest two states."""
     save_checkpoint(trial, f"state/step-{step:010d}", checkpoint)
+    _delete_older_states(trial)
+
+
+def _delete_older_states(trial: Storage) -> None:
     for name in _states(trial)[:-NUM_STATES_KEPT]:
         trial.delete_folder(f"state/{name}")
 
@@ -106,7 +110,7 @@ def load_newest_state(trial: Storage, warn: Callable[[str], None]) -> Checkpoint
     """Returns the newest undamaged state, or None where there is none.
 
     A damaged one is set aside (moved out of the way, under `damaged/`), of which `warn` is told, and the one before
-    it is used. One whose writing was killed is deleted.
+    it is used. One whose writing was killed is deleted, and so are those that whoever was killed did not come to.
     """
     found, damages = None, []
     for name in reversed(_states(trial)):
@@ -123,6 +127,8 @@ def load_newest_state(trial: Storage, warn: Callable[[str], None]) -> Checkpoint
     if damages:
         start = "goes on from the state before it" if found else "trains again from the start"
         warn(f"{'; '.join(damages)}: set aside in {trial.uri}/{SET_ASIDE}; the trial {start}")
+    if found:
+        _delete_older_states(trial)
     return found
 
 
