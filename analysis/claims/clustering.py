@@ -1,4 +1,4 @@
-"""Figure 2 of arXiv 2305.15614: clusters of samples form early, those of classes go on forming.
+"""Figures 1 and 2 of arXiv 2305.15614: clusters at every level; of samples early, those of classes go on forming.
 
 "Early" is after a tenth of the training: epoch 100 of the paper's 1000, epoch 2 of 20; it is read at the last
 checkpoint until then, or at the first one after initialisation. "Keeps rising" compares the end with half of the
@@ -10,7 +10,7 @@ from __future__ import annotations
 from functools import partial
 from typing import Final
 
-from analysis.claims.base.contract import DIFFERENCE, SHARE, Claim, Frame
+from analysis.claims.base.contract import DIFFERENCE, SHARE, SIZE, Claim, Frame
 from analysis.claims.base.series import at_end, at_part, by_epoch, gain, growth, minus, over, per_trial
 from analysis.needs import Measured
 
@@ -19,7 +19,7 @@ EARLY: Final = 0.1
 HALF: Final = 0.5
 NEAR_ONE: Final = 0.9
 FLAT: Final = 0.05
-"""Change of an accuracy that counts as none."""
+"""Change of an accuracy, or of the ratio of two, that counts as none."""
 
 
 def early(rows: Frame) -> Frame:
@@ -40,9 +40,9 @@ def _ratio(table: Frame, level: str) -> Frame:
     return over(by_epoch(table, NCC, level), by_epoch(table, LINEAR, level))
 
 
-def _later(table: Frame) -> Frame:
-    """The change of sample NCC, either way."""
-    found = late_change(_train_ncc(table, "sample"), EARLY)
+def _later(rows: Frame) -> Frame:
+    """The change after a tenth of the training, either way."""
+    found = late_change(rows, EARLY)
     return found.assign(value=found["value"].abs())
 
 
@@ -61,7 +61,18 @@ def _more(figure: str, level: str) -> Claim:
     )  # fmt: skip
 
 
+def _clusters(level: str) -> Claim:
+    """What figure 1 shows of some labels in the plane, as a number of all labels and features."""
+    return Claim(
+        f"{level}_clusters_form", "1", f"Labels of level {level} are clusters after training, more than before.",
+        f"CDNV of {level} test images at the end over that at initialisation",
+        lambda table: per_trial(by_epoch(table, "cdnv", level), growth), "below", 1.0,
+        (Measured("cdnv", level, "test", 2, start=True),), within=SIZE,
+    )  # fmt: skip
+
+
 CLAIMS: Final = (
+    *map(_clusters, ("sample", "class", "superclass")),
     Claim(
         "sample_ncc_near_one_early", "2 left", "NCC training accuracy of samples is near 1 early.",
         "NCC training accuracy of samples after a tenth of the training",
@@ -71,7 +82,8 @@ CLAIMS: Final = (
     Claim(
         "sample_ncc_then_flat", "2 left", "NCC training accuracy of samples then stays as it is.",
         "change of it from a tenth of the training to the end, either way",
-        _later, "below", FLAT, (Measured(NCC, "sample", "train", 3),), within=SHARE,
+        lambda table: _later(_train_ncc(table, "sample")), "below", FLAT, (Measured(NCC, "sample", "train", 3),),
+        within=SHARE,
     ),
     Claim(
         "class_ncc_keeps_rising", "2 left", "NCC training accuracy of classes keeps rising.",
@@ -85,6 +97,13 @@ CLAIMS: Final = (
         "NCC over linear test accuracy of samples after a tenth of the training",
         lambda table: early(_ratio(table, "sample")), "above", NEAR_ONE,
         (Measured(NCC, "sample", "test", 3), Measured(LINEAR, "sample", "test", 3)),
+    ),
+    Claim(
+        "sample_ncc_linear_ratio_then_flat", "2 middle", "NCC over linear accuracy of samples then stays as it is.",
+        "change of it from a tenth of the training to the end, either way",
+        lambda table: _later(_ratio(table, "sample")), "below", FLAT,
+        (Measured(NCC, "sample", "test", 3), Measured(LINEAR, "sample", "test", 3)),
+        within=SIZE,
     ),
     Claim(
         "class_ncc_linear_ratio_rises", "2 middle", "NCC over linear accuracy of classes rises.",

@@ -49,10 +49,15 @@ def test_every_claim_holds_where_every_trend_is_in_the_table(found: Frame) -> No
 
 
 CONTRARY = {
+    **{
+        f"{level}_clusters_form": ("cdnv", level, lambda rows: 1 + rows["epoch"])
+        for level in ("sample", "class", "superclass")
+    },
     "sample_ncc_near_one_early": ("ncc_accuracy", "sample", lambda rows: 0.5 * rows["value"]),
     "sample_ncc_then_flat": ("ncc_accuracy", "sample", lambda rows: rows["epoch"] / 200),
     "class_ncc_keeps_rising": ("ncc_accuracy", "class", lambda rows: 0.4 - rows["epoch"] / 1000),
     "sample_ncc_linear_ratio_early": ("ncc_accuracy", "sample", lambda rows: 0.5 * rows["value"]),
+    "sample_ncc_linear_ratio_then_flat": ("ncc_accuracy", "sample", lambda rows: rows["epoch"] / 200),
     "class_ncc_linear_ratio_rises": ("ncc_accuracy", "class", lambda rows: 0.1 - rows["epoch"] / 2000),
     "class_gains_more_than_sample": ("linear_accuracy", "class", lambda rows: 0.2 - rows["epoch"] / 2000),
     "superclass_gains_more_than_sample": ("linear_accuracy", "superclass", lambda rows: 0.2 - rows["epoch"] / 2000),
