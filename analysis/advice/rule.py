@@ -9,10 +9,11 @@ target how large the shift is:
     3. `LARGE_SHIFT` of it lost, or more     a head on frozen features: what fine-tuning learns is of the source alone
     4. else                                  LP-FT: fine-tuning gains in the source, the probe before it keeps features
 
-A head on frozen features is LP, or PFA where that is expected to be `PFA_GAIN` better in the target and is at most
-`SLACK` worse on validation images. Its layer is the one where it is expected to be best in the target, of the layers
-where it is at most `SLACK` worse than its best on validation images; of equal ones the deepest. Fine-tuning is of the
-whole network, with its head on the representation.
+A head on frozen features is LP, or PFA where that is expected to be `GAIN` better in the target and is at most `SLACK`
+worse on validation images. Its layer is the deepest of those where it is at most `SLACK` worse than its best on
+validation images, or the one of them where it is expected to be best in the target, where that is `GAIN` better there:
+what is expected is too rough an estimate to follow for less. Fine-tuning is of the whole network, with its head on the
+representation.
 
 Source: of 1, 3 and 4 arXiv 2202.10054 (good features and a large shift make fine-tuning worse than its start outside
 the source, LP-FT is best of both); of the PFA arXiv 2204.02683. The thresholds are ours.
@@ -31,7 +32,7 @@ WAYS: Final = (LP, PFA, FT, LP_FT)
 POOR: Final = 0.1
 SATURATED: Final = 0.9
 LARGE_SHIFT: Final = 0.25
-PFA_GAIN: Final = 0.02
+GAIN: Final = 0.02
 SLACK: Final = 0.02
 
 
@@ -98,7 +99,7 @@ def _frozen(layers: Sequence[LayerFacts], ways: Collection[str], reasons: tuple[
     gain, behind = theirs.expected - mine.expected, mine.validation - theirs.validation
     about = (f"PFA: {head} of {found[head].name} against a linear probe of {layer.name} "
              f"{100 * gain:+.1f} points expected in the target, {-100 * behind:+.1f} on validation images")  # fmt: skip
-    if LP not in ways or (gain >= PFA_GAIN and behind <= SLACK):
+    if LP not in ways or (gain >= GAIN and behind <= SLACK):
         return Advice(PFA, found[head].name, head, (*reasons, about))
     return Advice(LP, layer.name, LOGISTIC, (*reasons, about))
 
@@ -107,4 +108,5 @@ def best_layer(layers: Sequence[LayerFacts], head: str) -> LayerFacts:
     """Returns the layer on which a head is best, as far as one can tell (see the module)."""
     most = max(layer.heads[head].validation for layer in layers)
     near = [layer for layer in layers if layer.heads[head].validation >= most - SLACK]
-    return max(reversed(near), key=lambda layer: layer.heads[head].expected)
+    best, deepest = max(reversed(near), key=lambda layer: layer.heads[head].expected), near[-1]
+    return best if best.heads[head].expected - deepest.heads[head].expected >= GAIN else deepest

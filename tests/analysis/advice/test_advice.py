@@ -143,6 +143,8 @@ def test_the_rule(validation: float, expected: float, ways: tuple[str, ...], wan
 def test_a_frozen_head_stands_on_the_layer_that_promises_most_in_the_target() -> None:
     layers = [layer("stem", 0.3, 0.9), layer("block1", 0.69, 0.5), layer("representation", 0.7, 0.3)]
     assert recommend(layers, 10).layer == "block1"  # the stem is too bad in the source
+    near = layer("block1", 0.69, 0.31)
+    assert recommend([layers[0], near, layers[2]], 10).layer == "representation"  # a point more is not enough
     better = layer("block1", 0.69, 0.5, pfa=(0.69, 0.53))
     assert recommend([layers[0], better, layers[2]], 10)[:3] == (PFA, "block1", "pfa1")
     worse = layer("block1", 0.69, 0.5, pfa=(0.60, 0.53))
