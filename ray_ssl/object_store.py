@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import importlib.util
 import time
+from collections.abc import Callable
 from functools import lru_cache
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 
 from pyarrow import fs
 
 MAX_ATTEMPTS: Final = 10
 """Times a request is made that is answered with "slow down" or a server error; the pauses between grow to seconds."""
+
+_Value = TypeVar("_Value")
 
 _EXISTS, _CONFLICT = 412, 409
 _UNREAD_ERROR: Final = "Failed to flush response stream"
@@ -20,18 +23,30 @@ def patient(filesystem: fs.FileSystem) -> fs.FileSystem:
     """Returns a filesystem that makes requests `MAX_ATTEMPTS` times, where it is S3; others have their own ways."""
     if not isinstance(filesystem, fs.S3FileSystem):
         return filesystem
-    strategy = fs.AwsStandardS3RetryStrategy(max_attempts=MAX_ATTEMPTS)
+    # Not the "standard" strategy: its quota of retries runs out where a tenth of all requests fail for long.
+    strategy = fs.AwsDefaultS3RetryStrategy(max_attempts=MAX_ATTEMPTS)
     return fs.S3FileSystem(**_options(filesystem) | {"retry_strategy": strategy})
 
 
 def read(filesystem: fs.FileSystem, path: str) -> bytes:
     """Returns a file's bytes. Raises FileNotFoundError where there is none, OSError where the server fails for good."""
+
+    def whole() -> bytes:
+        with filesystem.open_input_stream(path) as stream:
+            return stream.read()
+
+    return patiently(whole)
+
+
+def patiently(work: Callable[[], _Value]) -> _Value:
+    """Returns what reading gives, `MAX_ATTEMPTS` times tried where a busy server's answer cannot be read.
+
+    An error's text that is longer than what was asked for fails in the client, which then does not try again.
+    """
     for attempt in range(MAX_ATTEMPTS):
         try:
-            with filesystem.open_input_stream(path) as stream:
-                return stream.read()
+            return work()
         except OSError as error:
-            # An error's text that is longer than what was asked for fails in the client, which then does not try again.
             if _UNREAD_ERROR not in str(error) or attempt + 1 == MAX_ATTEMPTS:
                 raise
             time.sleep(min(5.0, 0.05 * 2**attempt))

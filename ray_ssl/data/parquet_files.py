@@ -6,6 +6,7 @@ import hashlib
 import re
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
+from functools import partial
 from pathlib import PurePosixPath
 from typing import Final, NamedTuple
 
@@ -16,6 +17,7 @@ from pyarrow import fs
 
 from ray_ssl.data.decode import Encoded, Rows
 from ray_ssl.errors import UserError
+from ray_ssl.object_store import patiently
 from ray_ssl.storage import Storage, describe_os_error
 
 SPLITS: Final = ("train", "test", "validation", "valid", "val")  # of several test splits the first is taken
@@ -119,8 +121,8 @@ def open_file(file: File) -> pq.ParquetFile:
         UserError: It cannot be read, or is no Parquet.
     """
     try:
-        path = file.folder.path(file.name)
-        return pq.ParquetFile(path, filesystem=file.folder.filesystem, buffer_size=READ_BYTES)
+        path, filesystem = file.folder.path(file.name), file.folder.filesystem
+        return patiently(lambda: pq.ParquetFile(path, filesystem=filesystem, buffer_size=READ_BYTES))
     except (pa.ArrowException, OSError) as error:
         raise UserError(f"parquet: {file} cannot be read as Parquet ({str(error).splitlines()[0]})") from None
 
@@ -149,10 +151,10 @@ def identity(files: Sequence[File]) -> str:
     for file in files:
         with file.folder.filesystem.open_input_file(file.folder.path(file.name)) as opened:
             size = opened.size()
-            end = opened.read_at(FOOTER_END, size - FOOTER_END)
+            end = patiently(partial(opened.read_at, FOOTER_END, size - FOOTER_END))
             length = int.from_bytes(end[:4], "little")
             digest.update(b"%d\0" % size)
-            digest.update(opened.read_at(length, size - FOOTER_END - length))
+            digest.update(patiently(partial(opened.read_at, length, size - FOOTER_END - length)))
     return digest.hexdigest()
 
 

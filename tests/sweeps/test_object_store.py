@@ -36,6 +36,7 @@ from tests.ray_ssl.test_batches import write_set
 from tests.ray_ssl.test_checkpoints import checkpoint, equal
 from tests.sweeps.command import TINY, kill, run, start
 from tests.sweeps.faulty_s3 import FaultyServer
+from tests.sweeps.test_streamed_sweep import STREAMED
 
 ONE = [*TINY, "--widths", "4", "--name", "swept"]
 
@@ -109,6 +110,17 @@ def test_throttling_and_failures_of_the_server_are_borne(bucket: str, server: Fa
     assert server.num_errors - before >= 5
 
 
+def test_a_server_that_is_busy_for_long_is_borne_as_well(bucket: str, server: FaultyServer) -> None:
+    store, before = Storage.at(bucket.format("busy")), server.num_errors
+    store.write("a", b"1")
+    server.every, every = 2, server.every
+    try:
+        assert all(store.names() == ["a"] for _ in range(200))
+    finally:
+        server.every = every
+    assert server.num_errors >= before + 150
+
+
 @pytest.mark.parametrize("name", [MODEL, OPTIMISER, CARD, MANIFEST])
 def test_a_failed_upload_is_no_checkpoint(bucket: str, server: FaultyServer, name: str) -> None:
     trial = Storage.at(bucket.format(f"failed-{name}"))
@@ -167,24 +179,28 @@ def ours(err: str) -> list[str]:
     return [line for line in err.splitlines() if not (line.startswith("/arrow/cpp/") and ", retry = " in line)]
 
 
-def test_a_sweep_is_killed_and_resumed_as_on_a_local_disk(bucket: str, tmp_path: Path) -> None:
-    code, _, err = run(tmp_path, *ONE)
+def test_a_sweep_of_streamed_images_is_killed_and_resumed_as_on_a_local_disk(bucket: str, tmp_path: Path) -> None:
+    streamed = [*STREAMED, "--metrics", "linear_probe", "--dataset"]
+    code, _, err = run(tmp_path, *streamed, write_set(tmp_path / "set"))
     assert (code, err) == (0, "")
-    uri = bucket.format("results")
+    uri, images = bucket.format("results"), Storage.at(bucket.format("streamed/set"))
+    for name in ("train.parquet", "test.parquet"):
+        images.write(name, (tmp_path / "set" / name).read_bytes())
+    streamed += [f"parquet:{images.uri}", "--storage", uri]
     sweep = Storage.at(uri).child("swept")
-    process = start(tmp_path, *ONE, "--storage", uri)
+    process = start(tmp_path, *streamed)
     deadline = time.monotonic() + 120
     while not any(sweep.names(f"{key}/state") for key in sweep.names()):
         assert process.poll() is None, process.communicate()
         assert time.monotonic() < deadline
         time.sleep(0.05)
     kill(process)
-    code, out, err = run(tmp_path, *ONE, "--storage", uri)
+    code, out, err = run(tmp_path, *streamed)
     assert (code, ours(err)) == (0, [])
     assert "1 to resume" in out
     pd.testing.assert_frame_equal(numbers(sweep), numbers(Storage.at(tmp_path / "results" / "swept")))
     assert {"accuracy_by_epoch.png", "accuracy_by_epoch.svg"} <= set(sweep.names("figures"))
-    code, out, err = run(tmp_path, *ONE, "--storage", uri)
+    code, out, err = run(tmp_path, *streamed)
     assert (code, ours(err)) == (0, [])
     assert "nothing to do" in out
 
