@@ -48,13 +48,12 @@ def numbers(table: Frame) -> Frame:
     guarantees, NaN of encoders), n (seeds; of eigenvectors graphs).
     """
     by = ["network", "method", "depth", "width", "epoch", "level", "k"]
-    found = heads(_encoders(table))
+    columns = [*QUANTITIES.values(), "least_accuracy"]
     graph = heads_of_eigenvectors(table).assign(network=EIGENVECTORS, method=EIGENVECTORS, depth=0, width=0, epoch=0)
-    found = pd.concat([found.assign(least_accuracy=np.nan), graph])[
-        [*by, *QUANTITIES.values(), "least_accuracy"]
-    ].astype(dict.fromkeys([*QUANTITIES.values(), "least_accuracy"], float))  # fmt: skip
-    groups = found[found["level"].isin(LEVELS)].groupby(by, sort=True)
-    return groups.mean().assign(n=groups.size()).reset_index()
+    found: Frame = pd.concat([heads(_encoders(table)).assign(least_accuracy=np.nan), graph])
+    found = found[found["level"].isin(LEVELS)].astype(dict.fromkeys(columns, float))
+    groups = found.groupby(by, sort=True)
+    return groups[columns].mean().assign(n=groups.size()).reset_index()
 
 
 def draw(table: Frame) -> Figure | None:
@@ -64,7 +63,7 @@ def draw(table: Frame) -> Figure | None:
         return None
     encoders = found[found["method"] != EIGENVECTORS]
     shown = networks(_encoders(table)) if len(encoders) else Networks({}, {}, {}, {}, [], "")
-    drawn = pd.concat([shown.drawn(encoders), found[found["method"] == EIGENVECTORS]])
+    drawn: Frame = pd.concat([shown.drawn(encoders), found[found["method"] == EIGENVECTORS]])
     marks = {k: MARKERS[i % len(MARKERS)] for i, k in enumerate(sorted(drawn["k"].unique()))}
     levels = [level for level in LEVELS if (drawn["level"] == level).any()]
     views = [_View(level, drawn[drawn["level"] == level], encoders[encoders["level"] == level]) for level in levels]

@@ -93,7 +93,7 @@ def test_the_bound_is_hollow_and_k_is_the_marker() -> None:
     for ax in figure.axes:
         looks = [(line.get_marker(), line.get_markerfacecolor(), line.get_markeredgecolor()) for line in points(ax)]
         assert sum(inside == "white" for _, inside, _ in looks) == 2  # k 10 and 20: of 5 the bound says nothing
-        assert len({mark for mark, *_ in looks}) == len(SIZES) and len({edge for *_, edge in looks}) == 3
+        assert len({str(mark) for mark, *_ in looks}) == len(SIZES) and len({edge for *_, edge in looks}) == 3
     assert any("guarantees" in text.get_text() for text in figure.findobj(Text))
     without = probe_by_purity.draw(graph_table().query("metric != 'head_error_bound'"))
     assert without is not None and not any("guarantees" in text.get_text() for text in without.findobj(Text))
