@@ -92,7 +92,11 @@ def heads_of_eigenvectors(table: Frame) -> Frame:
 
 
 def correlation(found: Frame, across: str) -> Correlation:
-    """Returns the correlation of accuracy with "purity" or "eigengap" over all rows, of one level."""
+    """Returns the correlation of accuracy with "purity" or "eigengap" over all rows, of one level.
+
+    Rows that agree in every number count once: methods of one seed begin with the same network.
+    """
+    found = found.drop_duplicates(["k", *QUANTITIES.values()])
     within = [interval(one[across], one["accuracy"], 0)[0] for _, one in found.groupby("k")]
     within = [value for value in within if np.isfinite(value)] or [np.nan]
     return Correlation(*interval(found[across], found["accuracy"]), (min(within), max(within)), len(found))

@@ -7,7 +7,8 @@ after the k-th eigenvalue of the features' covariance, over the sum of all. arXi
 eigenvectors of the graph of positive pairs err little where its clusters are pure and the gap is large. Black, where
 the table has them (`python -m analysis graph`): these eigenvectors, and hollow what our bound guarantees of their
 heads, where that is above 0. Purity and accuracy both rise with k: named is Spearman's correlation over all points
-with its 95 % bootstrap interval, and the range of those over the points of one k.
+with its 95 % bootstrap interval, and the range of those over the points of one k; networks that are the same at
+initialisation count once.
 """
 
 from __future__ import annotations

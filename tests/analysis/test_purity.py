@@ -112,6 +112,12 @@ def test_named_are_scipys_correlation_and_its_range_within_one_k() -> None:
         assert any(words in text.get_text().replace("\n", " ") for text in figure.findobj(Text))
 
 
+def test_networks_that_begin_the_same_count_once() -> None:
+    found = probe_by_purity.numbers(purity_table(levels=("class",)))
+    copies = pd.concat([found, found[found["epoch"] == 0].assign(method="byol", network="byol, depth 2, width 16")])
+    assert correlation(copies, "purity") == correlation(found, "purity")
+
+
 def test_sizes_without_numbers_are_left_out_and_rows_of_other_layers_too() -> None:
     table = purity_table(("vicreg",), (0,), (0,), ("class",))
     assert set(heads(prepare(table, *table["metric"].unique()))["k"]) == set(SIZES)
