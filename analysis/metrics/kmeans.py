@@ -37,7 +37,7 @@ def measure(features: LayerFeatures, levels: list[LabelLevel]) -> Iterator[Measu
     """
     from sklearn.metrics import adjusted_rand_score, normalized_mutual_info_score  # takes seconds to import
 
-    rows = _chosen_rows(len(features.train))
+    rows = chosen_rows(len(features.train))
     for level in levels:
         labels = level.train.cpu()[rows]
         num_clusters = len(labels.unique())
@@ -52,12 +52,13 @@ def measure(features: LayerFeatures, levels: list[LabelLevel]) -> Iterator[Measu
 
 def _clusters(features: LayerFeatures, num_clusters: int) -> Tensor:
     def compute(layer: LayerFeatures) -> Tensor:
-        return cluster(layer.train[_chosen_rows(len(layer.train)).to(layer.train.device)], num_clusters)
+        return cluster(layer.train[chosen_rows(len(layer.train)).to(layer.train.device)], num_clusters)
 
     return features.shared(f"{num_clusters} k-means clusters", compute)
 
 
-def _chosen_rows(num_rows: int) -> Tensor:
+def chosen_rows(num_rows: int) -> Tensor:
+    """Returns which of `num_rows` training rows are clustered, int64 [at most MAX_ROWS], on the CPU."""
     if num_rows <= MAX_ROWS:
         return torch.arange(num_rows)
     return torch.randperm(num_rows, generator=torch_stream(0, "k-means rows"))[:MAX_ROWS]

@@ -10,6 +10,7 @@ import pandas as pd
 from analysis.figures.base.numbers import Frame
 from analysis.table import SCHEMA
 from tests.analysis.pair_tables import pair_rows
+from tests.analysis.purity_tables import purity_rows
 
 NO_AUGMENTATION = "supervised (no augmentation)"
 RANDOMNESS = ("0.00", "0.25", "0.50", "0.75", "1.00")
@@ -47,6 +48,7 @@ def study(
                 rows.append((*trial, epoch, depth + 1, "representation", "none", "test", metric, value))
         if not method.startswith("supervised"):
             rows += pair_rows(trial, np.random.default_rng(seed), epochs, depth + 1)
+            rows += purity_rows(trial, np.random.default_rng(seed), epochs, depth + 1, ("class",))
             for epoch in range(1, max(epochs) + 1):
                 part = np.log1p(epoch) / np.log1p(max(epochs))
                 curve = {"invariance": 2.3 - 0.05 * part, "regularisation": 19 - 3 * part}

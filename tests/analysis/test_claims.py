@@ -97,6 +97,9 @@ CONTRARY = {
     "spectral_features_approach_eigenvectors": (
         "spectral_alignment_top20", "none", lambda rows: 0.5 - rows["epoch"] / 1000
     ),
+    "heads_follow_cluster_purity": (
+        "cluster_purity_top5", "class", lambda rows: 0.9 - rows["epoch"] / 1000  # purest where heads are worst
+    ),
     "own_group_is_connected_most": ("connectivity_alpha", "class:", lambda rows: 0.6 + 0 * rows["epoch"]),
     "nothing_shared_is_connected_least": ("connectivity_gamma", "class:", lambda rows: 0.4 + 0 * rows["epoch"]),
     "transfer_follows_connectivity": ("pair_target_accuracy", "class:", lambda rows: 1 - rows["value"]),

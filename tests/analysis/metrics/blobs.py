@@ -55,8 +55,11 @@ def blobs(
 
 
 def blobs_for(metric) -> tuple[LayerFeatures, list[LabelLevel]]:
-    """Blobs with levels of a group that the metric is measured on; classes are samples where that is the only one."""
-    features, levels = blobs()
+    """Blobs with levels of a group that the metric is measured on; classes are samples where that is the only one.
+
+    A metric of the k strongest directions gets more than the largest k.
+    """
+    features, levels = blobs(num_dims=max(8, 1 + max(getattr(metric, "SIZES", (0,)))))
     groups = getattr(metric, "GROUPS", ("data",))
     if groups == ("sample",):
         levels = [replace(levels[0], name="sample")]

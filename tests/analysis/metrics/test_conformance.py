@@ -10,7 +10,7 @@ from analysis.labels import LabelLevel
 from analysis.metrics.base import UNLABELLED, Measurement, MetricSpec
 from analysis.tasks import GROUPS, is_on_request, is_projection, metric_groups
 from ray_ssl.plugins import plugin_module, plugin_names
-from tests.analysis.metrics.blobs import blobs, blobs_for
+from tests.analysis.metrics.blobs import blobs_for
 
 PACKAGE = "analysis.metrics"
 MEASURING = [name for name in plugin_names(PACKAGE) if not is_projection(name)]
@@ -57,7 +57,7 @@ def test_a_metric_is_deterministic_and_leaves_its_input_alone(name: str) -> None
     features, levels = blobs_for(metric)
     before = features.train.clone(), features.test.clone(), levels[0].train.clone()
     first = measure(metric, features, levels)
-    fresh, _ = blobs()
+    fresh, _ = blobs_for(metric)
     assert measure(metric, fresh, levels) == first
     assert all((a == b).all() for a, b in zip(before, (features.train, features.test, levels[0].train), strict=True))
 

@@ -1,0 +1,173 @@
+"""Accuracy of linear heads against the purity of clusters and the eigengap, by label level.
+
+Each point is a network at an epoch, seen along the k strongest directions of its representation (`--metrics
+cluster_purity`), means over seeds. Left: across, the share of training images that have the most frequent label of
+their cluster, of k clusters; upwards, the test accuracy of a linear head on these k directions. Right: across, the gap
+after the k-th eigenvalue of the features' covariance, over the sum of all. arXiv 2106.04156: heads on the top k
+eigenvectors of the graph of positive pairs err little where its clusters are pure and the gap is large. Black, where
+the table has them (`python -m analysis graph`): these eigenvectors, and hollow what our bound guarantees of their
+heads, where that is above 0. Purity and accuracy both rise with k: named is Spearman's correlation over all points
+with its 95 % bootstrap interval, and the range of those over the points of one k; networks that are the same at
+initialisation count once.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Final, NamedTuple
+
+import numpy as np
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.ticker import NullLocator
+
+from analysis.figures.base.marks import DOTTED, panel_inches
+from analysis.figures.base.networks import MARKERS, Networks, networks
+from analysis.figures.base.numbers import LEVELS, Frame, level_names, prepare
+from analysis.figures.base.sheet import FAINT, GREY, INK, Line, Row, Words, marker, sheet, text_width, write
+from analysis.figures.base.ticks import padded, tick_labels, y_ticks
+from analysis.needs import Measured
+from analysis.purity import EIGENVECTORS, QUANTITIES, Correlation, correlation, heads, heads_of_eigenvectors
+
+TITLE = "Linear heads against purity of clusters and eigengap"
+NEEDS: Final = (Measured("cluster_purity_top5", split="train"), Measured("linear_accuracy_top5", split="test"))
+
+LEAST_GAP: Final = 1e-6
+"""Smaller eigengaps are drawn as this one: the axis is logarithmic."""
+
+_HEIGHT = 2.4  # inches
+_ACROSS: Final = {"purity": "purity of k clusters (%)", "eigengap": "eigengap after the k-th direction"}
+_GUARANTEED: Final = "what the bound guarantees of them"
+_RHO: Final = "\N{GREEK SMALL LETTER RHO}"
+
+
+def numbers(table: Frame) -> Frame:
+    """Returns a row for each network, epoch, level and k, means over seeds, and for each level and k of eigenvectors.
+
+    Columns: network, method, depth, width, epoch, level, k, purity, accuracy, eigengap, least_accuracy (what the bound
+    guarantees, NaN of encoders), n (seeds; of eigenvectors graphs).
+    """
+    by = ["network", "method", "depth", "width", "epoch", "level", "k"]
+    columns = [*QUANTITIES.values(), "least_accuracy"]
+    graph = heads_of_eigenvectors(table).assign(network=EIGENVECTORS, method=EIGENVECTORS, depth=0, width=0, epoch=0)
+    found: Frame = pd.concat([heads(_encoders(table)).assign(least_accuracy=np.nan), graph])
+    found = found[found["level"].isin(LEVELS)].astype(dict.fromkeys(columns, float))
+    groups = found.groupby(by, sort=True)
+    return groups[columns].mean().assign(n=groups.size()).reset_index()
+
+
+def draw(table: Frame) -> Figure | None:
+    """Draws the figure; None where no level has both purity and accuracy."""
+    found = numbers(table)
+    if found.empty:
+        return None
+    encoders = found[found["method"] != EIGENVECTORS]
+    shown = networks(_encoders(table)) if len(encoders) else Networks({}, {}, {}, {}, [], "")
+    drawn: Frame = pd.concat([shown.drawn(encoders), found[found["method"] == EIGENVECTORS]])
+    marks = {k: MARKERS[i % len(MARKERS)] for i, k in enumerate(sorted(drawn["k"].unique()))}
+    levels = [level for level in LEVELS if (drawn["level"] == level).any()]
+    views = [_View(level, drawn[drawn["level"] == level], encoders[encoders["level"] == level]) for level in levels]
+    rows, names = [], level_names(table)
+    for view in views:
+        labels = tick_labels(y_ticks(*view.heights(), _HEIGHT), 100)
+        widths = [max(map(text_width, labels)) + 0.06, 0.1]
+        titles = [_words(correlation(view.encoders, across)) for across in _ACROSS]
+        rows.append(Row(f"{names[view.level]}: accuracy (%)", titles, _HEIGHT, widths, True))
+    num_seeds = sorted(encoders["n"].unique())
+    seeds = f"; means over {' to '.join(map(str, num_seeds[:: max(1, len(num_seeds) - 1)]))} seed(s)"
+    note = (
+        f"{table['dataset'].iloc[0]}; dotted: accuracy = purity; {_RHO}: rank correlation over encoders, epochs and k "
+        f"(95 % bootstrap interval), and its range over the points of one k{seeds if num_seeds else ''}"
+        f"{shown.left_out}."
+    )
+    figure, axes = sheet(rows, Words(TITLE, note, ""), _key(drawn, shown, marks))
+    for view, (left, right) in zip(views, axes, strict=True):
+        assert left is not None and right is not None
+        for across, ax in zip(_ACROSS, (left, right), strict=True):
+            _panel(ax, view, across)
+            _points(ax, view.drawn, across, shown.lines, marks)
+    for name, ax in zip(_ACROSS.values(), axes[-1], strict=True):
+        assert ax is not None
+        box = ax.get_position()
+        write(figure, figure.get_size_inches()[0] * (box.x0 + box.x1) / 2, 0.18, name, ha="center", va="center")
+    return figure
+
+
+class _View(NamedTuple):
+    """A level: the numbers that are drawn, and those of all encoders, drawn or not."""
+
+    level: str
+    drawn: Frame
+    encoders: Frame
+
+    def heights(self) -> tuple[float, float]:
+        """Range of accuracy, of purity, and of what is guaranteed."""
+        values = self.drawn[["purity", "accuracy"]].to_numpy().ravel()
+        least = self.drawn["least_accuracy"].to_numpy()
+        values = np.concatenate([values, least[least > 0]])
+        return padded(float(values.min()), float(values.max()), log=False)
+
+    def widths(self, across: str) -> tuple[float, float]:
+        """Range of purity, the same as that of accuracy, or of the eigengap."""
+        gaps = self.drawn["eigengap"].clip(lower=LEAST_GAP)
+        return self.heights() if across == "purity" else padded(float(gaps.min()), float(gaps.max()), log=True)
+
+
+def _encoders(table: Frame) -> Frame:
+    rows = table[table["method"] != EIGENVECTORS]
+    return prepare(rows, *(name for name in rows["metric"].unique() if name.rpartition("_top")[0] in QUANTITIES))
+
+
+def _key(drawn: Frame, shown: Networks, marks: Mapping[int, str]) -> list[Line]:
+    """Networks by colour, k by marker, eigenvectors and their bound by lines."""
+    encoders = drawn[drawn["method"] != EIGENVECTORS]
+    key = [line._replace(dash="", marker="o") for line in shown.key_of(encoders)]
+    key += [Line(f"k {k}", GREY, "", mark) for k, mark in marks.items()]
+    graph = drawn[drawn["method"] == EIGENVECTORS]
+    if len(graph):
+        key.append(Line("eigenvectors of an exact graph, head on views of all images", INK))
+    if (graph["least_accuracy"] > 0).any():
+        key.append(Line(_GUARANTEED, INK, (0, (3, 2)), hollow=True))
+    return key
+
+
+def _panel(ax: Axes, view: _View, across: str) -> None:
+    """Ranges, ticks and what one compares with."""
+    low, high = view.heights()
+    x = view.widths(across)
+    log = across == "eigengap"
+    if log:
+        ax.set_xscale("log")
+        ax.xaxis.set_minor_locator(NullLocator())
+    ax.set(xlim=x, ylim=(low, high))
+    ticks = y_ticks(*x, (0.3 if log else 0.6) * panel_inches(ax)[0], log)  # a number is wider than high
+    ax.set_xticks(ticks, tick_labels(ticks, 1 if log else 100))
+    ticks = y_ticks(low, high, _HEIGHT)
+    ax.set_yticks(ticks, [""] * len(ticks) if log else tick_labels(ticks, 100))
+    ax.grid(True, color=FAINT, lw=0.6)
+    if not log:
+        ax.plot([low, high], [low, high], color=GREY, lw=0.8, ls=DOTTED, zorder=1)
+
+
+def _points(ax: Axes, drawn: Frame, across: str, looks: Mapping[str, Line], marks: Mapping[int, str]) -> None:
+    """Points of one level; of eigenvectors joined from k to k."""
+    drawn = drawn.assign(eigengap=drawn["eigengap"].clip(lower=LEAST_GAP))
+    for (name, k), one in drawn.groupby(["network", "k"]):
+        look = Line("", INK) if name == EIGENVECTORS else looks[name]
+        ax.plot(one[across], one["accuracy"], ls="none", alpha=0.8, zorder=2,
+                **marker(look._replace(marker=marks[k]), 4.0))  # fmt: skip
+    graph = drawn[drawn["method"] == EIGENVECTORS].sort_values("k")
+    ax.plot(graph[across], graph["accuracy"], color=INK, lw=0.9, marker="None", zorder=1.5)
+    least = graph[graph["least_accuracy"] > 0]
+    ax.plot(least[across], least["least_accuracy"], color=INK, lw=0.9, ls=(0, (3, 2)), marker="None", zorder=1.5)
+    for k, one in least.groupby("k"):
+        look = Line("", INK, marker=marks[k], hollow=True)
+        ax.plot(one[across], one["least_accuracy"], ls="none", zorder=2, **marker(look, 4.0))
+
+
+def _words(one: Correlation) -> str:
+    if np.isnan(one.value):
+        return "" if one.num_points == 0 else f"{one.num_points} points, no rank correlation"
+    within = "" if np.isnan(one.within[0]) else f"; within one k {one.within[0]:.2f} to {one.within[1]:.2f}"
+    return f"{_RHO} {one.value:.2f} ({one.low:.2f} to {one.high:.2f}){within}"

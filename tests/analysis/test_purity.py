@@ -1,0 +1,148 @@
+"""Purity, eigengap and linear heads: numbers, correlation, claim and figure of a made-up table."""
+
+from __future__ import annotations
+
+import warnings
+
+import numpy as np
+import pandas as pd
+import pytest
+from matplotlib.text import Text
+from scipy import stats
+
+from analysis.claims import check
+from analysis.figures import probe_by_purity
+from analysis.figures.base import why_not_drawn
+from analysis.figures.base.numbers import Frame, prepare
+from analysis.graph import experiment
+from analysis.metrics import cluster_purity
+from analysis.purity import GAP, OF_GRAPH, QUANTITIES, correlation, heads
+from tests.analysis.figure_tables import lookup, points, synthetic
+from tests.analysis.purity_tables import SIZES, graph_table, purity_table
+from tests.analysis.test_figures import assert_fit_for_print, assert_no_text_overlaps
+
+SHAPES = {
+    "encoders and eigenvectors": lambda: pd.concat([purity_table(), graph_table()]),
+    "encoders": lambda: purity_table(),
+    "eigenvectors": lambda: graph_table(),
+    "one network, one seed, one epoch": lambda: purity_table(("vicreg",), (0,), (0,), ("class",)),
+    "ten methods": lambda: purity_table(tuple(f"method number {i}" for i in range(10)), (0,), (0,)),
+}
+
+
+def spearman(x: list[float], y: list[float]) -> float:
+    return float(np.asarray(stats.spearmanr(x, y))[0])
+
+
+def test_names_are_those_of_the_metric_and_of_the_graph() -> None:
+    assert {spec.name for spec in cluster_purity.SPECS} == {
+        f"{name}_top{k}" for name in QUANTITIES for k in cluster_purity.SIZES
+    }
+    assert {*OF_GRAPH, GAP} == {experiment.PURITY, experiment.HEAD_ERROR, experiment.BOUND, experiment.GAP}
+
+
+def test_points_are_means_over_seeds_of_what_the_table_has() -> None:
+    table = SHAPES["encoders and eigenvectors"]()
+    value, found = lookup(table), probe_by_purity.numbers(table)
+    encoders = found[found["method"] != "eigenvectors"]
+    assert len(encoders) == 2 * 2 * 2 * 3 and (encoders["n"] == 3).all() and encoders["least_accuracy"].isna().all()
+    for _, one in encoders.iterrows():
+        at = [(f"{one['method']}{seed}", one["epoch"], 3) for seed in (0, 1, 2)]
+        for column, level, split, metric in (
+            ("purity", one["level"], "train", "cluster_purity"),
+            ("accuracy", one["level"], "test", "linear_accuracy"),
+            ("eigengap", "none", "train", "feature_eigengap"),
+        ):
+            wanted = [value[(*trial, level, split, f"{metric}_top{one['k']}")] for trial in at]
+            assert one[column] == pytest.approx(np.mean(wanted))
+    graph = found[(found["method"] == "eigenvectors") & (found["level"] == "class")].set_index("k")
+    assert graph["accuracy"].to_dict() == pytest.approx({k: 0.3 + k / 100 for k in SIZES})
+    assert graph["least_accuracy"].to_dict() == pytest.approx({k: k / 40 - 0.2 for k in SIZES})
+    assert graph["purity"].to_dict() == pytest.approx({k: 0.2 + k / 100 for k in SIZES})
+
+
+@pytest.mark.parametrize("shape", SHAPES)
+def test_the_figure_shows_every_point_and_fits(shape: str) -> None:
+    table = SHAPES[shape]()
+    found = probe_by_purity.numbers(table)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        figure = probe_by_purity.draw(table)
+        assert figure is not None
+        figure.draw_without_rendering()
+    assert_no_text_overlaps(figure)
+    assert_fit_for_print(figure)
+    assert len(figure.axes) == 2 * found["level"].nunique()
+    for i, ax in enumerate(figure.axes):
+        of_level = found[found["level"] == ("class", "superclass")[i // 2]]
+        across = of_level["purity"] if i % 2 == 0 else of_level["eigengap"].clip(lower=probe_by_purity.LEAST_GAP)
+        least = of_level["least_accuracy"].to_numpy()
+        wanted = [
+            *zip(across, of_level["accuracy"], strict=True),
+            *zip(across[least > 0], least[least > 0], strict=True),
+        ]
+        drawn = [xy for line in points(ax) for xy in np.asarray(line.get_xydata()).tolist()]
+        assert np.allclose(sorted(drawn), sorted(wanted))
+        (left, right), (low, high) = ax.get_xlim(), ax.get_ylim()
+        assert all(left < x < right and low < y < high for x, y in drawn)
+
+
+def test_the_bound_is_hollow_and_k_is_the_marker() -> None:
+    figure = probe_by_purity.draw(SHAPES["encoders and eigenvectors"]())
+    assert figure is not None
+    for ax in figure.axes:
+        looks = [(line.get_marker(), line.get_markerfacecolor(), line.get_markeredgecolor()) for line in points(ax)]
+        assert sum(inside == "white" for _, inside, _ in looks) == 2  # k 10 and 20: of 5 the bound says nothing
+        assert len({str(mark) for mark, *_ in looks}) == len(SIZES) and len({edge for *_, edge in looks}) == 3
+    assert any("guarantees" in text.get_text() for text in figure.findobj(Text))
+    without = probe_by_purity.draw(graph_table().query("metric != 'head_error_bound'"))
+    assert without is not None and not any("guarantees" in text.get_text() for text in without.findobj(Text))
+
+
+def test_named_are_scipys_correlation_and_its_range_within_one_k() -> None:
+    found = probe_by_purity.numbers(purity_table(levels=("class",)))
+    for across in ("purity", "eigengap"):
+        one = correlation(found, across)
+        assert one.value == pytest.approx(spearman(found[across], found["accuracy"])) and one.num_points == len(found)
+        within = [spearman(of_k[across], of_k["accuracy"]) for _, of_k in found.groupby("k")]
+        assert one.within == pytest.approx((min(within), max(within))) and one.low <= one.value <= one.high
+        figure = probe_by_purity.draw(purity_table(levels=("class",)))
+        assert figure is not None
+        words = f"{one.value:.2f} ({one.low:.2f} to {one.high:.2f}); within one k {one.within[0]:.2f} to"
+        assert any(words in text.get_text().replace("\n", " ") for text in figure.findobj(Text))
+
+
+def test_networks_that_begin_the_same_count_once() -> None:
+    found = probe_by_purity.numbers(purity_table(levels=("class",)))
+    copies = pd.concat([found, found[found["epoch"] == 0].assign(method="byol", network="byol, depth 2, width 16")])
+    assert correlation(copies, "purity") == correlation(found, "purity")
+
+
+def test_sizes_without_numbers_are_left_out_and_rows_of_other_layers_too() -> None:
+    table = purity_table(("vicreg",), (0,), (0,), ("class",))
+    assert set(heads(prepare(table, *table["metric"].unique()))["k"]) == set(SIZES)
+    block = table.assign(layer=2, layer_name="block2", value=0.9)
+    pd.testing.assert_frame_equal(probe_by_purity.numbers(pd.concat([table, block])), probe_by_purity.numbers(table))
+
+
+def test_a_table_without_it_says_what_measures_it() -> None:
+    table: Frame = synthetic((2,), (16,), (0,))
+    assert probe_by_purity.draw(table) is None and probe_by_purity.numbers(table).empty
+    assert "python -m analysis results/x --metrics cluster_purity" in why_not_drawn(
+        "probe_by_purity", table, "results/x"
+    )
+
+
+def test_the_claim_is_the_mean_over_seeds_of_each_trials_correlation() -> None:
+    table = purity_table(("vicreg",))
+    value = lookup(table)
+    wanted = []
+    for seed in (0, 1, 2):
+        at = [(f"vicreg{seed}", epoch, 3, "class", k) for epoch in (0, 20) for k in SIZES]
+        purity, accuracy = (
+            [value[(*key[:4], split, f"{metric}_top{key[4]}")] for key in at]
+            for metric, split in (("cluster_purity", "train"), ("linear_accuracy", "test"))
+        )
+        wanted.append(spearman(purity, accuracy))
+    found = check(table, names=["heads_follow_cluster_purity"]).iloc[0]
+    assert found["estimate"] == pytest.approx(np.mean(wanted)) and found["basis"] == "3 seeds"
