@@ -93,6 +93,8 @@ class MethodConfig(Part):
     """Options that a trial's key leaves out at their defaults, so that trials from before them keep their keys."""
     LEARNS_FROM: ClassVar[Literal["images", "labels", "domains"]] = "images"
     """images alone; labels, one of every image; domains: a source with labels and images of others without"""
+    TELLS_DOMAINS: ClassVar[bool] = False
+    """takes every image without a label for one of the target, so that extra images of the source would mislead it"""
 
     name: str
 

@@ -179,6 +179,11 @@ def check_domains(config: PretrainConfig, dataset: Dataset) -> None:
         raise UserError(f"{name} learns from a source and a target, {dataset.name} is one domain: give a --shift")
     if learns == "domains" and is_one:
         raise UserError(f"{name} learns from a source and a target, given --train-domains source: give all or both")
+    if config.method.TELLS_DOMAINS and domain is not None and rows is None and (domain == EXTRA).any():
+        raise UserError(
+            f"{name} takes images without a label for the target's, and extra images are of both domains: give "
+            "--train-domains both"
+        )
 
 
 def labels_to_learn(config: PretrainConfig, dataset: Dataset) -> tuple[Labels, int]:

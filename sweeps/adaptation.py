@@ -58,8 +58,9 @@ def _more(request: Request) -> Iterator[PretrainConfig]:
         for domains in fewer:
             yield request.grid.config({**point, DOMAINS_OPTION: domains})
     seeds = request.grid.axes["seed"]
+    with_target = "both" if request.base.data.num_extra else "all"  # DANN has no use for images of an unknown domain
     for name in request.given["baselines"]:
-        domains = "source" if name == "supervised" else "all"
+        domains = {"supervised": "source", "dann": with_target}.get(name, "all")
         for seed in seeds:
             yield request.grid.config({"method.name": name, "seed": seed, DOMAINS_OPTION: domains})
 

@@ -1,7 +1,7 @@
 """Accuracy in the target against how far apart source and target lie, a mark for each method.
 
 Of the representation at the last epoch; the head is logistic regression of labels of the source alone. Pretraining may
-leave the domains further apart than domain-adversarial training (DANN) and transfer no worse (arXiv 2204.02683): its
+leave the domains further apart than domain-adversarial training (DANN) and transfer no worse (arXiv 2204.00570): its
 marks then stand to the right of DANN's and no lower.
 """
 

@@ -33,7 +33,7 @@ def measure(features: LayerFeatures, levels: list[LabelLevel]) -> Iterator[Measu
     0 (the same) and up. "domain_distance_of_class" takes the means of one class in both domains instead, root mean
     square over classes that both have: above 1, a class lies further from itself than from other classes.
 
-    The question is that of arXiv 2204.02683: pre-training may leave domains far apart, and heads transfer all the same.
+    The question is that of arXiv 2204.00570: pre-training may leave domains far apart, and heads transfer all the same.
     """
     for level in levels:
         assert level.domains is not None

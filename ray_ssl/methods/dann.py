@@ -22,6 +22,7 @@ class Config(MethodConfig):
     """
 
     LEARNS_FROM: ClassVar[Literal["images", "labels", "domains"]] = "domains"
+    TELLS_DOMAINS: ClassVar[bool] = True
 
     name: Literal["dann"] = "dann"  # pyright: ignore[reportIncompatibleVariableOverride]
     domain_width: Count = 1024
@@ -35,8 +36,7 @@ class Config(MethodConfig):
 class DANN(Method):
     """One augmented view; a linear label classifier and, behind a gradient reversal, a domain classifier.
 
-    What has a label is the source, all else (target and extra images) the other domain. The representation takes the
-    embedding's place.
+    What has a label is the source, all else the target. The representation takes the embedding's place.
     """
 
     config: Config
@@ -90,7 +90,7 @@ def reverse_gradient(features: Tensor, weight: Tensor) -> Tensor:
     """Returns the features; their gradient is multiplied by minus `weight`, a scalar.
 
     Source:
-        arXiv 1505.07818, equations 14 and 15.
+        arXiv 1505.07818, the gradient reversal layer of section 4.2.
     """
     return _Reversal.apply(features, weight)  # type: ignore[return-value]
 
@@ -121,7 +121,7 @@ def dann_terms(logits: Tensor, domain_logits: Tensor, labels: Tensor) -> Terms:
         The features' part of the game is the reversal's, see `reverse_gradient`.
 
     Source:
-        arXiv 1505.07818, equation 18.
+        arXiv 1505.07818, section 4.2.
     """
     is_other = (labels < 0).to(domain_logits.dtype)
     terms = labelled_terms(logits, labels)

@@ -79,7 +79,8 @@ def test_the_targets_accuracy_stands_apart_and_its_labels_move_nothing_else(shif
     assert isinstance(shifted.train, ImageSet)
     assert isinstance(shifted.test, ImageSet)
     other = change(shifted, train=with_other_labels(shifted.train), test=with_other_labels(shifted.test))
-    (metrics, weights), (of_other, other_weights) = (train(config(method), dataset) for dataset in (shifted, other))
+    asked = config(method, training__train_domains="both")
+    (metrics, weights), (of_other, other_weights) = (train(asked, dataset) for dataset in (shifted, other))
     torch.testing.assert_close(weights, other_weights, rtol=0, atol=0)
     changed = {name for name, value in metrics.items() if of_other[name] != value}
     assert changed == {"target_knn_accuracy"}
@@ -91,6 +92,13 @@ def test_methods_that_learn_from_domains_need_two(shifted: Dataset, method: str)
         Trainer(config(method), Dataset("tiny", images(96, 0), images(40, 1)), CPU)
     with pytest.raises(UserError, match="given --train-domains source: give all or both"):
         Trainer(config(method, training__train_domains="source"), shifted, CPU)
+
+
+def test_what_takes_every_unlabelled_image_for_a_target_is_given_no_extra_ones(shifted: Dataset) -> None:
+    with pytest.raises(UserError, match=r"dann takes images without a label for the target's.*--train-domains both"):
+        Trainer(config("dann"), shifted, CPU)
+    Trainer(config("dann", training__train_domains="both"), shifted, CPU)
+    Trainer(config("self_training"), shifted, CPU)
 
 
 def test_without_domains_there_is_no_accuracy_on_a_target() -> None:
