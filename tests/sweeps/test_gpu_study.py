@@ -2,6 +2,7 @@
 
 import pytest
 
+from analysis.flags import encoder_flags, graph_flags
 from ray_ssl import cluster
 from ray_ssl.cluster import MachineOptions, cluster_gpus
 from ray_ssl.errors import UserError
@@ -54,6 +55,9 @@ def test_a_cluster_that_does_not_answer_is_one_line() -> None:
 
 def test_results_go_where_the_cluster_says(monkeypatch: pytest.MonkeyPatch) -> None:
     assert parse(depth_width.SWEEP, []).storage == "results"
+    assert graph_flags([]).storage == "results/graph"
     monkeypatch.setenv("RAY_SSL_STORAGE", "s3://bucket/ray_ssl?region=us-east-1")
     assert parse(depth_width.SWEEP, []).storage == "s3://bucket/ray_ssl?region=us-east-1"
     assert parse(depth_width.SWEEP, ["--storage", "here"]).storage == "here"
+    assert graph_flags([]).storage == "s3://bucket/ray_ssl/graph?region=us-east-1"
+    assert encoder_flags(["torchvision:resnet18"]).storage == "s3://bucket/ray_ssl/encoders?region=us-east-1"
