@@ -30,7 +30,7 @@ from ray_ssl.data.base import Dataset
 from ray_ssl.errors import UserError
 from ray_ssl.ledger import Ledger, Trial, TrialState
 from ray_ssl.mlflow_client import default_store, shown, ui_command
-from ray_ssl.progress import duration
+from ray_ssl.progress import REDRAW_SECONDS, duration, is_live
 from ray_ssl.storage import Storage
 from ray_ssl.tracking import Tracker
 
@@ -136,7 +136,9 @@ class Counter:
         self.first = 0.0
         console = Console(file=sys.stdout)
         columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-        self.bar = Progress(*columns, console=console, transient=True) if console.is_terminal else None
+        # drawn where it changes: by itself it would be ten times a second
+        self.bar = Progress(*columns, console=console, transient=True, auto_refresh=False) if is_live(console) else None
+        self.drawn = 0.0
 
     def __enter__(self) -> Counter:
         print(self.title, flush=True)
@@ -154,10 +156,13 @@ class Counter:
         """One more is over, or several."""
         self.num_measured += count * succeeded
         self.num_failed += count * (not succeeded)
+        now = time.monotonic()
         if self.bar is not None:
             self.bar.advance(self.task, count)
+            if now - self.drawn >= REDRAW_SECONDS:
+                self.drawn = now
+                self.bar.refresh()
             return
-        now = time.monotonic()
         count = self.num_measured + self.num_failed
         self.first = self.first or now
         if now - self.printed >= 15 or count == self.total:

@@ -12,7 +12,7 @@ from analysis.settings import IMAGE_NUMBERS, PAIR, AnalysisSettings, add_numbers
 from analysis.tasks import GROUPS, find_tasks
 from ray_ssl.data_config import DataConfig
 from ray_ssl.errors import UserError
-from ray_ssl.flags import Parser
+from ray_ssl.flags import Parser, add_storage_flag
 from ray_ssl.part import Part
 from ray_ssl.plugins import plugin_module, plugin_names
 from ray_ssl.storage import Storage
@@ -68,11 +68,7 @@ def encoder_flags(arguments: Sequence[str]) -> argparse.Namespace:
         "source", metavar="SOURCE",
         help="torchvision:NAME, or a file of weights (.pt, .pth, .ckpt, .safetensors) for --backbone",
     )  # fmt: skip
-    parser.add_argument(
-        "--storage", default="results/encoders", metavar="URI",
-        help="folder of the table and the figures, its own or that of a sweep: a path, s3://... or gs://... "
-        "(default: %(default)s)",
-    )  # fmt: skip
+    add_storage_flag(parser, "folder of the table and the figures, its own or that of a sweep", "encoders")
     _add_source_flags(parser)
     add_measure_flags(parser)
     _add_config_flags(parser, "data", {"": DataConfig})
@@ -93,10 +89,7 @@ def graph_flags(arguments: Sequence[str]) -> argparse.Namespace:
         description="The exact graph of positive pairs of a finite family of views, its eigenvectors, and what the "
         "spectral contrastive loss learns on it.",
     )  # fmt: skip
-    parser.add_argument(
-        "--storage", default="results/graph", metavar="URI",
-        help="folder of the table and the figures: a path, s3://... or gs://... (default: %(default)s)",
-    )  # fmt: skip
+    add_storage_flag(parser, "folder of the table and the figures", "graph")
     _add_config_flags(parser, "data", {"": DataConfig})
     usual = ViewFamily()
     views = parser.add_argument_group("views")

@@ -99,7 +99,7 @@ def ray_session(options: MachineOptions, data_bytes: int, nested_train: bool) ->
         nested_train: Whether Ray Train runs inside Tune. Its clean-up of placement groups asks the dashboard.
 
     Raises:
-        UserError: The cluster at `options.address` does not answer.
+        UserError: The cluster at `options.address` does not answer, or Ray does not start.
     """
     os.environ.update({k: v for k, v in QUIET_RAY.items() if k not in os.environ})
     import ray
@@ -113,13 +113,20 @@ def ray_session(options: MachineOptions, data_bytes: int, nested_train: bool) ->
     if address is not None:
         _join(address, quiet)
     else:
-        _start(
-            address="local",
-            num_cpus=options.num_cpus or local_cpus(),
-            include_dashboard=nested_train,
-            object_store_memory=max(512 << 20, 3 * data_bytes),
-            **quiet,
-        )
+        memory = max(512 << 20, 3 * data_bytes)
+        try:
+            _start(
+                address="local",
+                num_cpus=options.num_cpus or local_cpus(),
+                include_dashboard=nested_train,
+                object_store_memory=memory,
+                **quiet,
+            )
+        except Exception as error:  # Ray raises whatever its part raised that failed
+            raise UserError(
+                f"Ray does not start on this machine: {_first_line(error)}; it needs {memory / 1e9:.2g} GB for its "
+                f"object store and space in {_ray_folder()}, where its logs are: session_latest/logs"
+            ) from None
     try:
         yield
     finally:
@@ -160,11 +167,15 @@ def started_cluster() -> str | None:
     """
     if os.environ.get("RAY_ADDRESS"):
         return os.environ["RAY_ADDRESS"]
-    record = Path(os.environ.get("RAY_TMPDIR", "/tmp")) / "ray" / "ray_current_cluster"
+    record = _ray_folder() / "ray_current_cluster"
     if not record.is_file():
         return None
     address = record.read_text().strip()
     return address if _answers(address) else None
+
+
+def _ray_folder() -> Path:
+    return Path(os.environ.get("RAY_TMPDIR", "/tmp")) / "ray"
 
 
 def _join(address: str, quiet: dict[str, Any]) -> None:
@@ -177,9 +188,12 @@ def _join(address: str, quiet: dict[str, Any]) -> None:
         raise UserError(f"no Ray cluster answers at {address!r}; give the HOST:PORT of `ray start --head`, or local")
     try:
         _start(address=address, runtime_env={"env_vars": QUIET_RAY}, **quiet)
-    except (ConnectionError, RuntimeError, ValueError) as error:
-        first = str(error).strip().splitlines()[0]
-        raise UserError(f"no Ray cluster answers at {address!r}: {first}") from None
+    except Exception as error:
+        raise UserError(f"no Ray cluster answers at {address!r}: {_first_line(error)}") from None
+
+
+def _first_line(error: Exception) -> str:
+    return (str(error).strip() or type(error).__name__).splitlines()[0]
 
 
 def _answers(address: str) -> bool:

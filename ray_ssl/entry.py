@@ -4,10 +4,18 @@ from __future__ import annotations
 
 import shlex
 import sys
+import time
 from collections.abc import Callable, Sequence
 
 from ray_ssl import interrupts
 from ray_ssl.errors import EXIT_BAD_INPUT, UserError, print_error
+
+_began = time.monotonic()
+
+
+def seconds_since_start() -> float:
+    """Returns how long the command has run, its imports included."""
+    return time.monotonic() - _began
 
 
 def run_command(
@@ -21,6 +29,8 @@ def run_command(
         program: What is typed before the flags, e.g. ("python", "-m", "analysis").
         arguments: The flags; None: those of this process, whose Ctrl-C and SIGTERM are then handled here.
     """
+    global _began
+    _began = time.monotonic()
     if arguments is not None:
         return _answer_or_say_why(answer, list(arguments))
     typed = sys.argv[1:]

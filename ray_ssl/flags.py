@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import os
 import shutil
 from collections.abc import Sequence
 from typing import Any, NoReturn
@@ -43,6 +44,28 @@ def add_address_flag(parser: argparse._ActionsContainer) -> None:
         default="auto",
         metavar="ADDRESS",
         help="Ray cluster; auto: a running one, else this machine; local: this machine (default: auto)",
+    )
+
+
+def add_storage_flag(parser: argparse._ActionsContainer, what: str = "folder of all results", folder: str = "") -> None:
+    """Adds `--storage`, by default the folder that RAY_SSL_STORAGE names, else results.
+
+    Args:
+        parser: Takes it.
+        what: Is in it; for `--help`.
+        folder: In that folder, which is the default instead.
+    """
+    default = os.environ.get("RAY_SSL_STORAGE") or "results"
+    if folder:
+        from ray_ssl.storage import Storage  # pyarrow takes a while to import
+
+        default = Storage(default).child(folder).uri
+    inside = f"/{folder}" if folder else ""
+    parser.add_argument(
+        "--storage",
+        default=default,
+        metavar="URI",
+        help=f"{what}: a local path, s3://... or gs://... (default: $RAY_SSL_STORAGE{inside}, else results{inside})",
     )
 
 

@@ -174,10 +174,8 @@ def explain(error: Exception, uri: str) -> str:
                 "or choose another --experiment"
             )
         if status in (401, 403):
-            return (
-                f"the MLflow server at {shown(uri)} refuses us ({status}): give MLFLOW_TRACKING_USERNAME and "
-                "MLFLOW_TRACKING_PASSWORD, or start it with --allowed-hosts for this host name"
-            )
+            way = _login_advice(uri) if status == 401 else "start it with --allowed-hosts for this host name"
+            return f"the MLflow server at {shown(uri)} refuses us ({status}): {way}"
         if not isinstance(error, RestException) and "failed with error code" in text:
             return f"no MLflow server at {shown(uri)}: something else answers there ({text[:150]})"
         if not isinstance(error, RestException):
@@ -186,6 +184,21 @@ def explain(error: Exception, uri: str) -> str:
                 "database file: sqlite:////FOLDER/mlflow.db"
             )
     return f"MLflow at {shown(uri)} cannot be used: {text[:300]}"
+
+
+def _login_advice(uri: str) -> str:
+    """What to do about a server that does not know us: MLflow takes a login from variables, a file or the address."""
+    from mlflow.utils.credentials import get_default_host_creds
+
+    login = get_default_host_creds(uri)
+    if (login.username and login.password) or urlsplit(uri).password:
+        return (
+            "it does not know the user name with the password that were given; check MLFLOW_TRACKING_USERNAME and "
+            "MLFLOW_TRACKING_PASSWORD"
+        )
+    if login.token:
+        return "it does not take the token that was given; check MLFLOW_TRACKING_TOKEN"
+    return "give MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD"
 
 
 def first_line(error: Exception) -> str:

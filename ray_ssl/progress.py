@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 import time
 from collections.abc import Callable, Sequence
@@ -19,6 +20,8 @@ from ray_ssl.trainer import EpochMetrics
 
 LINE_SECONDS = 15.0
 """Least time between two plain lines of one trial."""
+REDRAW_SECONDS = 0.5
+"""Least time between two redraws of what is live: over SSH a log may keep every one of them."""
 MAX_ROWS = 20
 
 
@@ -30,6 +33,34 @@ def duration(seconds: float) -> str:
     if seconds < 3600:
         return f"{seconds // 60} min {seconds % 60} s"
     return f"{seconds // 3600} h {seconds % 3600 // 60} min"
+
+
+def is_live(console: Console) -> bool:
+    """Returns whether lines can be redrawn on it: a terminal that knows how, and how wide it is.
+
+    Of one that SSH makes for a command whose output goes into a file no width is known.
+    """
+    try:
+        width = os.get_terminal_size(console.file.fileno()).columns
+    except (OSError, ValueError):  # no terminal, or no file at all
+        return False
+    return width > 0 and console.is_terminal and not console.is_dumb_terminal
+
+
+class _Live(Live):
+    """Is redrawn only where it would look otherwise."""
+
+    drawn: str = ""
+
+    def refresh(self) -> None:
+        """Redraws it."""
+        options = self.console.options
+        with self._lock:
+            lines = self.console.render_lines(self.get_renderable(), options, pad=False)
+            text = "\n".join("".join(segment.text for segment in line) for line in lines)
+            if text != self.drawn:
+                self.drawn = text
+                super().refresh()
 
 
 @dataclass
@@ -80,8 +111,8 @@ class Board:
         self.console = Console(file=sys.stdout, highlight=False)
 
     def __enter__(self) -> Board:
-        if self.console.is_terminal:
-            self.live = Live(self, console=self.console, refresh_per_second=4, transient=True)
+        if is_live(self.console):
+            self.live = _Live(self, console=self.console, refresh_per_second=1 / REDRAW_SECONDS, transient=True)
             self.live.start()
         return self
 

@@ -14,13 +14,15 @@ import re
 import time
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, Final, NamedTuple
 from uuid import uuid4
 
 from pyarrow import ArrowException, fs
 
 from ray_ssl import object_store
 from ray_ssl.errors import UserError
+
+_GIVE: Final = "give a local folder, s3://... or gs://..."
 
 
 class StoredFile(NamedTuple):
@@ -38,15 +40,22 @@ class Storage:
     uri: str
 
     @classmethod
-    def at(cls, uri: str | Path) -> Storage:
+    def at(cls, uri: str | Path, what: str = "storage") -> Storage:
         """Returns the storage at a local path (made absolute) or a URI.
+
+        Args:
+            uri: The path or the URI.
+            what: It is to the user; for the error.
 
         Raises:
             UserError: The scheme is unknown or the URI malformed.
         """
         text = str(uri)
-        storage = cls(text.rstrip("/") if "://" in text else str(Path(text).expanduser().absolute()))
-        storage._open()
+        _, separator, place = text.partition("://")
+        if separator and not place.partition("?")[0].strip("/"):
+            raise UserError(f"cannot use {what} {text!r}: it names no bucket or folder; {_GIVE}")
+        storage = cls(text.rstrip("/") if separator else str(Path(text).expanduser().absolute()))
+        storage._open(what)
         return storage
 
     @property
@@ -60,16 +69,14 @@ class Storage:
         assert self.is_local
         return Path(self.uri.removeprefix("file://"))
 
-    def _open(self) -> tuple[fs.FileSystem, str]:
+    def _open(self, what: str = "storage") -> tuple[fs.FileSystem, str]:
         cached = _FILESYSTEMS.get(self.uri)
         if cached is None:
             try:
                 filesystem, root = fs.FileSystem.from_uri(self.uri)
                 cached = object_store.patient(filesystem), root
             except (ArrowException, ValueError, OSError) as error:
-                raise UserError(
-                    f"cannot use storage {self.uri!r}: {_first_line(error)}; give a local folder, s3://... or gs://..."
-                ) from None
+                raise UserError(f"cannot use {what} {self.uri!r}: {_first_line(error)}; {_GIVE}") from None
             _FILESYSTEMS[self.uri] = cached
         return cached
 

@@ -99,7 +99,7 @@ def _options_and_code(config: DataConfig) -> Any:
 
 def _remote_hash(config: DataConfig) -> str | None:
     """As `source_hash`, of files on an object store; None where they cannot be listed, which loading tells."""
-    digest, folder = _options_and_code(config), Storage.at(config.path)
+    digest, folder = _options_and_code(config), Storage.at(config.path, "data set")
     try:
         found = folder.filesystem.get_file_info(folder.path())
         infos = [found]

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import tempfile
-import time
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -18,6 +17,7 @@ from ray_ssl.cluster import Capacity, capacity, cluster_nodes, cluster_to_join, 
 from ray_ssl.config import PretrainConfig
 from ray_ssl.data import Dataset
 from ray_ssl.data.streamed import prefetched_bytes
+from ray_ssl.entry import seconds_since_start
 from ray_ssl.errors import EXIT_DONE
 from ray_ssl.follower import Follower, flatten
 from ray_ssl.launch import make_asha, run_trials
@@ -48,7 +48,6 @@ def run(request: Request) -> int:
         KeyboardInterrupt: Stopped by the user; all is left so that the same command goes on.
     """
     quiet()
-    started = time.monotonic()
     storage = Storage.at(request.storage)
     ledger = Ledger(storage.child(request.name))
     if not request.dry_run:
@@ -72,7 +71,7 @@ def run(request: Request) -> int:
         with interrupts.orderly(), Lease(ledger.sweep) as lease:
             code = _run_leased(request, storage, lease, dataset)
     if code == EXIT_DONE and not request.is_part:
-        print(f"took {duration(time.monotonic() - started)}", flush=True)
+        print(f"took {duration(seconds_since_start())}", flush=True)
     return code
 
 

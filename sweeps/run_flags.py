@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import argparse
-import os
 
 from analysis.settings import IMAGE_NUMBERS, add_numbers, add_task_flags
-from ray_ssl.flags import add_address_flag
+from ray_ssl.flags import add_address_flag, add_storage_flag
 
 
 def add_run_flags(parser: argparse.ArgumentParser, sweep: str) -> None:
@@ -21,12 +20,7 @@ def add_run_flags(parser: argparse.ArgumentParser, sweep: str) -> None:
 
 def _add_result_flags(parser: argparse.ArgumentParser, sweep: str) -> None:
     storage = parser.add_argument_group("results")
-    storage.add_argument(
-        "--storage",
-        default=os.environ.get("RAY_SSL_STORAGE") or "results",
-        metavar="URI",
-        help="folder of all results: a local path, s3://... or gs://... (default: $RAY_SSL_STORAGE, else results)",
-    )
+    add_storage_flag(storage)
     storage.add_argument(
         "--name",
         metavar="NAME",

@@ -14,6 +14,7 @@ from analysis.publication import TRACKING
 from ray_ssl.errors import UserError
 from ray_ssl.ledger import DATA, DONE, FAILED, SWEEP, Ledger, TrialState
 from ray_ssl.mlflow_client import ui_command
+from ray_ssl.sweep.continuing import with_storage
 from ray_ssl.trial import ERROR_LOG
 
 Options = dict[str, Any]
@@ -112,7 +113,7 @@ def gather(ledger: Ledger) -> Facts:
         trials=[_trial(ledger, trial.key, trial.name, trial.config.to_dict()) for trial in ledger.known_trials()],
         data=(sweep.read_sealed(DATA) or {}).get("card", {}),
         settings=table.KIND.settings_by_task(sweep.filesystem, sweep.path(MEASUREMENTS)),
-        commands=ledger.commands(),
+        commands=[{**command, "line": with_storage(ledger, command["line"])} for command in ledger.commands()],
         ui_command=_ui_command(sweep.read_sealed(TRACKING)),
     )
 

@@ -66,7 +66,7 @@ def split_files(path: str) -> tuple[str, dict[str, list[File]]]:
     Raises:
         UserError: There is no file, or one is of no split; the server does not answer.
     """
-    place = Storage.at(path)
+    place = Storage.at(path, "data set")
     try:
         kind = place.filesystem.get_file_info(place.path()).type
         if kind == fs.FileType.File:

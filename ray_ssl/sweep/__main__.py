@@ -11,7 +11,7 @@ from collections.abc import Sequence
 
 from ray_ssl.entry import run_command
 from ray_ssl.errors import EXIT_DONE
-from ray_ssl.flags import Parser
+from ray_ssl.flags import Parser, add_storage_flag
 
 PROGRAM = ("python", "-m", "ray_ssl.sweep")
 WHAT = {
@@ -63,10 +63,7 @@ def parse(arguments: Sequence[str]) -> argparse.Namespace:
         group = parser.add_mutually_exclusive_group()
         group.add_argument("--dry-run", action="store_true", help="list it, delete nothing (this is the default)")
         group.add_argument("--delete", action="store_true", help="delete it")
-    parser.add_argument(
-        "--storage", default="results", metavar="URI",
-        help="folder of all results: a local path, s3://... or gs://... (default: results)",
-    )  # fmt: skip
+    add_storage_flag(parser)
     flags = parser.parse_strictly(arguments[1:])
     flags.what = what
     return flags

@@ -14,6 +14,8 @@ from ray_ssl.ledger import DONE, FAILED, STOPPED, SWEEP, Ledger, Trial, TrialSta
 from ray_ssl.progress import duration
 from ray_ssl.sweep.continuing import continue_line
 
+TORN_SWEEP = "its sweep.json is torn or altered; the command writes it again"
+
 
 def list_sweeps(ledgers: Sequence[Ledger]) -> str:
     """Returns one line for every sweep: its name, how many trials stand where, who is at work, what it asks."""
@@ -27,16 +29,17 @@ def show(ledgers: Sequence[Ledger]) -> str:
 
 
 def _show(ledger: Ledger) -> str:
-    trials, states, driver, _ = _read(ledger)
-    title = f"{ledger.sweep.name}: {counts(states)}"
+    trials, states, driver = _read(ledger)
+    unreadable = ledger.unreadable_trials()
+    title = f"{ledger.sweep.name}: {counts(states, len(unreadable))}"
     if driver:
         title += f"; driver: {driver}"
     rows = [[trial.key, trial.name, states[trial.key].value, progress(ledger, trial, states[trial.key]),
              reason(ledger, trial.key, states[trial.key])] for trial in trials]  # fmt: skip
     lines = [title, *([table([["key", "trial", "state", "epoch", "why"], *rows])] if rows else [])]
-    lines += [f"{key}: its config.json is torn or altered; the command writes it again"
-              for key in ledger.unreadable_trials()]  # fmt: skip
-    line = continue_line(ledger, set(states.values()))
+    lines += [TORN_SWEEP] if ledger.sweep.read_sealed(SWEEP) is None else []
+    lines += [f"{key}: its config.json is torn or altered; the command writes it again" for key in unreadable]
+    line = continue_line(ledger, {*states.values(), *([TrialState.NEW] if unreadable else [])})
     if line and not driver:
         lines.append(f"to go on:\n  {line}")
     return "\n".join(lines)
@@ -44,19 +47,20 @@ def _show(ledger: Ledger) -> str:
 
 def _summary(ledger: Ledger) -> list[str]:
     try:
-        _, states, driver, question = _read(ledger)
+        _, states, driver = _read(ledger)
     except UserError as error:  # one of another version must not hide the others
         return [f"cannot be read: {error}", "", "", ""]
     size = sum(file.size for file in ledger.sweep.files())
-    return [counts(states), driver or "-", bytes_text(size), question]
+    record = ledger.sweep.read_sealed(SWEEP)
+    asks = TORN_SWEEP if record is None else record["question"].partition("\n")[0]
+    return [counts(states, len(ledger.unreadable_trials())), driver or "-", bytes_text(size), asks]
 
 
-def _read(ledger: Ledger) -> tuple[list[Trial], dict[str, TrialState], str, str]:
-    """Trials by name, their states, the driver at work ("" where there is none), the question's first line."""
+def _read(ledger: Ledger) -> tuple[list[Trial], dict[str, TrialState], str]:
+    """Trials by name, their states, the driver at work ("" where there is none)."""
     trials = sorted(ledger.known_trials(), key=lambda trial: (trial.name, trial.key))
     states = {trial.key: ledger.state(trial.key) for trial in trials}
-    question = (ledger.sweep.read_sealed(SWEEP) or {}).get("question", "").partition("\n")[0]
-    return trials, states, driver_text(ledger), question
+    return trials, states, driver_text(ledger)
 
 
 def driver_text(ledger: Ledger) -> str:
@@ -67,9 +71,9 @@ def driver_text(ledger: Ledger) -> str:
     return f"process {holder['pid']} on {holder['host']}, for {duration(time.time() - holder['since'])}"
 
 
-def counts(states: dict[str, TrialState]) -> str:
-    """Returns e.g. "3 done, 1 failed"."""
-    found = Counter(state.value for state in states.values())
+def counts(states: dict[str, TrialState], num_unreadable: int = 0) -> str:
+    """Returns e.g. "3 done, 1 failed, 1 unreadable": that one's config.json is torn, altered or missing."""
+    found = Counter(state.value for state in states.values()) + Counter(unreadable=num_unreadable)
     return ", ".join(f"{number} {state}" for state, number in sorted(found.items())) or "no trial has begun"
 
 

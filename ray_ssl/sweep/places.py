@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import shlex
+
 from ray_ssl.errors import UserError, did_you_mean
 from ray_ssl.ledger import SWEEP, Ledger, Trial
 from ray_ssl.storage import Storage
@@ -54,7 +56,8 @@ def trials(storage: Storage, key: str) -> list[tuple[Ledger, Trial]]:
             f"the config.json of trial {key!r} in sweep {torn[0]} is torn or altered; the command that ran it writes "
             "it again"
             if torn
-            else f"there is no trial {key!r} in {storage.uri}: python -m ray_ssl.sweep show lists them"
+            else f"there is no trial {key!r} in {storage.uri}: python -m ray_ssl.sweep show --storage "
+            f"{shlex.quote(storage.uri)} lists them"
         )
     if len(keys) > 1:
         raise UserError(f"{len(keys)} trials begin with {key!r}: {', '.join(keys[:5])}{' ...' if keys[5:] else ''}")

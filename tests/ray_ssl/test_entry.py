@@ -5,12 +5,14 @@ import shlex
 import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
 
+from ray_ssl import entry
 from ray_ssl.entry import run_command
-from ray_ssl.errors import EXIT_BAD_INPUT, EXIT_INTERRUPTED, UserError
+from ray_ssl.errors import EXIT_BAD_INPUT, EXIT_DONE, EXIT_INTERRUPTED, UserError
 from tests.sweeps.command import start
 from tests.sweeps.test_signals import wait_for_handlers
 
@@ -41,6 +43,17 @@ def test_nothing_that_takes_seconds_is_imported_before(module: str) -> None:
     code = f"import sys, {module}; print([name for name in ('torch', 'pyarrow', 'pydantic') if name in sys.modules])"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, env=os.environ)
     assert done.stdout == "[]\n"
+
+
+def test_the_time_that_imports_take_is_counted_and_an_earlier_command_is_not(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(entry, "_began", time.monotonic() - 1000)
+
+    def answer(arguments: list[str]) -> int:
+        time.sleep(0.05)  # an import
+        assert 0.05 <= entry.seconds_since_start() < 1000
+        return EXIT_DONE
+
+    assert entry.run_command(answer, ["x"], []) == EXIT_DONE
 
 
 @pytest.mark.parametrize("error", [UserError("one\nline"), OSError("one line")])

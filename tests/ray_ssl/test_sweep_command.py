@@ -10,10 +10,11 @@ from ray_ssl.checkpoints import checkpoint_folder, load_newest_state, saved_epoc
 from ray_ssl.config import replace
 from ray_ssl.errors import EXIT_BAD_INPUT, EXIT_DONE
 from ray_ssl.lease import Lease
-from ray_ssl.ledger import CONFIG, DONE, FAILED, STOPPED, Ledger, Trial, TrialState, make_trials
+from ray_ssl.ledger import CONFIG, DONE, FAILED, STOPPED, SWEEP, Ledger, Trial, TrialState, make_trials
 from ray_ssl.pretrain import pretrain
 from ray_ssl.storage import Storage
 from ray_ssl.sweep.__main__ import main
+from ray_ssl.sweep.continuing import continue_line
 from ray_ssl.trial import ERROR_LOG
 from tests.ray_ssl.test_export import DATASET
 from tests.ray_ssl.test_warnings import CONFIG as SMALL
@@ -66,6 +67,10 @@ def said(capsys: pytest.CaptureFixture[str], ledger: Ledger, *arguments: str, co
     return out + err
 
 
+def goes_on(ledger: Ledger, line: str) -> str:
+    return f"cd /home/me && {line} --storage {ledger.sweep.ancestor(1).uri}"
+
+
 def contents(folder: Path) -> dict[str, bytes]:
     return {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
 
@@ -90,7 +95,7 @@ def test_a_line_for_every_sweep_and_trial(
     ):
         (found,) = [line for line in lines if trials[name].key in line]
         assert found.endswith(f"{trials[name].name}  {words}")
-    assert lines[-2:] == ["to go on:", f"  cd /home/me && {LINE} --retry-failed"]
+    assert lines[-2:] == ["to go on:", f"  {goes_on(ledger, LINE)} --retry-failed"]
     assert contents(ledger.sweep.local_path) == before
 
 
@@ -101,15 +106,15 @@ def test_why_a_trial_stands_where_it_does(
     failed = said(capsys, ledger, "explain", trials["failed"].key[:12])
     assert "why         the loss became nan at epoch 2, step 1\n" in failed
     assert "  NonFiniteLossError: nan\n" in failed and "first" not in failed
-    assert f"cd /home/me && {LINE} --retry-failed\n" in failed
+    assert f"{goes_on(ledger, LINE)} --retry-failed\n" in failed
     stopped = said(capsys, ledger, "explain", trials["stopped"].key)
-    assert "cd /home/me && python sweeps/depth_width.py --epochs 3\n" in stopped
+    assert f"{goes_on(ledger, 'python sweeps/depth_width.py --epochs 3')}\n" in stopped
     waiting = said(capsys, ledger, "explain", trials["resumable"].key)
     assert "no driver is at work on the sweep: it was interrupted or killed" in waiting
     assert "trained     epoch 2 of 3, saved " in waiting and "ago in state/step-0000000004" in waiting
     assert "checkpoints of epochs 0, 1, 2; not there: 3\n" in waiting
     assert "  epoch 2  loss " in waiting
-    assert waiting.endswith(f"to go on:\n  cd /home/me && {LINE}\n")
+    assert waiting.endswith(f"to go on:\n  {goes_on(ledger, LINE)}\n")
     with Lease(ledger.sweep):
         assert f"a driver is at work, process {os.getpid()} on " in said(capsys, ledger, "explain", trials["new"].key)
         assert "to go on" not in said(capsys, ledger, "show")
@@ -118,6 +123,48 @@ def test_why_a_trial_stands_where_it_does(
     assert "why         its done.json is torn or altered; it trains again; no driver" in said(
         capsys, ledger, "explain", trials["done"].key
     )
+
+
+@pytest.mark.parametrize("option", ["--storage here", "--storage=here"])
+def test_a_storage_that_was_typed_stays(tmp_path: Path, option: str) -> None:
+    ledger = Ledger(Storage.at(tmp_path / "study"))
+    line = f"python sweeps/depth_width.py {option} --seeds 0"
+    ledger.remember_command(line, "/home/me")
+    assert continue_line(ledger, {TrialState.NEW}) == f"cd /home/me && {line}"
+
+
+def test_the_default_storage_is_the_one_of_the_environment(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    Ledger(Storage.at(tmp_path / "study")).open("How?", {})
+    monkeypatch.setenv("RAY_SSL_STORAGE", str(tmp_path))
+    assert main(["list"]) == EXIT_DONE
+    assert "study" in capsys.readouterr().out
+
+
+def test_torn_records_are_told_and_the_command_is_there(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    ledger = Ledger(Storage.at(tmp_path / "study"))
+    ledger.open("How?", {})
+    ledger.remember_command(LINE, "/home/me")
+    assert said(capsys, ledger, "show").splitlines() == [
+        "study: no trial has begun", "to go on:", f"  {goes_on(ledger, LINE)}",
+    ]  # fmt: skip
+    (trial,) = make_trials([SMALL], "data")
+    ledger.write_config(trial)
+    ledger.end(trial.key, DONE, {"history": [{"epoch": 3.0}], "collapsed": False})
+    assert "to go on" not in said(capsys, ledger, "show")
+    for name in (SWEEP, f"{trial.key}/{CONFIG}"):
+        ledger.sweep.write(name, ledger.sweep.read(name)[:-1])
+    line = said(capsys, ledger, "list").splitlines()[1]
+    assert line.split("  ")[:2] == ["study", "1 unreadable"] and line.endswith("its sweep.json is torn or altered; the "
+                                                                              "command writes it again")  # fmt: skip
+    title, *told = said(capsys, ledger, "show").splitlines()
+    assert title == "study: 1 unreadable"
+    assert told == [
+        "its sweep.json is torn or altered; the command writes it again",
+        f"{trial.key}: its config.json is torn or altered; the command writes it again",
+        "to go on:", f"  {goes_on(ledger, LINE)}",
+    ]  # fmt: skip
 
 
 @pytest.mark.parametrize(
@@ -131,7 +178,10 @@ def test_why_a_trial_stands_where_it_does(
         ("gc --delete --dry-run", "not allowed with argument"),
         ("gc --delet", "did you mean '--delete'?"),
         ("list --storage /no/where", "there is no folder '/no/where'"),
+        ("explain zz --storage results/../results", "show --storage {folder}/results/../results lists them"),
         ("list --storage gopher://x", "give a local folder"),
+        ("list --storage s3://", "cannot use storage 's3://': it names no bucket or folder; give"),
+        ("list --storage file:///?a=b", "cannot use storage 'file:///?a=b': it names no bucket or folder; give"),
         ("list --storage .", "there is no sweep in "),
         ("list --storage results/study", "is a sweep's own folder"),
     ],
@@ -150,7 +200,7 @@ def test_bad_input_is_one_line(
         code = exit_.code
     out, err = capsys.readouterr()
     assert (code, out) == (EXIT_BAD_INPUT, "")
-    assert message in err and err.count("\n") == 1
+    assert message.format(folder=tmp_path) in err and err.count("\n") == 1
 
 
 def test_what_is_deleted_is_read_by_nobody(

@@ -2,6 +2,7 @@
 
 import logging
 import math
+import re
 import shutil
 import signal
 import socket
@@ -16,10 +17,10 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
-from mlflow.protos.databricks_pb2 import PERMISSION_DENIED
+from mlflow.protos.databricks_pb2 import PERMISSION_DENIED, UNAUTHENTICATED
 
 from ray_ssl.errors import UserError
-from ray_ssl.mlflow_client import experiment_id
+from ray_ssl.mlflow_client import experiment_id, explain
 from ray_ssl.tracking import Status, Tracker, TrialRun, local_store, ui_command
 from tests.mlflow_server import Server
 
@@ -462,6 +463,27 @@ def test_deleted_experiment_says_how_to_restore_it(store):
     client(store).delete_experiment(experiment_of(store))
     with pytest.raises(UserError, match=r"was deleted; restore it .mlflow experiments restore --experiment-id 2"):
         connected(store)
+
+
+@pytest.mark.parametrize(
+    ("login", "status", "message"),
+    [
+        ("", UNAUTHENTICATED, r"refuses us \(401\): give MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD$"),
+        ("USERNAME", UNAUTHENTICATED, r"\(401\): give MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD$"),
+        ("USERNAME PASSWORD", UNAUTHENTICATED, r"\(401\): it does not know the user name with the password that were"),
+        ("TOKEN", UNAUTHENTICATED, r"\(401\): it does not take the token that was given; check MLFLOW_TRACKING_TOKEN$"),
+        ("USERNAME PASSWORD", PERMISSION_DENIED, r"\(403\): start it with --allowed-hosts for this host name$"),
+    ],
+)
+def test_a_refusal_says_whether_a_login_was_given(tmp_path, monkeypatch, login, status, message):
+    from mlflow.exceptions import MlflowException
+
+    monkeypatch.setenv("HOME", str(tmp_path))  # where MLflow looks for a file of credentials
+    for name in ("USERNAME", "PASSWORD", "TOKEN"):
+        monkeypatch.delenv(f"MLFLOW_TRACKING_{name}", raising=False)
+    for name in login.split():
+        monkeypatch.setenv(f"MLFLOW_TRACKING_{name}", "wrong")
+    assert re.search(message, explain(MlflowException("failed", error_code=status), "http://127.0.0.1:5000"))
 
 
 def test_rights_that_come_a_moment_after_the_experiment_are_waited_for():

@@ -2,8 +2,9 @@
 
 import pytest
 
+from analysis.flags import encoder_flags, graph_flags
 from ray_ssl import cluster
-from ray_ssl.cluster import MachineOptions, cluster_gpus
+from ray_ssl.cluster import MachineOptions, cluster_gpus, ray_session
 from ray_ssl.errors import UserError
 from sweeps import depth_width, method, randomness, reverse_engineering
 from sweeps.cli import Sweep, parse
@@ -52,8 +53,24 @@ def test_a_cluster_that_does_not_answer_is_one_line() -> None:
         parse(depth_width.SWEEP, ["--address", "127.0.0.1:1"])
 
 
+@pytest.mark.parametrize("error", [Exception("The current node timed out\nduring startup"), TimeoutError()])
+def test_a_ray_that_does_not_start_is_one_line(error: Exception, monkeypatch: pytest.MonkeyPatch) -> None:
+    def init(**options: object) -> None:
+        raise error
+
+    monkeypatch.setattr("ray.is_initialized", lambda: False)
+    monkeypatch.setattr("ray.init", init)
+    said = r"Ray does not start on this machine: (The current node timed out|TimeoutError); it needs 0\.54 GB"
+    with pytest.raises(UserError, match=said) as caught, ray_session(MachineOptions("local"), 0, nested_train=False):
+        pytest.fail("Ray is there")
+    assert "\n" not in str(caught.value)
+
+
 def test_results_go_where_the_cluster_says(monkeypatch: pytest.MonkeyPatch) -> None:
     assert parse(depth_width.SWEEP, []).storage == "results"
+    assert graph_flags([]).storage == "results/graph"
     monkeypatch.setenv("RAY_SSL_STORAGE", "s3://bucket/ray_ssl?region=us-east-1")
     assert parse(depth_width.SWEEP, []).storage == "s3://bucket/ray_ssl?region=us-east-1"
     assert parse(depth_width.SWEEP, ["--storage", "here"]).storage == "here"
+    assert graph_flags([]).storage == "s3://bucket/ray_ssl/graph?region=us-east-1"
+    assert encoder_flags(["torchvision:resnet18"]).storage == "s3://bucket/ray_ssl/encoders?region=us-east-1"

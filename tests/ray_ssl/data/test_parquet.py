@@ -16,7 +16,7 @@ from tests.ray_ssl.data.images import png, random_images, write_parquet
 NAMES = {"coarse_label": ["animal", "thing"], "fine_label": ["bat", "cat", "mug", "pen"]}
 
 
-def load(path: Path, num_images: int | None = None, test_fraction: float = 0.2, seed: int = 0) -> Dataset:
+def load(path: Path | str, num_images: int | None = None, test_fraction: float = 0.2, seed: int = 0) -> Dataset:
     return load_dataset(
         DataConfig(
             dataset=f"parquet:{path}", num_images=num_images, image_size=16, test_fraction=test_fraction, data_seed=seed
@@ -220,6 +220,11 @@ def test_bad_input_is_one_clear_line(tmp_path: Path, case: str) -> None:
     with pytest.raises(UserError, match=message) as caught:
         load(make(tmp_path))
     assert "\n" not in str(caught.value)
+
+
+def test_an_address_that_cannot_be_opened_is_called_a_data_set() -> None:
+    with pytest.raises(UserError, match="cannot use data set 'gopher://x'"):
+        load("gopher://x")
 
 
 def test_too_many_images_asked_for(tmp_path: Path) -> None:
