@@ -7,13 +7,18 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from scipy import sparse
 
 from analysis import encoder
 from analysis.__main__ import main
 from analysis.figures import eigenvector_angles
 from analysis.figures.base.numbers import Frame
-from analysis.graph import command
+from analysis.graph import PairGraph, command, top_eigenpairs
+from analysis.graph.experiment import Study
+from analysis.graph.views import ViewGraph
 from analysis.table import MEASUREMENTS, read_table
+from ray_ssl.data import load_dataset
+from ray_ssl.data_config import DataConfig
 from ray_ssl.storage import Storage
 
 FLAGS = ("--dataset", "shapes", "--num-images", "60", "--num-test-images", "40", "--resolution", "2", "--levels", "3",
@@ -79,12 +84,51 @@ def test_nothing_is_measured_twice(folder: Path, monkeypatch: pytest.MonkeyPatch
     assert ours.equals(theirs)
 
 
+def test_two_families_share_a_folder(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    finer = (*FLAGS, "--k", "2", "--sizes", "2", "--steps", "1", "--num-seeds", "1", "--storage", str(tmp_path))
+    coarser = (*finer, "--resolution", "1", "--levels", "8", "--no-stretch")
+    trials = []
+    for flags in (finer, coarser, finer):
+        assert main(["graph", *flags]) == 0
+        trials.append(set(read(tmp_path)["trial_key"]))
+    assert len(trials[0]) == 3 and len(trials[1]) == 6 and trials[2] == trials[1]
+    assert capsys.readouterr().err == ""
+
+
+def test_small_graphs_leave_out_usual_sizes(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    small = (*FLAGS[:6], "--resolution", "2", "--levels", "2", "--steps", "1", "--num-seeds", "1")
+    assert main(["graph", *small, "--storage", str(tmp_path)]) == 0
+    assert "14 nodes" in capsys.readouterr().out
+    assert set(read(tmp_path)["width"]) == {5, 10, 13}
+
+
+def test_says_what_edges_tell_of_labels() -> None:
+    graph, zeros = PairGraph(sparse.eye_array(40)), np.zeros(40, np.int64)
+    views = ViewGraph(graph, zeros.astype(np.uint8).reshape(40, 1, 1, 1), np.arange(40), zeros)
+    images = load_dataset(DataConfig(dataset="shapes", num_images=20, num_test_images=20))
+    apart = Study(images, views, top_eigenpairs(graph, 12))
+    text = "\n".join(command.say(apart))
+    assert text.count("no step leaves its image, so edges say nothing of labels") == 2
+    assert text.count("over between inf") == 3 and "longest 0" in text
+    for kept, chance, verdict in ((0.06, 0.05, True), (0.04, 0.05, True), (0.07, 0.05, False), (0.99, 0.9, False)):
+        assert ("no more than chance" in command.what_steps_keep(kept, chance)) == verdict
+
+
+def test_help_says_how_many_images_are_drawn(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        main(["graph", "--help"])
+    text = " ".join(capsys.readouterr().out.split())
+    assert text.count("class-balanced subset of the set (default: 1000)") == 2 and "4000" not in text
+
+
 @pytest.mark.parametrize(
     ("flags", "message"),
     [
         ((), "--dataset says of which images"),
         ((*FLAGS, "--k", "1"), "--k and --sizes are 2 or more"),
-        ((*FLAGS, "--sizes", "5000"), "k is 1 to the number of nodes"),
+        ((*FLAGS, "--sizes", "5000"), "--sizes is 49 at most, for the graph has 50 nodes, given 5000"),
+        ((*FLAGS, "--k", "50"), "--k is 49 at most, for the graph has 50 nodes, given 50"),
+        ((*FLAGS, "--resolution", "1"), "the graph has 1 node(s), 3 are needed"),
         ((*FLAGS, "--crops", "40"), "a crop of 40 pixels does not fit images of 32"),
         ((*FLAGS, "--resolution", "0"), "resolution of views is 1 or more, given 0"),
         ((*FLAGS, "--num-images", "x"), "num_images"),
