@@ -6,20 +6,23 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pytest
 from scipy import sparse
 
 from analysis import encoder
 from analysis.__main__ import main
-from analysis.figures import eigenvector_angles
-from analysis.figures.base.numbers import Frame
+from analysis.figures import eigenvector_angles, spectral_loss
+from analysis.figures.base.numbers import LEARNED, Frame
 from analysis.graph import PairGraph, command, top_eigenpairs
+from analysis.graph.contrastive import KINDS, marks
 from analysis.graph.experiment import Study
 from analysis.graph.views import ViewGraph
 from analysis.table import MEASUREMENTS, read_table
 from ray_ssl.data import load_dataset
 from ray_ssl.data_config import DataConfig
 from ray_ssl.storage import Storage
+from tests.analysis.test_figures import assert_fit_for_print, assert_no_text_overlaps
 
 FLAGS = ("--dataset", "shapes", "--num-images", "60", "--num-test-images", "40", "--resolution", "2", "--levels", "3",
          "--k", "4", "--sizes", "4", "8", "--steps", "12", "--num-seeds", "2")  # fmt: skip
@@ -49,6 +52,7 @@ def read(folder: Path) -> Frame:
 def test_table_holds_what_the_theory_compares(folder: Path) -> None:
     table = read(folder)
     assert set(table["method"]) == {"eigenvectors", "spectral table", "spectral network"}
+    assert tuple(f"spectral {kind}" for kind in KINDS) == LEARNED
     last = table[(table["method"] == "spectral table") & (table["epoch"] == 12) & (table["level"] == "none")]
     first = table[(table["method"] == "spectral table") & (table["epoch"] == 0) & (table["level"] == "none")]
     for metric, better in (("eigenvector_alignment", 1), ("spectral_loss", -1)):
@@ -67,6 +71,39 @@ def test_figure_has_both_rows(folder: Path) -> None:
     assert set(numbers["metric"]) == {"eigenvector_alignment", "eigenvector_cosine"} and set(numbers["n"]) == {2}
     figure = eigenvector_angles.draw(read(folder))
     assert figure is not None and len(figure.axes) == 2
+    texts = [text.get_text() for text in figure.texts]
+    assert any(text.startswith("full-batch step") for text in texts)
+    assert any(text.startswith("k 4 on shapes") for text in texts) and not any("width" in text for text in texts)
+    for band in (band for ax in figure.axes for band in ax.collections):
+        heights = band.get_paths()[0].vertices[:, 1]
+        assert heights.min() >= 0 and heights.max() <= 1
+
+
+def test_figure_of_the_loss_compares_with_the_eigenvectors_of_the_same_graph(folder: Path) -> None:
+    table = read(folder)
+    found = spectral_loss.numbers(table)
+    assert len(found) == 2 * 3 * len(marks(12)) and set(found["n"]) == {2} and set(found["k"]) == {4}
+    exact = table[(table["method"] == "eigenvectors") & (table["width"] == 4)]
+    for level, one in found.groupby("level"):
+        metric, split = ("spectral_loss", "train") if level == "none" else ("linear_accuracy", "test")
+        rows = table[(table["metric"] == metric) & (table["split"] == split) & (table["level"] == level)]
+        assert one["best"].to_numpy() == pytest.approx(rows[rows["trial_key"].isin(exact["trial_key"])]["value"].item())
+        for (method, step), last in one.groupby(["method", "epoch"])["mean"]:
+            ours = rows[(rows["method"] == method) & (rows["epoch"] == step)]["value"]
+            assert last.item() == pytest.approx(ours.mean())
+    assert found["best"][found["metric"] == "spectral_loss"].to_numpy() == pytest.approx(found["least_loss"].iloc[0])
+
+
+def test_figure_of_the_loss_has_a_column_for_each_graph(folder: Path) -> None:
+    table = read(folder)
+    halved = table["value"].mask(table["metric"].isin(["spectral_loss", "least_loss"]), table["value"] / 2)
+    other = table.assign(trial_key=table["trial_key"] + "0", value=halved)
+    for rows, num_panels in ((table, 3), (pd.concat([table, other]), 6)):
+        figure = spectral_loss.draw(rows)
+        assert figure is not None and len(figure.axes) == num_panels
+        assert_no_text_overlaps(figure)
+        assert_fit_for_print(figure)
+    assert spectral_loss.draw(table[table["method"] == "eigenvectors"]) is None
 
 
 def test_figures_and_report_are_made(folder: Path, drawn: list[Storage]) -> None:
