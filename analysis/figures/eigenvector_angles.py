@@ -72,7 +72,7 @@ def draw(table: Frame) -> Figure | None:
 
 def _with_angles(table: Frame) -> Frame:
     """The trials of which angles are measured: eigenvectors themselves have none."""
-    return table[table["trial_key"].isin(table.loc[table["metric"].isin(QUANTITIES), "trial_key"])]
+    return table[table["trial_key"].isin(prepare(table, *QUANTITIES)["trial_key"])]
 
 
 def _axis(methods: set[str]) -> str:

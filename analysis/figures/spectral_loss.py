@@ -15,7 +15,17 @@ import pandas as pd
 from matplotlib.figure import Figure
 
 from analysis.figures.base.networks import MARKERS, OKABE_ITO, in_order
-from analysis.figures.base.numbers import LEARNED, LEVELS, LINEAR, Frame, level_names, seeds_note, values, with_chance
+from analysis.figures.base.numbers import (
+    LEARNED,
+    LEVELS,
+    LINEAR,
+    Frame,
+    level_names,
+    prepare,
+    seeds_note,
+    values,
+    with_chance,
+)
 from analysis.figures.base.panels import STEP_AXIS, lines
 from analysis.figures.base.sheet import INK, Line, Words
 from analysis.purity import EIGENVECTORS
@@ -38,6 +48,7 @@ def numbers(table: Frame) -> Frame:
     Columns: method, k, least_loss (it tells graphs apart), metric, level, epoch (the step), mean, spread, n, and best:
     what the eigenvectors of the same graph have, NaN where they were not measured.
     """
+    table = prepare(table, LOSS, LEAST, LINEAR)
     loss, least = (values(table, metric, split="train", level=False) for metric in (LOSS, LEAST))
     of_trial = least.assign(value=least["value"].round(9)).groupby("trial_key")["value"].first()  # rounding of a rerun
     found: Frame = pd.concat([loss, values(table, LINEAR)])

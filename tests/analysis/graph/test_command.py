@@ -75,7 +75,7 @@ def test_figure_has_both_rows(folder: Path) -> None:
     assert any(text.startswith("full-batch step") for text in texts)
     assert any(text.startswith("k 4 on shapes") for text in texts) and not any("width" in text for text in texts)
     for band in (band for ax in figure.axes for band in ax.collections):
-        heights = band.get_paths()[0].vertices[:, 1]
+        heights = np.asarray(band.get_paths()[0].vertices)[:, 1]
         assert heights.min() >= 0 and heights.max() <= 1
 
 
