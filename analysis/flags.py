@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Sequence
+import re
+from collections.abc import Mapping, Sequence
 from dataclasses import fields
 from typing import Any, Final
 
@@ -82,6 +83,7 @@ def encoder_flags(arguments: Sequence[str]) -> argparse.Namespace:
 
 def graph_flags(arguments: Sequence[str]) -> argparse.Namespace:
     """Parses `python -m analysis graph`; the options of the data are a dictionary of texts, `data`."""
+    from analysis.graph.command import USUAL_K, USUAL_SIZES
     from analysis.graph.views import ViewFamily
 
     parser = Parser(
@@ -90,7 +92,8 @@ def graph_flags(arguments: Sequence[str]) -> argparse.Namespace:
         "spectral contrastive loss learns on it.",
     )  # fmt: skip
     add_storage_flag(parser, "folder of the table and the figures", "graph")
-    _add_config_flags(parser, "data", {"": DataConfig})
+    counts = {"num_images": "1000", "num_test_images": "1000"}
+    _add_config_flags(parser, "data", {"": DataConfig}, counts)
     usual = ViewFamily()
     views = parser.add_argument_group("views")
     for flag, default, text in (
@@ -106,16 +109,18 @@ def graph_flags(arguments: Sequence[str]) -> argparse.Namespace:
     views.add_argument("--no-stretch", action="store_true", help="levels of 0 .. 255, not of the view's own range")
     views.add_argument("--colour", action="store_true", help="levels of red, green and blue, not of grey")
     study = parser.add_argument_group("features")
-    for flag, default, text in (
-        ("--k", 20, "features to learn"), ("--steps", 2000, "full-batch steps"), ("--num-seeds", 3, "trainings of each")
-    ):  # fmt: skip
+    for flag, default, text in (("--steps", 2000, "full-batch steps"), ("--num-seeds", 3, "trainings of each")):
         study.add_argument(flag, type=int, default=default, metavar="N", help=f"{text} (default: {default})")
     study.add_argument(
-        "--sizes", type=int, nargs="+", default=(5, 10, 20, 50, 100), metavar="N",
-        help="numbers of eigenvectors whose clusters and linear heads are compared (default: 5 10 20 50 100)",
+        "--k", type=int, metavar="N", help=f"features to learn (default: {USUAL_K}, or as many as a small graph has)"
+    )
+    study.add_argument(
+        "--sizes", type=int, nargs="+", metavar="N",
+        help="numbers of eigenvectors whose clusters and linear heads are compared (default: those of "
+        f"{' '.join(map(str, USUAL_SIZES))} that the graph has)",
     )  # fmt: skip
     flags = parser.parse_strictly(arguments)
-    flags.data = _texts(flags, "data")
+    flags.data = counts | _texts(flags, "data")
     return flags
 
 
@@ -171,10 +176,18 @@ def _add_source_flags(parser: argparse.ArgumentParser) -> None:
     )  # fmt: skip
 
 
-def _add_config_flags(parser: argparse.ArgumentParser, part: str, configs: dict[str, type[Part]]) -> None:
+def _add_config_flags(
+    parser: argparse.ArgumentParser,
+    part: str,
+    configs: dict[str, type[Part]],
+    defaults: Mapping[str, str] | None = None,
+) -> None:
     """Adds one flag for each option of these configurations; its text is read by the configuration itself.
 
     A name that is taken gets the part before it, e.g. --data-num-test-images.
+
+    Args:
+        defaults: Of the options that a command has other defaults of than the configuration, as its help is to say.
     """
     group = parser.add_argument_group(part)
     owners: dict[str, list[str]] = {}
@@ -185,6 +198,8 @@ def _add_config_flags(parser: argparse.ArgumentParser, part: str, configs: dict[
         if leaf != "name":
             whose = f"{', '.join(names)}: " if names[0] else ""
             text = f"{whose}{configs[names[0]].model_fields[leaf].description}".replace("%", "%%")
+            if defaults and leaf in defaults:
+                text = re.sub(r"\(default: [^()]*\)", f"(default: {defaults[leaf]})", text)
             word = leaf.replace("_", "-")
             flag = f"--{part}-{word}" if f"--{word}" in parser._option_string_actions else f"--{word}"
             group.add_argument(flag, dest=f"{part}.{leaf}", metavar="VALUE", default=argparse.SUPPRESS, help=text)

@@ -51,6 +51,9 @@ CHECKPOINT_FIELDS: Final = (
     epoch: Finished passes over the training images; 0 is the network at initialisation.
 """
 
+_OF_TRIAL: Final = frozenset({"data", "family"})
+"""Settings of exact graphs that are in the trial's key too, so that a table may hold several; see `analysis.graph`."""
+
 log = logging.getLogger(__name__)
 
 
@@ -258,4 +261,6 @@ def _part_id(path: str) -> tuple[str, int, str]:
 
 
 def _settings(part: pa.Table) -> dict[str, Any]:
-    return json.loads(part.schema.metadata[b"settings"])
+    """What parts of one task agree in."""
+    settings = json.loads(part.schema.metadata[b"settings"])
+    return {name: value for name, value in settings.items() if name not in _OF_TRIAL}

@@ -1,8 +1,8 @@
-"""How close features come to the top eigenvectors of the exact graph of positive pairs, by epoch.
+"""How close features come to the top eigenvectors of the exact graph of positive pairs, by epoch or step.
 
 Of encoders (`--metrics spectral_alignment`): the 20 strongest directions of the representation against the top 20
-eigenvectors of a graph of test images. Of `python -m analysis graph`: features that the spectral contrastive loss
-learns on the graph itself, where an epoch is one full-batch step; the lower row is the cosine of the largest angle, 1
+eigenvectors of a graph of test images, by epoch. Of `python -m analysis graph`: features that the spectral contrastive
+loss learns on the graph itself, by full-batch step; the lower row is the cosine of the largest angle, 1
 where the spans are the same. No published panel; the theory is that of arXiv 2106.04156.
 """
 
@@ -15,6 +15,7 @@ from matplotlib.figure import Figure
 
 from analysis.figures.base.networks import in_order, networks
 from analysis.figures.base.numbers import (
+    LEARNED,
     REPRESENTATION,
     Frame,
     measured_split,
@@ -24,7 +25,7 @@ from analysis.figures.base.numbers import (
     subject,
     values,
 )
-from analysis.figures.base.panels import EPOCH_AXIS, lines
+from analysis.figures.base.panels import EPOCH_AXIS, STEP_AXIS, lines
 from analysis.figures.base.sheet import Words
 from analysis.needs import Measured
 
@@ -41,7 +42,7 @@ NEEDS = (Measured(ENCODERS, num_epochs=2),)
 
 def numbers(table: Frame) -> Frame:
     """Returns each quantity by network, split and epoch."""
-    table = prepare(table, *QUANTITIES)
+    table = prepare(_with_angles(table), *QUANTITIES)
     table = table[table["layer_name"] == REPRESENTATION]
     found = [values(table, metric, split=measured_split(table, metric), level=False) for metric in QUANTITIES]
     return over_seeds(pd.concat(found), ["metric", "split", "epoch"])
@@ -49,6 +50,9 @@ def numbers(table: Frame) -> Frame:
 
 def draw(table: Frame) -> Figure | None:
     """Draws the figure; None where there are no two epochs."""
+    table = _with_angles(table)
+    if table.empty:
+        return None
     shown = networks(table)
     found = shown.drawn(numbers(table))
     if found["epoch"].nunique() < 2:
@@ -62,4 +66,16 @@ def draw(table: Frame) -> Figure | None:
         f"{subject(table)}; principal angles between the strongest directions of features and as many eigenvectors, "
         f"rows scaled by the root of the view's probability; 1: the same span; {seeds_note(found)}{shown.left_out}."
     )
-    return lines(found, shown.lines, Words(TITLE, note, EPOCH_AXIS), shown.key_of(found), x="epoch")
+    words = Words(TITLE, note, _axis(set(found["method"])))
+    return lines(found, shown.lines, words, shown.key_of(found), x="epoch", possible={"": (0.0, 1.0)})
+
+
+def _with_angles(table: Frame) -> Frame:
+    """The trials of which angles are measured: eigenvectors themselves have none."""
+    return table[table["trial_key"].isin(prepare(table, *QUANTITIES)["trial_key"])]
+
+
+def _axis(methods: set[str]) -> str:
+    if methods <= {*LEARNED}:
+        return STEP_AXIS
+    return EPOCH_AXIS if methods.isdisjoint(LEARNED) else f"epoch; learned on the graph: {STEP_AXIS}"

@@ -14,7 +14,7 @@ import json
 import warnings
 from collections.abc import Iterable, Iterator
 from dataclasses import asdict
-from typing import Any
+from typing import Any, Final
 
 import numpy as np
 from pydantic import ValidationError
@@ -32,8 +32,8 @@ from analysis.graph.experiment import (
     measure_eigenvectors,
     measure_learned,
 )
-from analysis.graph.facts import crossing_purity, describe
-from analysis.graph.labels import label_weights
+from analysis.graph.facts import crossing_purity, describe, path_lengths
+from analysis.graph.labels import LabelWeights, label_weights
 from analysis.graph.partition import sweep_cut
 from analysis.graph.spectrum import top_eigenpairs
 from analysis.graph.views import ViewFamily
@@ -48,6 +48,13 @@ from ray_ssl.errors import UserError
 from ray_ssl.part import explain
 from ray_ssl.storage import Storage
 
+USUAL_K: Final = 20
+USUAL_SIZES: Final = (5, 10, 20, 50, 100)
+"""Where --k and --sizes are not given; what a small graph does not have is left out."""
+
+CHANCE_MARGIN: Final = 0.2
+"""What keeps labels no more often than chance and this share of it (or of its distance to 1) counts as chance."""
+
 
 def run(flags: argparse.Namespace) -> int:
     """Runs the command; returns the exit code.
@@ -61,24 +68,24 @@ def run(flags: argparse.Namespace) -> int:
         tuple(flags.crops), flags.shifts, not flags.no_flip, flags.resolution, flags.levels, not flags.no_stretch,
         flags.colour,
     )  # fmt: skip
-    sizes = sorted({*flags.sizes, flags.k})
-    if sizes[0] < 2 or flags.steps < 1 or flags.num_seeds < 1:
+    if min(_typed(flags), default=2) < 2 or flags.steps < 1 or flags.num_seeds < 1:
         raise UserError("--k and --sizes are 2 or more, --steps and --num-seeds 1 or more")
     dataset = _dataset(flags)
     storage = Storage.at(flags.storage)
     found = graph_of(dataset, family)
+    k, sizes = _sizes(flags, found.graph.num_nodes)
     study = Study(dataset, found, top_eigenpairs(found.graph, sizes[-1] + 1))
     for line in say(study):
         print(line, flush=True)
     about = {"data": dataset.fingerprint, "family": asdict(family)}
-    keys = [_key(about | {"eigenvectors": k}) for k in sizes]
-    for k, key in zip(sizes, keys, strict=True):
-        at = Checkpoint(sweep_name(storage), key, "eigenvectors", 0, k, 0, dataset.name, 0)
+    keys = [_key(about | {"eigenvectors": size}) for size in sizes]
+    for size, key in zip(sizes, keys, strict=True):
+        at = Checkpoint(sweep_name(storage), key, "eigenvectors", 0, size, 0, dataset.name, 0)
         if (key, 0, GRAPH_TASK) not in stored.present(storage):
-            _write(storage, at, measure_eigenvectors(study, k), about)
+            _write(storage, at, measure_eigenvectors(study, size), about)
     for line in heads(read_table(storage.filesystem, storage.path(MEASUREMENTS)), keys):
         print(line, flush=True)
-    trainings = [Training(kind, flags.k, flags.steps, seed) for seed in range(flags.num_seeds) for kind in KINDS]
+    trainings = [Training(kind, k, flags.steps, seed) for seed in range(flags.num_seeds) for kind in KINDS]
     with interrupts.orderly():
         for training in trainings:
             _train(storage, study, training, about)
@@ -88,11 +95,27 @@ def run(flags: argparse.Namespace) -> int:
 def _dataset(flags: argparse.Namespace) -> Dataset:
     if "dataset" not in flags.data:
         raise UserError("--dataset says of which images the graph is: shapes, cifar10, cifar100, parquet:PATH ...")
-    counts = {"num_images": "1000", "num_test_images": "1000"}
     try:
-        return load_dataset(DataConfig.model_validate_strings(counts | flags.data))
+        return load_dataset(DataConfig.model_validate_strings(flags.data))
     except ValidationError as error:
         raise UserError(explain(error, DataConfig)) from None
+
+
+def _typed(flags: argparse.Namespace) -> list[int]:
+    """The numbers of eigenvectors that were asked for."""
+    return [*(flags.sizes or ()), *(() if flags.k is None else (flags.k,))]
+
+
+def _sizes(flags: argparse.Namespace, num_nodes: int) -> tuple[int, list[int]]:
+    """Features to learn, and the numbers of eigenvectors that are compared: of the usual ones those that fit."""
+    largest = num_nodes - 1  # the eigenvalue after the last is looked at too
+    if largest < 2:
+        raise UserError(f"the graph has {num_nodes} node(s), 3 are needed: take more images, or views of more cells")
+    for flag, sizes in (("--k", () if flags.k is None else (flags.k,)), ("--sizes", flags.sizes or ())):
+        if max(sizes, default=0) > largest:
+            raise UserError(f"{flag} is {largest} at most, for the graph has {num_nodes} nodes, given {max(sizes)}")
+    k = min(USUAL_K, largest) if flags.k is None else flags.k
+    return k, sorted({k, *(flags.sizes or (size for size in USUAL_SIZES if size <= largest))})
 
 
 def say(study: Study) -> Iterator[str]:
@@ -103,6 +126,11 @@ def say(study: Study) -> Iterator[str]:
            f"{facts.num_components} component(s), the largest {facts.largest_component:.1%} of the weight")  # fmt: skip
     yield (f"          {facts.shared:.1%} of the views are of several images; a step over a view leaves its image with "
            f"probability {facts.crossing:.2f}")  # fmt: skip
+    paths = path_lengths(graph)
+    sampled = paths.num_sources < paths.num_nodes
+    sources = f"from {paths.num_sources} random nodes" if sampled else "between all nodes"
+    yield (f"paths     the largest component has {paths.num_nodes} nodes; shortest paths {sources}: mean "
+           f"{paths.mean:.2f} steps, longest {'at least ' * sampled}{paths.longest}")  # fmt: skip
     shown = np.unique(np.geomspace(1, len(values), 8).round().astype(int))
     yield "spectrum  " + ", ".join(f"{values[i - 1]:.4f} (no. {i})" for i in shown)
     cut = sweep_cut(graph, study.spectrum)
@@ -112,11 +140,22 @@ def say(study: Study) -> Iterator[str]:
     levels += [(level.name, study.all_labels(level), level.num_classes) for level in data_levels(study.dataset)]
     for name, labels, count in levels:
         found = label_weights(graph, labels, count)
-        kept, chance = crossing_purity(graph, labels, count)
-        crossing = "" if name == "sample" else f"; a step to another image keeps it {kept:.3f} (chance {chance:.3f})"
+        crossing = "" if name == "sample" else f"; {what_steps_keep(*crossing_purity(graph, labels, count))}"
         yield (f"{name:9} weight within {found.within:.3f} (chance {found.chance:.3f}), mean weight of a pair within "
-               f"over between {found.mean_within / found.mean_between:.1f}, label error {found.label_error:.3f}"
-               f"{crossing}")  # fmt: skip
+               f"over between {_contrast(found):.1f}, label error {found.label_error:.3f}{crossing}")  # fmt: skip
+
+
+def _contrast(found: LabelWeights) -> float:
+    return found.mean_within / found.mean_between if found.mean_between > 0 else float("inf")
+
+
+def what_steps_keep(kept: float, chance: float) -> str:
+    """What steps to other images say of labels; for the arguments see `crossing_purity`."""
+    if np.isnan(kept):
+        return "no step leaves its image, so edges say nothing of labels"
+    more = kept - chance > CHANCE_MARGIN * min(chance, 1 - chance)
+    verdict = "" if more else ": no more than chance, edges say nothing of labels"
+    return f"a step to another image keeps it {kept:.3f} (chance {chance:.3f}){verdict}"
 
 
 def heads(measurements: Any, keys: list[str]) -> Iterator[str]:

@@ -57,10 +57,11 @@ def label_weights(graph: PairGraph, labels: Integers, num_labels: int) -> LabelW
     counts = np.bincount(of_node, minlength=num_labels).astype(float)
     same, pairs = float((counts**2).sum()), float(graph.num_nodes) ** 2
     other = pairs - same
+    between = 0.0 if within > 1 - 1e-12 else 1 - within  # the rest is rounding
     right = float(shares.multiply(one_hot(labels, num_labels)).sum() / graph.num_images)
     return LabelWeights(
-        within, max(0.0, 1 - within), float((volume**2).sum()), within * pairs / same,
-        (1 - within) * pairs / other if other else np.nan, max(0.0, 1 - right),
+        within, between, float((volume**2).sum()), within * pairs / same,
+        between * pairs / other if other else np.nan, max(0.0, 1 - right),
     )  # fmt: skip
 
 
@@ -102,7 +103,8 @@ def error_bound(graph: PairGraph, spectrum: Spectrum, k: int, labels: Integers, 
     """Returns an upper bound on `head_error` of the first k eigenvectors: 2 phi / (1 - lambda_(k+1)) + alpha.
 
     phi is the weight between labels and alpha their error (see `LabelWeights`), lambda_(k+1) the largest eigenvalue
-    that is left out. It is empty where it is 1 or more, and infinite where the graph has more than k components.
+    that is left out. It is empty where it is 1 or more. It is infinite where lambda_(k+1) is 1 (within 1e-12), as in a
+    graph of more than k components, even where phi is 0: the head knows nothing of components that are left out.
 
     Proof: let u_c be the vector of sqrt(w_x) 1[label of x is c]. The sum over c of u_c^T (1 - Abar) u_c is phi, and
     what of u_c is outside the first k eigenvectors is stretched by 1 - lambda_(k+1) at least, so that least squares
@@ -121,6 +123,4 @@ def error_bound(graph: PairGraph, spectrum: Spectrum, k: int, labels: Integers, 
     """
     found = label_weights(graph, labels, num_labels)
     left = 1 - float(spectrum.values[k])
-    if left <= 1e-12:
-        return float("inf") if found.between > 1e-12 else found.label_error
-    return 2 * found.between / left + found.label_error
+    return float("inf") if left <= 1e-12 else 2 * found.between / left + found.label_error

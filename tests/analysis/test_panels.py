@@ -12,6 +12,7 @@ import pytest
 
 from analysis.figures import __main__ as command
 from analysis.figures.base.numbers import Frame
+from analysis.figures.base.panels import with_bands
 from ray_ssl.errors import EXIT_BAD_INPUT, EXIT_DONE, UserError
 from ray_ssl.plugins import plugin_module, plugin_names
 from tests.analysis.figure_tables import lookup, points
@@ -217,3 +218,10 @@ def test_a_folder_that_is_no_sweep_is_one_line(
     assert command.main(["fig2", str(tmp_path)]) == EXIT_BAD_INPUT
     error = capsys.readouterr().err
     assert error.count("\n") == 1 and ("is not a part" if foreign else "has no measurements") in error
+
+
+def test_bands_end_where_values_do() -> None:
+    found = pd.DataFrame({"mean": [0.9, 0.1, 0.5], "spread": [0.2, 0.3, np.nan], "group": ["cosine", "cosine", "loss"]})
+    found = with_bands(pd.concat([found, found.assign(group="loss")]), {"cosine": (0.0, 1.0)})
+    assert found["below"].tolist() == pytest.approx([0.7, 0, 0.5, 0.7, -0.2, 0.5])
+    assert found["above"].tolist() == pytest.approx([1, 0.4, 0.5, 1.1, 0.4, 0.5])

@@ -13,7 +13,7 @@ from typing import Final, NamedTuple
 import pandas as pd
 
 from analysis.figures.base.grid import MAX_COLUMNS
-from analysis.figures.base.numbers import Frame, evenly, trials
+from analysis.figures.base.numbers import Frame, evenly, trials, width_name
 from analysis.figures.base.sheet import INK, Line
 
 OKABE_ITO: Final = ("#0072b2", "#e69f00", "#009e73", "#d55e00", "#56b4e9", "#cc79a7", "#000000", "#999999")
@@ -133,8 +133,11 @@ def _split(every: Frame, factors: _Factors) -> tuple[Frame, list[str], list[str]
 def _texts(every: Frame, names: list[str]) -> list[str]:
     """ "depth 2, width 16" for each network; one that has no depth or width has 0 in the table."""
     rows = zip(*(every[name] for name in names), strict=True) if names else [()] * len(every)
-    words = [[str(v) if n in ("method", "network") else f"{n} {v}" for n, v in zip(names, row, strict=True) if v != 0]
-             for row in rows]  # fmt: skip
+    words = [
+        [str(v) if n in ("method", "network") else f"{width_name(method) if n == 'width' else n} {v}"
+         for n, v in zip(names, row, strict=True) if v != 0]
+        for method, row in zip(every["method"], rows, strict=True)
+    ]  # fmt: skip
     return [", ".join(row) or ("other" if names else "") for row in words]
 
 

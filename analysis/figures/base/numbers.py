@@ -18,6 +18,15 @@ REPRESENTATION: Final = "representation"
 LEVELS: Final = ("sample", "class", "superclass")
 """Label levels that these figures show, in order; targets of graded randomness are a figure of their own."""
 
+LEARNED: Final = ("spectral table", "spectral network")
+"""Methods of features that are learned on an exact graph, of which an epoch is a full-batch step."""
+_OF_GRAPH: Final = ("eigenvectors", *LEARNED)
+
+
+def width_name(method: str) -> str:
+    """Returns what the column width is of a method: of features of an exact graph the number of them, k."""
+    return "k" if method in _OF_GRAPH else "width"
+
 
 def trials(table: Frame) -> Frame:
     """Returns a row for each trial: trial_key, method, depth, width, seed and network, sorted.
@@ -43,7 +52,7 @@ def trials(table: Frame) -> Frame:
 
 def _name(method: str, depth: int, width: int, several: bool) -> str:
     """The method where there are several, and depth and width; 0 in the table where a network has none."""
-    words = [f"depth {depth}"] * (depth > 0) + [f"width {width}"] * (width > 0)
+    words = [f"depth {depth}"] * (depth > 0) + [f"{width_name(method)} {width}"] * (width > 0)
     return ", ".join([method] * (several or not words) + words)
 
 
@@ -149,8 +158,9 @@ def evenly(items: list[Any], most: int) -> list[Any]:
 
 def subject(table: Frame) -> str:
     """Returns what all trials share: "vicreg, depth 2 on cifar100"."""
+    names = {"method": "", "depth": "depth ", "width": f"{width_name(table['method'].iloc[0])} "}
     shared = [
-        f"{'' if name == 'method' else name + ' '}{table[name].iloc[0]}"
+        f"{names[name]}{table[name].iloc[0]}"
         for name in ("method", "depth", "width")
         if table[name].nunique() == 1 and table[name].iloc[0] != 0
     ]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
+from types import MappingProxyType
 from typing import Any, Final, NamedTuple
 
 import matplotlib
@@ -18,6 +19,7 @@ from analysis.figures.base.sheet import FAINT, GREY, Line, Row, Words, marker, s
 from analysis.figures.base.ticks import layer_ticks, padded, reaching, tick_labels, x_ticks, y_ticks
 
 EPOCH_AXIS: Final = "epoch (0: initialisation; logarithmic from 1)"
+STEP_AXIS: Final = "full-batch step (0: initialisation; logarithmic from 1)"
 LAYER_AXIS: Final = "layer (0: stem, last: representation)"
 _TICKS_APART = 0.02  # inches: nearer ones are a black bar
 _MOST_MARKERS = 30  # on a line; more would hide it
@@ -62,6 +64,7 @@ def lines(
     percent: bool | frozenset[Any] = False,
     log_y: bool = False,
     reference: tuple[float, str] | None = None,
+    possible: Mapping[Any, tuple[float, float]] = MappingProxyType({}),
 ) -> Figure:
     """Draws a line for each `series`, in a panel for each `row` and `column`.
 
@@ -75,7 +78,9 @@ def lines(
         percent: Values are fractions, written as percent; or the groups of which they are.
         log_y: Logarithmic vertical axis.
         reference: Height and name of a dotted horizontal line.
+        possible: By group the least and the largest value there can be: bands end there.
     """
+    found = with_bands(found, possible)
     rows = grid(found)
     height = _height(len(rows), len(rows[0].panels))
     extra = [reference[0]] if reference else []
@@ -139,6 +144,14 @@ class _Chart(NamedTuple):
             _line(ax, one, self.x, look, scale.low)
 
 
+def with_bands(found: Frame, possible: Mapping[Any, tuple[float, float]]) -> Frame:
+    """The numbers with the ends of their bands, the columns `below` and `above`."""
+    spread = found["spread"].fillna(0)
+    ends = [possible.get(group, (-np.inf, np.inf)) for group in found["group"]]
+    below, above = found["mean"] - spread, found["mean"] + spread
+    return found.assign(below=below.clip(lower=[low for low, _ in ends]), above=above.clip(upper=[h for _, h in ends]))
+
+
 def _layout(row: GridRow, scales: Mapping[Any, Scale], height: float) -> Row:
     """The row in inches."""
     titles = [None if panel is None else panel.title for panel in row.panels]
@@ -157,10 +170,9 @@ def _height(num_rows: int, num_columns: int) -> float:
 
 def _scale(found: Frame, extra: list[float], height: float, percent: bool, log_y: bool) -> Scale:
     """Holds every mean and band, and chance unless that would leave the lines less than half of the height."""
-    spread = found["spread"].fillna(0)
-    below = found["mean"] - spread
+    below = found["below"]
     below = below.where(below > 0, found["mean"]) if log_y else below
-    low, high = min([below.min(), *extra]), max([(found["mean"] + spread).max(), *extra])
+    low, high = min([below.min(), *extra]), max([found["above"].max(), *extra])
     if "chance" in found and found["chance"].notna().any():
         low, high = reaching(low, high, float(found["chance"].min()))
     low, high = padded(float(low), float(high), log_y)
@@ -169,14 +181,13 @@ def _scale(found: Frame, extra: list[float], height: float, percent: bool, log_y
 
 
 def _line(ax: Axes, rows: Frame, x: str, look: Line, low: float) -> None:
-    at, mean, spread = (rows[name].to_numpy(float) for name in (x, "mean", "spread"))
+    at, mean, spread, below, above = (rows[name].to_numpy(float) for name in (x, "mean", "spread", "below", "above"))
     size = 3.4 if len(at) <= 12 and panel_inches(ax)[0] > 1.3 else 2.2
     every = 0.12 if len(at) > _MOST_MARKERS else None  # a share of the panel's diagonal: even on a logarithmic axis
     ax.plot(at, mean, color=look.colour, ls=look.dash, lw=1.2, zorder=3, markevery=every, **marker(look, size))
     if look.band and np.isfinite(spread).any():
-        spread = np.nan_to_num(spread)
-        below = np.maximum(mean - spread, low)  # a log axis ends above zero
-        ax.fill_between(at, below, mean + spread, color=look.colour, alpha=0.16, lw=0, zorder=2)
+        below = np.maximum(below, low)  # a log axis ends above zero
+        ax.fill_between(at, below, above, color=look.colour, alpha=0.16, lw=0, zorder=2)
 
 
 def _x_axis(ax: Axes, at: np.ndarray, x: str, labels: bool) -> None:

@@ -36,7 +36,7 @@ _OVERHANG = 0.06  # inches, of the last number below the last panel
 _TITLE_LINE, _KEY_LINE = 0.20, 0.19  # inches, height of one line
 _SWATCH, _DOT, _AFTER_ENTRY = 0.38, 0.16, 0.18  # inches
 _HINTING = 1.03
-_UNBROKEN = re.compile(r"(?:depth|width|epoch) \d+\S*|\S+")  # between these, lines may be broken
+_UNBROKEN = re.compile(r"(?:depth|width|epoch|k) \d+\S*|\S+")  # between these, lines may be broken
 _NARROWEST = 3.5  # inches, one column of a journal
 
 

@@ -6,15 +6,23 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pytest
+from scipy import sparse
 
 from analysis import encoder
 from analysis.__main__ import main
-from analysis.figures import eigenvector_angles
-from analysis.figures.base.numbers import Frame
-from analysis.graph import command
+from analysis.figures import eigenvector_angles, spectral_loss
+from analysis.figures.base.numbers import LEARNED, Frame
+from analysis.graph import PairGraph, command, top_eigenpairs
+from analysis.graph.contrastive import KINDS, marks
+from analysis.graph.experiment import Study
+from analysis.graph.views import ViewGraph
 from analysis.table import MEASUREMENTS, read_table
+from ray_ssl.data import load_dataset
+from ray_ssl.data_config import DataConfig
 from ray_ssl.storage import Storage
+from tests.analysis.test_figures import assert_fit_for_print, assert_no_text_overlaps
 
 FLAGS = ("--dataset", "shapes", "--num-images", "60", "--num-test-images", "40", "--resolution", "2", "--levels", "3",
          "--k", "4", "--sizes", "4", "8", "--steps", "12", "--num-seeds", "2")  # fmt: skip
@@ -44,6 +52,7 @@ def read(folder: Path) -> Frame:
 def test_table_holds_what_the_theory_compares(folder: Path) -> None:
     table = read(folder)
     assert set(table["method"]) == {"eigenvectors", "spectral table", "spectral network"}
+    assert tuple(f"spectral {kind}" for kind in KINDS) == LEARNED
     last = table[(table["method"] == "spectral table") & (table["epoch"] == 12) & (table["level"] == "none")]
     first = table[(table["method"] == "spectral table") & (table["epoch"] == 0) & (table["level"] == "none")]
     for metric, better in (("eigenvector_alignment", 1), ("spectral_loss", -1)):
@@ -62,6 +71,39 @@ def test_figure_has_both_rows(folder: Path) -> None:
     assert set(numbers["metric"]) == {"eigenvector_alignment", "eigenvector_cosine"} and set(numbers["n"]) == {2}
     figure = eigenvector_angles.draw(read(folder))
     assert figure is not None and len(figure.axes) == 2
+    texts = [text.get_text() for text in figure.texts]
+    assert any(text.startswith("full-batch step") for text in texts)
+    assert any(text.startswith("k 4 on shapes") for text in texts) and not any("width" in text for text in texts)
+    for band in (band for ax in figure.axes for band in ax.collections):
+        heights = np.asarray(band.get_paths()[0].vertices)[:, 1]
+        assert heights.min() >= 0 and heights.max() <= 1
+
+
+def test_figure_of_the_loss_compares_with_the_eigenvectors_of_the_same_graph(folder: Path) -> None:
+    table = read(folder)
+    found = spectral_loss.numbers(table)
+    assert len(found) == 2 * 3 * len(marks(12)) and set(found["n"]) == {2} and set(found["k"]) == {4}
+    exact = table[(table["method"] == "eigenvectors") & (table["width"] == 4)]
+    for level, one in found.groupby("level"):
+        metric, split = ("spectral_loss", "train") if level == "none" else ("linear_accuracy", "test")
+        rows = table[(table["metric"] == metric) & (table["split"] == split) & (table["level"] == level)]
+        assert one["best"].to_numpy() == pytest.approx(rows[rows["trial_key"].isin(exact["trial_key"])]["value"].item())
+        for (method, step), last in one.groupby(["method", "epoch"])["mean"]:
+            ours = rows[(rows["method"] == method) & (rows["epoch"] == step)]["value"]
+            assert last.item() == pytest.approx(ours.mean())
+    assert found["best"][found["metric"] == "spectral_loss"].to_numpy() == pytest.approx(found["least_loss"].iloc[0])
+
+
+def test_figure_of_the_loss_has_a_column_for_each_graph(folder: Path) -> None:
+    table = read(folder)
+    halved = table["value"].mask(table["metric"].isin(["spectral_loss", "least_loss"]), table["value"] / 2)
+    other = table.assign(trial_key=table["trial_key"] + "0", value=halved)
+    for rows, num_panels in ((table, 3), (pd.concat([table, other]), 6)):
+        figure = spectral_loss.draw(rows)
+        assert figure is not None and len(figure.axes) == num_panels
+        assert_no_text_overlaps(figure)
+        assert_fit_for_print(figure)
+    assert spectral_loss.draw(table[table["method"] == "eigenvectors"]) is None
 
 
 def test_figures_and_report_are_made(folder: Path, drawn: list[Storage]) -> None:
@@ -79,12 +121,51 @@ def test_nothing_is_measured_twice(folder: Path, monkeypatch: pytest.MonkeyPatch
     assert ours.equals(theirs)
 
 
+def test_two_families_share_a_folder(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    finer = (*FLAGS, "--k", "2", "--sizes", "2", "--steps", "1", "--num-seeds", "1", "--storage", str(tmp_path))
+    coarser = (*finer, "--resolution", "1", "--levels", "8", "--no-stretch")
+    trials = []
+    for flags in (finer, coarser, finer):
+        assert main(["graph", *flags]) == 0
+        trials.append(set(read(tmp_path)["trial_key"]))
+    assert len(trials[0]) == 3 and len(trials[1]) == 6 and trials[2] == trials[1]
+    assert capsys.readouterr().err == ""
+
+
+def test_small_graphs_leave_out_usual_sizes(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    small = (*FLAGS[:6], "--resolution", "2", "--levels", "2", "--steps", "1", "--num-seeds", "1")
+    assert main(["graph", *small, "--storage", str(tmp_path)]) == 0
+    assert "14 nodes" in capsys.readouterr().out
+    assert set(read(tmp_path)["width"]) == {5, 10, 13}
+
+
+def test_says_what_edges_tell_of_labels() -> None:
+    graph, zeros = PairGraph(sparse.eye_array(40)), np.zeros(40, np.int64)
+    views = ViewGraph(graph, zeros.astype(np.uint8).reshape(40, 1, 1, 1), np.arange(40), zeros)
+    images = load_dataset(DataConfig(dataset="shapes", num_images=20, num_test_images=20))
+    apart = Study(images, views, top_eigenpairs(graph, 12))
+    text = "\n".join(command.say(apart))
+    assert text.count("no step leaves its image, so edges say nothing of labels") == 2
+    assert text.count("over between inf") == 3 and "longest 0" in text
+    for kept, chance, verdict in ((0.06, 0.05, True), (0.04, 0.05, True), (0.07, 0.05, False), (0.99, 0.9, False)):
+        assert ("no more than chance" in command.what_steps_keep(kept, chance)) == verdict
+
+
+def test_help_says_how_many_images_are_drawn(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        main(["graph", "--help"])
+    text = " ".join(capsys.readouterr().out.split())
+    assert text.count("class-balanced subset of the set (default: 1000)") == 2 and "4000" not in text
+
+
 @pytest.mark.parametrize(
     ("flags", "message"),
     [
         ((), "--dataset says of which images"),
         ((*FLAGS, "--k", "1"), "--k and --sizes are 2 or more"),
-        ((*FLAGS, "--sizes", "5000"), "k is 1 to the number of nodes"),
+        ((*FLAGS, "--sizes", "5000"), "--sizes is 49 at most, for the graph has 50 nodes, given 5000"),
+        ((*FLAGS, "--k", "50"), "--k is 49 at most, for the graph has 50 nodes, given 50"),
+        ((*FLAGS, "--resolution", "1"), "the graph has 1 node(s), 3 are needed"),
         ((*FLAGS, "--crops", "40"), "a crop of 40 pixels does not fit images of 32"),
         ((*FLAGS, "--resolution", "0"), "resolution of views is 1 or more, given 0"),
         ((*FLAGS, "--num-images", "x"), "num_images"),

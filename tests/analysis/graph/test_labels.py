@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from scipy import sparse
 
 from analysis.graph import top_eigenpairs
-from analysis.graph.facts import crossing_purity, describe
+from analysis.graph.facts import ALL_SOURCES, crossing_purity, describe, path_lengths
 from analysis.graph.labels import cluster_purity, error_bound, head_error, label_weights, node_labels
-from tests.analysis.graph.graphs import cliques, dense, random_graph
+from analysis.graph.pair_graph import PairGraph
+from tests.analysis.graph.graphs import cliques, dense, of_edges, random_graph, ring
 from tests.analysis.graph.test_partition import planted
 
 
@@ -54,6 +56,35 @@ def test_pure_components_are_solved_and_left_out_ones_have_no_bound() -> None:
     assert error_bound(graph, found, 3, labels, 3) == pytest.approx(0, abs=1e-12)
     assert head_error(graph, found.vectors[:, :3], labels, 3) == pytest.approx(0, abs=1e-12)
     assert error_bound(graph, found, 2, np.arange(18) % 2, 2) == np.inf
+    # Of components that are not among the eigenvectors the head knows nothing, pure as they are.
+    assert error_bound(graph, found, 2, labels, 3) == np.inf
+    assert head_error(graph, found.vectors[:, :2], labels, 3) > 0.3
+    assert label_weights(graph, labels, 3).mean_between == 0
+
+
+def test_isolated_images_have_no_bound_unless_each_has_an_eigenvector() -> None:
+    graph, labels = PairGraph(sparse.eye_array(12)), np.arange(12) % 3
+    found = top_eigenpairs(graph, 12)
+    assert error_bound(graph, found, 4, labels, 3) == np.inf
+    assert head_error(graph, found.vectors[:, :4], labels, 3) > 0.3
+    assert head_error(graph, found.vectors, labels, 3) == pytest.approx(0, abs=1e-12)
+
+
+@pytest.mark.parametrize("num_views", [1, 2, 4])
+def test_bound_holds_on_small_graphs_connected_or_not(num_views: int) -> None:
+    """Labels of images at random, and those of components, which no edge crosses."""
+    finite = 0
+    for seed in range(25):
+        graph = random_graph(16, 12, num_views, seed)
+        scale = np.sqrt(graph.node_weights)[:, None]
+        found = top_eigenpairs(graph, 12)
+        of_components = graph.image_components % 3
+        for labels in (np.random.default_rng(seed).integers(3, size=16), of_components):
+            for k in (2, 4, 7):
+                bound = error_bound(graph, found, k, labels, 3)
+                assert head_error(graph, found.vectors[:, :k] / scale, labels, 3) <= bound + 1e-9
+                finite += np.isfinite(bound)
+    assert finite > 0 or num_views == 1  # 12 isolated nodes have more components than k
 
 
 def test_facts_of_crossings() -> None:
@@ -68,3 +99,14 @@ def test_facts_of_crossings() -> None:
     purity, chance = crossing_purity(graph, labels, 4)
     assert purity == pytest.approx(reached[other & same].sum() / reached[other].sum())
     assert chance == pytest.approx(0.25)
+
+
+def test_path_lengths_are_those_of_the_largest_component() -> None:
+    path = of_edges([(i, i + 1) for i in range(9)] + [(10, 11)])  # 10 nodes in a row, and two elsewhere
+    mean = np.mean([abs(i - j) for i in range(10) for j in range(10) if i != j])
+    assert path_lengths(path) == (pytest.approx(mean), 9, 10, 10)
+    size = 2 * ALL_SOURCES
+    found = path_lengths(ring(size))  # all sources see the same
+    assert found.num_sources < size == found.num_nodes and found.longest == size // 2
+    assert found.mean == pytest.approx((size / 2) ** 2 / (size - 1))
+    assert np.isnan(path_lengths(PairGraph(sparse.eye_array(3))).mean)
