@@ -144,9 +144,19 @@ def advise_flags(arguments: Sequence[str]) -> argparse.Namespace:
         help="finished sweeps of sweeps/finetune.py and sweeps/transfer.py: how often such advice was right there; "
         "encoders are measured anew, which takes a forward pass of all their images each",
     )  # fmt: skip
+    parser.add_argument("--source", metavar="SET", help="the same as --dataset SET")
+    parser.add_argument(
+        "--target", metavar="SET",
+        help="the same as --shift to:SET, e.g. folder:PATH, whose images need no labels",
+    )  # fmt: skip
     _add_config_flags(parser, "data", {"": DataConfig})
     flags = parser.parse_strictly(arguments)
     flags.data = _texts(flags, "data")
+    for alias, option, value in (("source", "dataset", flags.source), ("target", "shift", f"to:{flags.target}")):
+        if getattr(flags, alias) is not None:
+            if option in flags.data:
+                parser.error(f"--{alias} and --{option} say the same: give one of them")
+            flags.data[option] = value
     return flags
 
 

@@ -1,4 +1,4 @@
-"""`python -m analysis advise CHECKPOINT --shift SHIFT`: which layer and which head to use in a target without labels.
+"""`python -m analysis advise CHECKPOINT --source SET --target SET`: which layer and which head to use in a target.
 
 Measured of every layer, from labelled images of the source and images of the target whose labels are not looked at:
 heads on held-out images of the source, their accuracy expected in the target, how far the domains lie apart. A rule of
@@ -43,6 +43,10 @@ _COLUMNS = (
 """See `analysis.advice.facts`; "expected" is of the target."""
 
 
+FEW_IMAGES = 50
+"""With fewer validation images the standard error of an accuracy of one half is above 7 points."""
+
+
 _CAVEAT = "expected  accuracy in the target, by a head's confidence alone: often too high, most under large shifts"
 
 
@@ -58,12 +62,11 @@ def run(flags: argparse.Namespace) -> int:
     config = data_config(checkpoint, flags.data)
     if not config.shift:
         raise UserError("--shift says what the target is, e.g. --shift to:folder:PATH or --shift blur:0.5")
-    for line in advise(checkpoint, load_dataset(config), flags.level, config.data_seed):
-        print(line, flush=True)
+    said = advise(checkpoint, load_dataset(config), flags.level, config.data_seed)
     cases: list[Case] = []
     for uri in flags.evidence:
         cases += cases_of(uri, lambda text: print(f"measuring {text}", flush=True))
-    for line in lines(cases):
+    for line in (*said, *lines(cases)):
         print(line)
     if not cases:
         print("evidence  none given: how often such advice is right is not known here; --evidence SWEEP_FOLDER ... of "
@@ -101,13 +104,23 @@ def advise(checkpoint: Checkpoint, dataset: Dataset, level: str, seed: int) -> l
     images = domains_of(dataset, level, seed)
     device = "cuda" if torch.cuda.is_available() else "cpu"
     layers = measure_layers(checkpoint, images, device)
-    return [*_about(dataset, images), *_table(layers), _CAVEAT, *_say(recommend(layers, images.num_classes))]
+    about = [*_about(dataset, images), *_few(len(images.validation))]
+    return [*about, *_table(layers), _CAVEAT, *_say(recommend(layers, images.num_classes))]
 
 
 def _about(dataset: Dataset, images: Domains) -> list[str]:
     return [
         f"images    {dataset.name}: {len(images.train)} labelled and {len(images.validation)} validation images of the "
         f"source, {images.num_classes} classes; {len(images.target)} images of the target, labels unseen"
+    ]
+
+
+def _few(num_images: int) -> list[str]:
+    if num_images >= FEW_IMAGES:
+        return []
+    return [
+        f"warning   {num_images} validation images of the source, {1 / num_images:.1%} of an accuracy each, are too few: "
+        f"give at least {FEW_IMAGES}, by more images or a larger --validation-fraction"
     ]
 
 

@@ -36,6 +36,12 @@ FINE_TUNING, TRANSFER = "fine-tuning", "transfer"
 
 ADVICE: Final = "this advice"
 
+_HEADS: Final = {f"{TARGET}_accuracy_{head}": head for head in HEADS}
+_NOTHING: Final = (
+    "--evidence: {!r} has no accuracies in a target: give sweeps of sweeps/finetune.py or sweeps/transfer.py that are "
+    "measured, with a --shift and checkpoints"
+)
+
 
 class Case(NamedTuple):
     """An encoder of a sweep.
@@ -57,17 +63,31 @@ class Case(NamedTuple):
         return max(self.accuracies.values()) - self.accuracies[option]
 
 
-def finished(uri: str) -> tuple[Ledger, list[Trial]]:
-    """Returns a sweep and its finished trials.
+def finished(uri: str) -> tuple[Ledger, list[Trial], Any]:
+    """Returns a sweep, its finished trials and its table.
 
     Raises:
-        UserError: It has none.
+        UserError: It has none, or no accuracies in a target.
     """
     ledger = Ledger(Storage.at(uri))
     trials = [trial for trial in ledger.known_trials() if ledger.state(trial.key) is TrialState.DONE]
     if not trials:
         raise UserError(f"--evidence: {uri!r} has no finished trial: give folders of sweeps")
-    return ledger, trials
+    table: Any = read_measurements(ledger.sweep)
+    if _of_heads(table).empty and _of_protocols(table).empty:
+        raise UserError(_NOTHING.format(uri))
+    return ledger, trials, table
+
+
+def _of_heads(table: Any) -> Any:
+    """Accuracies in the target of heads on frozen features, in rows."""
+    rows = table[table["metric"].isin(list(_HEADS)) & (table["split"] == "test") & (table["level"] == "class")]
+    return rows[rows["value"].notna()]
+
+
+def _of_protocols(table: Any) -> Any:
+    """Accuracies in the target of LP, FT and LP-FT, a case a row."""
+    return side_by_side(chosen(table), TARGET).dropna(subset=list(PROTOCOLS))
 
 
 def cases_of(uri: str, say: Callable[[str], None] = lambda line: None) -> list[Case]:
@@ -80,14 +100,10 @@ def cases_of(uri: str, say: Callable[[str], None] = lambda line: None) -> list[C
     Raises:
         UserError: No sweep, no case in it, or its images are not those it was trained on.
     """
-    ledger, trials = finished(uri)
-    table: Any = read_measurements(ledger.sweep)
+    ledger, trials, table = finished(uri)
     found = [*_fine_tuned(ledger, trials, table, say), *_transferred(ledger, trials, table, say)]
     if not found:
-        raise UserError(
-            f"--evidence: {uri!r} has no accuracies in a target: give sweeps of sweeps/finetune.py or "
-            "sweeps/transfer.py that are measured, with a --shift and checkpoints"
-        )
+        raise UserError(_NOTHING.format(uri))
     return found
 
 
@@ -97,9 +113,8 @@ def _fine_tuned(ledger: Ledger, trials: Sequence[Trial], table: Any, say: Callab
         option = start_option(start)
         starts.setdefault(option.partition("@")[0], []).append((option, start))
     begun = {getattr(trial.config.method, "start", ""): trial for trial in trials}
-    wide = side_by_side(chosen(table), TARGET).dropna(subset=list(PROTOCOLS))
     same = [name for name in CASE if name != "seed"]
-    for key, rows in wide.groupby(same, sort=True):
+    for key, rows in _of_protocols(table).groupby(same, sort=True):
         at = dict(zip(same, key, strict=True))
         name = f"{at['network']}-s{at['pretrained_seed']}-e{at['pretrained_epoch']}"
         there = [(option, start) for option, start in starts.get(name, []) if option in begun]
@@ -115,9 +130,7 @@ def _fine_tuned(ledger: Ledger, trials: Sequence[Trial], table: Any, say: Callab
 
 
 def _transferred(ledger: Ledger, trials: Sequence[Trial], table: Any, say: Callable[[str], None]) -> Iterator[Case]:
-    metrics = {f"{TARGET}_accuracy_{head}": head for head in HEADS}
-    rows = table[table["metric"].isin(list(metrics)) & (table["split"] == "test") & (table["level"] == "class")]
-    rows = rows[rows["value"].notna()]
+    rows = _of_heads(table)
     for trial in trials:
         mine = rows[rows["trial_key"] == trial.key]
         if mine.empty or not is_self_supervised(method_name(trial.config)):
@@ -131,7 +144,7 @@ def _transferred(ledger: Ledger, trials: Sequence[Trial], table: Any, say: Calla
         images = _images(trial.config.to_json(), trial.key, "class")
         advice = recommend(measure_layers(checkpoint, images), images.num_classes, (LP, PFA))
         last = mine[mine["epoch"] == epoch]
-        names = last["metric"].map(metrics) + " of " + last["layer_name"]
+        names = last["metric"].map(_HEADS) + " of " + last["layer_name"]
         accuracies = dict(zip(names, last["value"].astype(float), strict=True))
         yield Case(TRANSFER, trial.name, f"{advice.head} of {advice.layer}", accuracies)
 

@@ -81,7 +81,7 @@ def recommend(layers: Sequence[LayerFacts], num_classes: int, ways: Collection[s
             f"less than {LARGE_SHIFT:.0%}: fine-tuning pays, after a probe",
         )
     features = f"features: a linear probe of the representation goes {good:.0%} of the way from chance to all right"
-    shift = f"shift: {max(lost, 0.0):.0%} of that is expected to be lost in the target"
+    shift = f"shift: {min(max(lost, 0.0), 1.0):.0%} of that is expected to be lost in the target"
     of_features = good <= POOR or good >= SATURATED
     reasons = (f"{features}, {why}", shift) if of_features else (features, f"{shift}, {why}")
     way = next(way for way in order if way in ways)

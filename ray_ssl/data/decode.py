@@ -137,14 +137,22 @@ def rows_to_take(fine: Labels, option: str, asked: int | None, seed: int) -> Row
     return balanced_rows(fine, asked, seed)
 
 
+class TooManyError(UserError):
+    """More images are asked for than there are."""
+
+    def __init__(self, option: str, asked: int, available: int) -> None:
+        super().__init__(f"{option} {asked} is more than there are: at most {available}")
+        self.option, self.available = option, available
+
+
 def check_count(option: str, asked: int | None, available: int) -> None:
     """Refuses a subset that is larger than its set.
 
     Raises:
-        UserError: More images are asked for than there are.
+        TooManyError: More images are asked for than there are.
     """
     if asked is not None and asked > available:
-        raise UserError(f"{option} {asked} is more than there are: at most {available}")
+        raise TooManyError(option, asked, available)
 
 
 def decode(groups: Iterable[Sequence[Encoded]], num_images: int, image_size: int) -> Images:

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from ray_ssl.data import shapes
 from ray_ssl.data.base import EXTRA, SOURCE, TARGET, Dataset, ImageSet, balanced_rows
 from ray_ssl.data.corruptions import corrupt
-from ray_ssl.data.decode import check_count
+from ray_ssl.data.decode import TooManyError, check_count
 from ray_ssl.data.streamed import StreamedSet
 from ray_ssl.data_config import DataConfig
 from ray_ssl.errors import UserError, did_you_mean
@@ -50,7 +50,15 @@ def load_shifted(config: DataConfig, load: Loader) -> Dataset:
     """
     shift = parse_shift(config.shift)
     make = {"domains": _drawn, "subpopulations": _subpopulations, "to": _two_sets}.get(shift.kind, _corrupted)
-    name, train, test, note = make(config, shift, load)
+    try:
+        name, train, test, note = make(config, shift, load)
+    except TooManyError as error:
+        if config.num_images is None or not config.num_extra or error.option != "num_images":
+            raise
+        raise UserError(
+            f"num_images {config.num_images} and num_extra {config.num_extra} are more than there are: at most "
+            f"{error.available} together"
+        ) from None
     if config.num_extra:
         names = (*train.domain_names, EXTRA_NAME)
         train = replace(train, domain=_with_extra(train, config), domain_names=names)
@@ -165,6 +173,11 @@ def _two_sets(config: DataConfig, shift: Shift, load: Loader) -> _Shifted:
         raise UserError(
             f"--shift {config.shift}: {source.name} and {target.name} have no class in common: {_few(names[0])}; "
             f"{_few(names[1])}"
+        )
+    if len(common) == 1:
+        raise UserError(
+            f"--shift {config.shift}: {source.name} and {target.name} have one class in common, {common[0]}, at least "
+            f"2 are needed: {_few(names[0])}; {_few(names[1])}"
         )
     left_out = [f"{len(n) - len(common)} of {d.name}" for d, n in zip((source, target), names, strict=True)]
     domain_names = (source.name, target.name if target.name != source.name else f"{target.name} (target)")

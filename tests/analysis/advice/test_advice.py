@@ -16,6 +16,7 @@ from analysis.advice.domains import Domains, domains_of
 from analysis.advice.facts import HeadFacts, LayerFacts, expected_accuracy, measure_layers
 from analysis.advice.rule import FT, LP, LP_FT, PFA, recommend
 from analysis.features import Pictures, extract, load_backbone
+from analysis.flags import advise_flags
 from analysis.metrics.transfer import HEADS
 from ray_ssl.checkpoints import Checkpoint, checkpoint_folder, load_checkpoint
 from ray_ssl.data.base import SOURCE, TARGET, Dataset, ImageSet
@@ -159,6 +160,8 @@ def test_a_frozen_head_stands_on_the_layer_that_promises_most_in_the_target() ->
         (["--shift", "blur:1", "--image-size", "64"], "--image-size is the checkpoint's, 32, given 64"),
         (["--shift", "blur:1", "--evidence", "nowhere"], "nowhere' has no finished trial"),
         (["--dataset", "folder:nowhere", "--shift", "blur:1"], "nowhere"),
+        (["--source", "folder:nowhere", "--target", "shapes"], "nowhere"),
+        (["--target", "nothing"], "unknown dataset 'nothing'"),
     ],
 )
 def test_bad_input_is_one_line(
@@ -167,6 +170,23 @@ def test_bad_input_is_one_line(
     assert entry.main(["advise", f"{trial.uri}/{FOLDER}", *arguments]) == EXIT_BAD_INPUT
     error = capsys.readouterr().err
     assert error.startswith("error: ") and message in error and error.count("\n") == 1
+
+
+@pytest.mark.parametrize(("alias", "option"), [("source", "dataset"), ("target", "shift")])
+def test_source_and_target_are_other_names_of_options(
+    alias: str, option: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    value = {"source": "folder:a", "target": "to:folder:a"}[alias]
+    assert advise_flags(["x", f"--{alias}", "folder:a"]).data == {option: value}
+    with pytest.raises(SystemExit):
+        advise_flags(["x", f"--{alias}", "folder:a", f"--{option}", value])
+    assert f"--{alias} and --{option} say the same" in capsys.readouterr().err
+
+
+def test_what_is_lost_is_a_share_and_few_validation_images_are_warned_of(dataset: Dataset) -> None:
+    below_chance = recommend([layer("representation", 0.5, 0.0)], 2 + 1)
+    assert any("100% of that is expected to be lost" in reason for reason in below_chance.reasons)
+    assert "16 validation images of the source, 6.2%" in command._few(16)[0] and not command._few(50)
 
 
 def test_images_that_allow_no_advice(dataset: Dataset, tmp_path: Path) -> None:

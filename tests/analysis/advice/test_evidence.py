@@ -106,7 +106,7 @@ def test_what_is_no_evidence(transfer: Ledger, tmp_path: Path, monkeypatch: pyte
     ledger = Ledger(Storage.at(tmp_path / "plain"))
     write(ledger, finished(ledger, PRETRAINING), 1, [(2, "representation", "class", "test", "linear_accuracy", 0.5)])
     with pytest.raises(UserError, match="has no accuracies in a target"):
-        cases_of(ledger.sweep.uri)
+        evidence.finished(ledger.sweep.uri)
     other = change(load_dataset(PRETRAINING.data), name="other")
     monkeypatch.setattr(evidence, "trial_key", lambda config, fingerprint: "another")
     monkeypatch.setattr(evidence, "load_dataset", lambda config: other)

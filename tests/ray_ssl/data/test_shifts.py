@@ -146,6 +146,10 @@ def test_two_sets_are_matched_by_name(animals: tuple[Path, Path]) -> None:
     assert np.bincount(some.strata).tolist() == [2, 2, 2, 2]
     with pytest.raises(UserError, match="num_images 26 is more than there are: at most 25"):
         load(f"to:{target}", source, num_images=26, test_fraction=0.25)
+    for shift in (f"to:{target}", "invert:1"):
+        at_most = "num_images 20 and num_extra 6 are more than there are: at most " + ("25" if "to" in shift else "18")
+        with pytest.raises(UserError, match=at_most):
+            load(shift, source, num_images=20, num_extra=6, test_fraction=0.25)
 
 
 @pytest.mark.parametrize(
@@ -171,10 +175,14 @@ def test_options_that_do_not_fit_are_refused(options: dict[str, object], message
         DataConfig.model_validate(options)
 
 
-def test_sets_that_do_not_fit_are_refused(animals: tuple[Path, Path]) -> None:
+def test_sets_that_do_not_fit_are_refused(animals: tuple[Path, Path], tmp_path: Path) -> None:
     real, drawn = (f"folder:{folder}" for folder in animals)
     with pytest.raises(UserError, match="real and shapes have no class in common: cat, cow, dog; triangle, square, "):
         load("to:shapes", real, num_images=None)
+    one = write_folder(tmp_path / "one", {name: random_images(4, 8) for name in ("ant", "dog")})
+    message = "real and one have one class in common, dog, at least 2 are needed: cat, cow, dog; ant, dog"
+    with pytest.raises(UserError, match=message):
+        load(f"to:folder:{one}", real, num_images=None)
     with pytest.raises(UserError, match="drawn has no superclasses"):
         load("subpopulations", drawn, num_images=None)
     with pytest.raises(UserError, match="superclass 'farm' has images of 1 class, a source and a target need"):
