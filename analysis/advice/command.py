@@ -119,10 +119,9 @@ def _about(dataset: Dataset, images: Domains) -> list[str]:
 def _few(num_images: int) -> list[str]:
     if num_images >= FEW_IMAGES:
         return []
-    share = f"{1 / num_images:.1%}"
     return [
-        f"warning   {num_images} validation images of the source, {share} of an accuracy each, are too few: "
-        f"give at least {FEW_IMAGES}, by more images or a larger --validation-fraction"
+        f"warning   {num_images} validation images of the source, {1 / num_images:.1%} of an accuracy each, are too "
+        f"few: give at least {FEW_IMAGES}, by more images or a larger --validation-fraction"
     ]
 
 
