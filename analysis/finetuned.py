@@ -27,7 +27,7 @@ from analysis.probe_path import LinearHead
 from analysis.table import LayerMeasurement
 from ray_ssl.checkpoints import Checkpoint
 from ray_ssl.config import PretrainConfig
-from ray_ssl.data.base import SOURCE, Dataset, ImageSet
+from ray_ssl.data.base import SOURCE, Dataset, ImageSet, require_labels
 from ray_ssl.data.base import TARGET as OTHER
 from ray_ssl.errors import UserError
 from ray_ssl.finetune import HEAD
@@ -52,13 +52,14 @@ def measured_sets(dataset: Dataset) -> dict[str, ImageSet]:
     """Returns the images that a fine-tuned network is measured on, by name; "target" only where there are domains.
 
     Raises:
-        UserError: No validation images.
+        UserError: No validation images, or test images of the target without a label.
     """
     test = dataset.test
     if dataset.validation is None or not isinstance(test, ImageSet):
         raise UserError("fine-tuning chooses on validation images: give a --validation-fraction above 0, no --stream")
     if test.domain is None:
         return {VALIDATION: dataset.validation, TEST: test}
+    require_labels("fine-tuning, whose accuracy in the target is measured,", dataset, "test")
     of_domain = {name: test.take(np.flatnonzero(test.domain == d)) for name, d in ((TEST, SOURCE), (TARGET, OTHER))}
     return {VALIDATION: dataset.validation, **of_domain}
 

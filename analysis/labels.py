@@ -9,7 +9,7 @@ from functools import cached_property
 import torch
 from torch import Tensor
 
-from ray_ssl.data.base import Dataset
+from ray_ssl.data.base import Dataset, require_labels
 
 
 @dataclass(frozen=True)
@@ -65,7 +65,12 @@ class LabelLevel:
 
 
 def data_levels(dataset: Dataset) -> list[LabelLevel]:
-    """Returns the levels the data itself has: class, and superclass where it has any."""
+    """Returns the levels the data itself has: class, and superclass where it has any.
+
+    Raises:
+        UserError: Images of a target have no label.
+    """
+    require_labels("level class", dataset, "train", "test")
     train, test = dataset.train, dataset.test
     fine, names = (torch.tensor(train.fine), torch.tensor(test.fine)), train.fine_names
     levels = [LabelLevel("class", *fine, len(names), names=names)]

@@ -23,7 +23,7 @@ from analysis.tasks import DATA, DOMAINS, GRAPH, METRICS, SAMPLE, TARGETS, metri
 from ray_ssl.backbones.base import Backbone, build_backbone
 from ray_ssl.checkpoints import Checkpoint
 from ray_ssl.config import PretrainConfig, ViewConfig
-from ray_ssl.data.base import Dataset, balanced_rows
+from ray_ssl.data.base import UNLABELLED, Dataset, balanced_rows, missing_labels
 from ray_ssl.errors import UserError
 from ray_ssl.plugins import plugin_module
 from ray_ssl.rng import numpy_stream
@@ -99,6 +99,11 @@ def unmeasurable(dataset: Dataset, settings: AnalysisSettings, tasks: Sequence[s
         lacking[TARGETS] = NO_TARGETS
     if dataset.train.domain is None:
         lacking[DOMAINS] = NO_DOMAINS
+    if missing := missing_labels(dataset, "train", "test"):
+        lacking[DOMAINS] = (
+            f"level domains asks for accuracy in the target, and {missing}: give a target with labels, in class "
+            "folders or a label column, or other --levels, e.g. data, which is of the images with labels"
+        )
     measured: Dataset | None = None
     found: dict[str, str] = {}
     for task in tasks:
@@ -124,7 +129,16 @@ def check_layers(configs: Iterable[PretrainConfig], settings: AnalysisSettings, 
             check_pair(settings, tasks, build_backbone(backbone, size).layer_names)
 
 
+def _labelled(dataset: Dataset) -> Dataset:
+    """The images with a label; those of a target may have none."""
+    if not missing_labels(dataset, "train", "test"):
+        return dataset
+    train, test = (x.narrowed(np.flatnonzero(x.fine != UNLABELLED)) for x in (dataset.train, dataset.test))
+    return replace(dataset, train=train, test=test)
+
+
 def _measured(dataset: Dataset, settings: AnalysisSettings) -> Dataset:
+    dataset = _labelled(dataset)
     train = dataset.train.balanced_subset(min(len(dataset.train), settings.num_train_images), seed=0)
     test = dataset.test.balanced_subset(min(len(dataset.test), settings.num_test_images), seed=0)
     return replace(dataset, train=train, test=test)
@@ -132,6 +146,7 @@ def _measured(dataset: Dataset, settings: AnalysisSettings) -> Dataset:
 
 def _labels_measured(dataset: Dataset, settings: AnalysisSettings) -> Dataset:
     """As `_measured`, for who looks at the labels alone: streamed images are not decoded."""
+    dataset = _labelled(dataset)
     counts = (settings.num_train_images, settings.num_test_images)
     splits = zip((dataset.train, dataset.test), counts, strict=True)
     train, test = (x.narrowed(balanced_rows(x.strata, min(len(x), count), seed=0)) for x, count in splits)

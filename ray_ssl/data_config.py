@@ -47,7 +47,8 @@ class DataConfig(Part):
     domains: shapes as photo and as sketch, of all classes or of those in domains:star5,disc. subpopulations: labels are
     the superclasses, half of the classes of each are source (data_seed chooses), the others target. KIND:STRENGTH:
     other images of the set, changed; KIND is grey, blur, edges, noise or invert, STRENGTH 0 (not at all) to 1. to:SET,
-    e.g. to:parquet:PATH: target is another set, classes are matched by name (default: none)"""
+    e.g. to:parquet:PATH: target is another set, classes are matched by name; its images may have no labels (folder:PATH
+    without class folders, Parquet without a label column, null or -1) where none are asked for (default: none)"""
     num_extra: Annotated[int, Field(ge=0, lt=2**31)] = 0
     """with a shift: training images of both domains besides num_images, of which no method sees the labels"""
 

@@ -23,7 +23,7 @@ from ray_ssl import views
 from ray_ssl.backbones.base import build_backbone
 from ray_ssl.checkpoints import Checkpoint, DamagedCheckpointError, checkpoint_folder, load_checkpoint, saved_epochs
 from ray_ssl.config import PretrainConfig
-from ray_ssl.data.base import Dataset
+from ray_ssl.data.base import Dataset, require_labels
 from ray_ssl.errors import UserError
 from ray_ssl.ledger import Ledger, Trial, TrialState
 from ray_ssl.methods.base import build_method
@@ -66,6 +66,7 @@ def make_targets(
     Raises:
         UserError: The teacher is not there, a checkpoint of it is damaged, or it learned nothing.
     """
+    require_labels("graded randomness", dataset, "train", "test")
     sets = {} if known is None else dict(known.sets)
     new = [level for level in levels if teacher_name(level) not in sets]
     for level in new:

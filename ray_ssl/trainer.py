@@ -17,7 +17,7 @@ from ray_ssl.backbones.base import build_backbone
 from ray_ssl.batches import Batch, Reader, Share, as_tensor, image_source, read_here
 from ray_ssl.checkpoints import Checkpoint
 from ray_ssl.config import PretrainConfig
-from ray_ssl.data.base import SOURCE, TARGET, Dataset, ImageSet, balanced_rows
+from ray_ssl.data.base import SOURCE, TARGET, Dataset, ImageSet, balanced_rows, missing_labels
 from ray_ssl.data.streamed import NUM_SAMPLED, StreamedSet
 from ray_ssl.distributed import synchronise_batch_norm, world, wrap_ddp
 from ray_ssl.errors import UserError
@@ -153,7 +153,7 @@ class Trainer:
         # What chooses among trials by their kNN accuracy must not see the target's labels either.
         self.bank = _fixed_subset(dataset.train, bank_size, SOURCE)
         self.queries = {"knn_accuracy": _fixed_subset(dataset.test, bank_size // 2, SOURCE)}
-        if dataset.test.domain is not None:
+        if dataset.test.domain is not None and not missing_labels(dataset, "test"):
             self.queries["target_knn_accuracy"] = _fixed_subset(dataset.test, bank_size // 2, TARGET)
         self.last_embedding: Tensor | None = None
 
@@ -231,7 +231,8 @@ class Trainer:
     def health(self) -> EpochMetrics:
         """Online kNN accuracy on a fixed subset, and the spread of the last batch's embeddings.
 
-        Where the set has domains: of the source's test images, and apart of the target's, by those of the source.
+        Where the set has domains: of the source's test images, and apart of the target's, by those of the source; not
+        of a target that lacks labels.
         """
         assert self.last_embedding is not None
         bank, known = self.features(self.bank), as_tensor(self.bank.fine).to(self.device)

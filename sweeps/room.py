@@ -61,8 +61,13 @@ class DataSizes:
     streamed: DataConfig | None = None
 
     @classmethod
-    def foretold(cls, config: DataConfig, settings: AnalysisSettings) -> DataSizes:
+    def foretold(cls, config: DataConfig, settings: AnalysisSettings, needs_labels: bool = True) -> DataSizes:
         """Returns the sizes of a data set before it is drawn or decoded, but for the labels of files.
+
+        Args:
+            config: With or without a shift.
+            settings: Of what is measured.
+            needs_labels: See `load_dataset`.
 
         Raises:
             UserError: What loading finds wrong with files and labels.
@@ -78,7 +83,7 @@ class DataSizes:
         if config.source in CIFAR_CLASSES:
             train, test = (min(a or n, n) for a, n in zip(asked, CIFAR_IMAGES, strict=True))
             return cls(train, test, CIFAR_CLASSES[config.source], config.image_size)
-        index = load_dataset(config.model_copy(update={"stream": True, "validation_fraction": 0.0}))
+        index = load_dataset(config.model_copy(update={"stream": True, "validation_fraction": 0.0}), needs_labels)
         train, test = len(index.train), len(index.test)
         sizes = cls(train, test, len(index.train.fine_names), config.image_size)
         if not config.stream:
@@ -100,7 +105,9 @@ class DataSizes:
         if len(sets) == 1:
             return cls.foretold(sets[0].model_copy(update=asked), settings)
         whole = dict.fromkeys(asked)
-        source, target = (cls.foretold(one.model_copy(update=whole), settings) for one in sets)
+        source, target = (
+            cls.foretold(one.model_copy(update=whole), settings, needs_labels=one is sets[0]) for one in sets
+        )
         train, test = source.num_train + target.num_train, source.num_test + target.num_test
         train, test = min(num_train or train, train), min(config.num_test_images or test, test)
         return cls(train, test, source.num_classes, config.image_size)

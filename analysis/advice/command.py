@@ -4,9 +4,10 @@ Measured of every layer, from labelled images of the source and images of the ta
 heads on held-out images of the source, their accuracy expected in the target, how far the domains lie apart. A rule of
 a few thresholds (`analysis.advice.rule`) makes of it a layer, and LP, PFA, FT or LP-FT. Nothing is written.
 
-Source and target are what --dataset and --shift say, as everywhere, by default those of the checkpoint. Subsets
-(--num-images) are balanced over classes, and --shift to:SET takes the classes that both sets have: leave out what
-looks at labels of the target where it has none to look at.
+Source and target are what --dataset and --shift say, as everywhere, by default those of the checkpoint; --source SET
+and --target SET say the same. The target may be a folder of images or Parquet without labels. Where it has labels they
+choose images and nothing else: subsets (--num-images) are balanced over classes, classes that one set alone has are
+left out.
 """
 
 from __future__ import annotations

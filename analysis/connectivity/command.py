@@ -29,7 +29,7 @@ from analysis.survey import columns
 from analysis.sweep import sweep_dataset
 from analysis.table import IMAGES, IMAGES_LAYER, LayerMeasurement
 from ray_ssl import interrupts
-from ray_ssl.data.base import Dataset, ImageSet
+from ray_ssl.data.base import Dataset, ImageSet, require_labels
 from ray_ssl.errors import EXIT_DONE, UserError
 from ray_ssl.flags import Parser
 from ray_ssl.ledger import Ledger, Trial
@@ -80,6 +80,7 @@ def run(flags: argparse.Namespace) -> int:
     if not trials[0].config.data.shift:
         raise UserError("connectivity is that of a source and a target: the sweep's images need a --shift")
     dataset = sweep_dataset(trials, flags.dataset)
+    require_labels("connectivity", dataset, "train", "test")
     settings = ClassifierSettings(way=flags.way, num_steps=flags.steps)
     pairs = choose_pairs(dataset, flags.pairs)
     seeds = sorted({trial.config.seed for trial in trials})

@@ -9,7 +9,7 @@ import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from functools import cached_property
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,11 +20,14 @@ from ray_ssl.rng import numpy_stream
 if TYPE_CHECKING:
     from ray_ssl.data.streamed import StreamedSet
 
+Split = Literal["train", "test"]
+
 SOURCE: Final = 0
 TARGET: Final = 1
 EXTRA: Final = 2
 UNLABELLED: Final = -1
-"""In the place of the labels of images outside the source, which no method may see."""
+"""In the place of labels that are not known: of images outside the source, of which no method may see any, and of a
+target's images that have none."""
 
 
 @dataclass(frozen=True)
@@ -33,7 +36,7 @@ class ImageSet:
 
     Attributes:
         images: uint8 [N, H, W, C], C = 3, RGB.
-        fine: int64 [N] class labels, 0 .. len(fine_names) - 1.
+        fine: int64 [N] class labels, 0 .. len(fine_names) - 1, or `UNLABELLED`, outside the source alone.
         fine_names: Class names.
         coarse: int64 [N] superclass labels, or None where the set has no superclasses.
         coarse_names: Superclass names, empty where there are none.
@@ -54,11 +57,15 @@ class ImageSet:
 
     def __post_init__(self) -> None:
         assert self.images.dtype == np.uint8 and self.images.ndim == 4 and self.images.shape[-1] == 3
-        others = [(labels, self.fine_names) for labels in self.targets.values()] + [(self.domain, self.domain_names)]
-        for labels, names in ((self.fine, self.fine_names), (self.coarse, self.coarse_names), *others):
+        known = [(labels, self.fine_names, 0) for labels in self.targets.values()]
+        labels_and_names = (
+            (self.fine, self.fine_names, UNLABELLED), (self.coarse, self.coarse_names, UNLABELLED),
+            (self.domain, self.domain_names, 0), *known,
+        )  # fmt: skip
+        for labels, names, least in labels_and_names:
             if labels is not None:
                 assert labels.dtype == np.int64 and labels.shape == (len(self.images),)
-                assert len(labels) == 0 or (labels.min() >= 0 and labels.max() < len(names))
+                assert len(labels) == 0 or (labels.min() >= least and labels.max() < len(names))
 
     def __len__(self) -> int:
         return len(self.images)
@@ -71,7 +78,7 @@ class ImageSet:
     @property
     def strata(self) -> NDArray[np.int64]:
         """int64 [N]: what balanced subsets are balanced over: classes, or classes of domains."""
-        return self.fine if self.domain is None else self.domain * len(self.fine_names) + self.fine
+        return self.fine if self.domain is None else strata_of(self.fine, self.domain, len(self.fine_names))
 
     @property
     def num_bytes(self) -> int:
@@ -118,6 +125,62 @@ class ImageSet:
         if num_images > len(self):
             raise UserError(f"{num_images} images asked for, the set has {len(self)}")
         return self.take(balanced_rows(self.strata, num_images, seed))
+
+
+def strata_of(fine: NDArray[np.int64], domain: NDArray[np.int64], num_classes: int) -> NDArray[np.int64]:
+    """Returns classes of domains, int64 [N], for `balanced_rows`.
+
+    Images without a label are dealt to as many strata as there are classes: a domain without labels weighs what one
+    with labels does.
+
+    Args:
+        fine: int64 [N] class labels or `UNLABELLED`.
+        domain: int64 [N].
+        num_classes: Of the labels.
+    """
+    unknown = fine == UNLABELLED
+    if not unknown.any():
+        return domain * num_classes + fine
+    strata = fine.copy()
+    strata[unknown] = num_classes + np.arange(unknown.sum()) % num_classes
+    return domain * 2 * num_classes + strata
+
+
+def missing_labels(dataset: Dataset, *splits: Split) -> str:
+    """Returns how many images outside the source have no label, in words; "" where all have one.
+
+    Args:
+        dataset: With or without domains.
+        splits: Those whose labels are wanted.
+    """
+    for split in splits:
+        images = {"train": dataset.train, "test": dataset.test}[split]
+        if images.domain is None:
+            continue
+        others = images.fine[images.domain != SOURCE]
+        if num_unknown := int((others == UNLABELLED).sum()):
+            what = "training" if split == "train" else "test"
+            name = images.domain_names[TARGET]
+            return f"{num_unknown} of {len(others)} {what} images outside the source (target {name}) have no label"
+    return ""
+
+
+def require_labels(purpose: str, dataset: Dataset, *splits: Split) -> None:
+    """Refuses a target with missing labels where they are asked for.
+
+    Args:
+        purpose: What asks for them.
+        dataset: With or without domains.
+        splits: See `missing_labels`.
+
+    Raises:
+        UserError: A label is missing.
+    """
+    if missing := missing_labels(dataset, *splits):
+        raise UserError(
+            f"{purpose} asks for labels of the target, and {missing}: give a target with labels, in class folders or a "
+            "label column; python -m analysis advise needs none"
+        )
 
 
 def balanced_rows(fine: NDArray[np.int64], num_images: int, seed: int) -> NDArray[np.int64]:

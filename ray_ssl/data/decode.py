@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageOps
 
-from ray_ssl.data.base import Dataset, ImageSet, balanced_rows
+from ray_ssl.data.base import UNLABELLED, Dataset, ImageSet, balanced_rows
 from ray_ssl.data_config import DataConfig
 from ray_ssl.errors import UserError
 from ray_ssl.rng import numpy_stream
@@ -31,7 +31,7 @@ class EncodedSplit:
     """One split whose labels are known and whose images are not decoded yet.
 
     Attributes:
-        fine: int64 [N] class labels.
+        fine: int64 [N] class labels, or `UNLABELLED`.
         fine_names: Class names.
         coarse: int64 [N] superclass labels or None.
         coarse_names: Superclass names, empty where there are none.
@@ -110,9 +110,9 @@ def held_out_rows(fine: Labels, names: Sequence[str], fraction: float, seed: int
     for label in np.unique(fine):
         members = order[fine[order] == label]
         if len(members) < 2:
+            class_ = "the one without a label" if label == UNLABELLED else f"class {names[label]!r}"
             raise UserError(
-                f"class {names[label]!r} has 1 image and there is no test split: "
-                "give a test split, or at least 2 images a class"
+                f"{class_} has 1 image and there is no test split: give a test split, or at least 2 images a class"
             )
         num_test = min(max(round(fraction * len(members)), 1), len(members) - 1)
         held_out[members[:num_test]] = True

@@ -8,7 +8,7 @@ from typing import Final, NamedTuple
 
 import numpy as np
 
-from ray_ssl.data.base import Dataset
+from ray_ssl.data.base import UNLABELLED, Dataset
 from ray_ssl.data.decode import Encoded, EncodedSplit, Rows, build_dataset
 from ray_ssl.data_config import DataConfig
 from ray_ssl.errors import UserError
@@ -20,15 +20,19 @@ TEST_FOLDERS: Final = ("test", "validation", "valid", "val")  # the first one fo
 
 
 class ClassFolder(NamedTuple):
-    """One class: its superclass ("" where there is none), its name and its image files, sorted."""
+    """One class: its superclass ("" where there is none), its name ("" where it is not known) and its files, sorted."""
 
     coarse: str
     fine: str
     files: tuple[Path, ...]
 
 
-def load(config: DataConfig) -> Dataset:
+def load(config: DataConfig, needs_labels: bool = True) -> Dataset:
     """Returns the images below `config.path`; classes and superclasses are folder names in sorted order.
+
+    Args:
+        config: Of this source.
+        needs_labels: Else the images of a split may all stand in it directly, without class folders.
 
     Raises:
         UserError: The folder is missing, holds no images, mixes layouts, has images that fit in no layout or broken
@@ -44,16 +48,21 @@ def load(config: DataConfig) -> Dataset:
     if "train" not in splits:
         if tests:
             raise UserError(f"{root} has {tests[0].name}/ but no train/: name the training folder train")
-        return build_dataset(name, _split(root, _classes(root), _classes(root)), None, config)
+        every = _classes(root, needs_labels)
+        return build_dataset(name, _split(root, every, every), None, config)
     _check_beside(root, splits)
-    train = _classes(splits["train"])
-    test = _split(root, _classes(tests[0]), train) if tests else None
-    return build_dataset(name, _split(root, train, train), test, config)
+    train = _classes(splits["train"], needs_labels)
+    tested = _classes(tests[0], needs_labels) if tests else []
+    known = train if _are_known(train) else tested  # a target may have labels for testing alone
+    test = _split(root, tested, known) if tests else None
+    return build_dataset(name, _split(root, train, known), test, config)
 
 
-def _classes(root: Path) -> list[ClassFolder]:
-    """The class folders of one split, sorted by class and superclass."""
+def _classes(root: Path, needs_labels: bool) -> list[ClassFolder]:
+    """The class folders of one split, sorted by class and superclass; or one of all images, of a class not known."""
     folders, files = _entries(root)
+    if files and not needs_labels and not any(map(_an_image, folders)):
+        return [ClassFolder("", "", files)]
     if files:
         raise UserError(f"{files[0]} stands outside a class folder: move it to {root}/CLASS/")
     classes = list[ClassFolder]()
@@ -71,6 +80,10 @@ def _classes(root: Path) -> list[ClassFolder]:
         flat = next(c for c in classes if not c.coarse)
         raise UserError(f"{root} mixes class and superclass/class folders: move {flat.fine}/ into a superclass folder")
     return sorted(classes, key=lambda c: (c.fine, c.coarse))
+
+
+def _are_known(classes: list[ClassFolder]) -> bool:
+    return any(c.fine for c in classes)
 
 
 def _split_folders(root: Path) -> dict[str, Path]:
@@ -120,8 +133,9 @@ def _entries(folder: Path) -> tuple[tuple[Path, ...], tuple[Path, ...]]:
 
 
 def _split(root: Path, classes: list[ClassFolder], known: list[ClassFolder]) -> EncodedSplit:
-    """The images of `classes` below `root`, labelled by the classes of the training split."""
-    label = {(c.coarse, c.fine): i for i, c in enumerate(known)}
+    """The images of `classes` below `root`, labelled by the known ones."""
+    known = [c for c in known if c.fine]
+    label = {(c.coarse, c.fine): i for i, c in enumerate(known)} | {("", ""): UNLABELLED}
     for c in classes:
         if (c.coarse, c.fine) not in label:
             raise UserError(f"{c.files[0].parent} is a test class without training images: add them or remove it")
@@ -131,7 +145,7 @@ def _split(root: Path, classes: list[ClassFolder], known: list[ClassFolder]) -> 
     sizes = [len(c.files) for c in classes]
     fine = np.repeat(np.array([label[c.coarse, c.fine] for c in classes], np.int64), sizes)
     coarse = None
-    if coarse_names:
+    if coarse_names and _are_known(classes):
         coarse = np.repeat(np.array([coarse_names.index(c.coarse) for c in classes], np.int64), sizes)
     # As one array of bytes, which costs a fraction of a list of paths and which processes of a machine share.
     names_of_files = np.array([os.fsencode(f.relative_to(root)) for c in classes for f in c.files], np.bytes_)

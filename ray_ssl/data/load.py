@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import numpy as np
 
-from ray_ssl.data.base import SOURCE, Dataset, ImageSet, balanced_rows
+from ray_ssl.data.base import SOURCE, UNLABELLED, Dataset, ImageSet, balanced_rows
 from ray_ssl.data.decode import check_count
 from ray_ssl.data.shifts import load_shifted
 from ray_ssl.data.streamed import StreamedSet
@@ -15,24 +15,28 @@ from ray_ssl.plugins import plugin_module
 Split = ImageSet | StreamedSet
 
 
-def load_dataset(config: DataConfig) -> Dataset:
+def load_dataset(config: DataConfig, needs_labels: bool = True) -> Dataset:
     """Returns the training and the test set that `config` names, subsets taken; a pure function of config and files.
 
     Each source is one module of this package with `load(config) -> Dataset`. A source may take the subsets
     itself, as `ImageSet.balanced_subset` would; where it did not, they are taken here.
 
+    Args:
+        config: With or without a shift.
+        needs_labels: Else images without a label have `UNLABELLED`, as those of the target of a shift always may.
+
     Raises:
         UserError: An option that does not fit the source, fewer than 2 classes, an empty split, more images
             asked for than there are, or whatever the source or the shift finds wrong.
     """
-    dataset = load_shifted(config, _load_plain) if config.shift else _load_plain(config)
+    dataset = load_shifted(config, _load_plain) if config.shift else _load_plain(config, needs_labels)
     if config.validation_fraction:
         dataset = hold_out(dataset, config.validation_fraction, config.data_seed)
-    _check(dataset, config)
+    _check(dataset, config, needs_labels)
     return dataset
 
 
-def _load_plain(config: DataConfig) -> Dataset:
+def _load_plain(config: DataConfig, needs_labels: bool = True) -> Dataset:
     """As `load_dataset`, without a shift."""
     default_domain = DataConfig.model_fields["shapes_domain"].default
     if config.source != "shapes" and config.shapes_domain != default_domain:
@@ -41,7 +45,8 @@ def _load_plain(config: DataConfig) -> Dataset:
             f"leave it at {default_domain!r}"
         )
     module = "cifar" if config.source.startswith("cifar") else config.source
-    dataset: Dataset = plugin_module("ray_ssl.data", module).load(config)
+    load = plugin_module("ray_ssl.data", module).load
+    dataset: Dataset = load(config) if needs_labels or not config.path else load(config, needs_labels=False)
     return replace(
         dataset,
         train=_subset(dataset.train, "num_images", config.num_images, config.data_seed),
@@ -71,12 +76,12 @@ def _subset(split: Split, option: str, asked: int | None, seed: int) -> Split:
     return split if asked is None or asked == len(split) else split.balanced_subset(asked, seed)
 
 
-def _check(dataset: Dataset, config: DataConfig) -> None:
+def _check(dataset: Dataset, config: DataConfig, needs_labels: bool) -> None:
     for name, split in (("training", dataset.train), ("test", dataset.test)):
         if len(split) == 0:
             raise UserError(f"{config.dataset}: the {name} split is empty, it needs at least 1 image")
-    num_classes = len(np.unique(dataset.train.fine))
-    if num_classes < 2:
+    num_classes = len(np.unique(dataset.train.fine[dataset.train.fine != UNLABELLED]))
+    if needs_labels and num_classes < 2:
         raise UserError(
             f"{config.dataset}: the {len(dataset.train)} training images are of {num_classes} class, "
             "at least 2 classes are needed"

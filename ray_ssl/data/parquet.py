@@ -7,7 +7,7 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from ray_ssl.data.base import Dataset
+from ray_ssl.data.base import UNLABELLED, Dataset
 from ray_ssl.data.decode import EncodedSplit, Labels, build_dataset
 from ray_ssl.data.parquet_files import File, damaged, encoded_images, identity, open_file, row_groups, split_files
 from ray_ssl.data_config import DataConfig
@@ -35,20 +35,24 @@ class LabelColumn(NamedTuple):
     splits: dict[str, Labels]
 
 
-def load(config: DataConfig) -> Dataset:
+def load(config: DataConfig, needs_labels: bool = True) -> Dataset:
     """Returns the images and labels at `config.path`; of a subset only the chosen rows are decoded.
 
     The split is read from file names (train-*, test-*, validation-*) or from sub-folders named so. The label
     column with the most classes is the fine one; another one is the superclass where it is a function of it.
+
+    Args:
+        config: Of this source.
+        needs_labels: Else there may be no label column, and a label may be null or -1.
 
     Raises:
         UserError: No such path, not Parquet, no image or label column, or two of one name, files that differ, a
             null, negative or too large label, a null or damaged image (named by file and row, counted from 0).
     """
     name, splits = split_files(config.path)
-    layout = _common_layout([file for files in splits.values() for file in files])
-    columns = sorted((_label_column(splits, *label) for label in layout.labels), key=lambda c: -len(c.names))
-    fine, *others = columns
+    layout = _common_layout([file for files in splits.values() for file in files], needs_labels)
+    columns = [_label_column(splits, *label, needs_labels) for label in layout.labels] or [_no_labels(splits)]
+    fine, *others = sorted(columns, key=lambda c: -len(c.names))
     coarse = next((c for c in others if _is_superclass(c, fine)), None)
 
     def encoded(split: str) -> EncodedSplit:
@@ -66,15 +70,20 @@ def load(config: DataConfig) -> Dataset:
     return build_dataset(name, encoded("train"), encoded("test") if "test" in splits else None, config)
 
 
-def _common_layout(files: list[File]) -> Layout:
-    layouts = [_layout(file) for file in files]
+def _no_labels(splits: dict[str, list[File]]) -> LabelColumn:
+    sizes = {split: sum(group.num_rows for group in row_groups(files)) for split, files in splits.items()}
+    return LabelColumn((), {split: np.full(size, UNLABELLED) for split, size in sizes.items()})
+
+
+def _common_layout(files: list[File], needs_labels: bool) -> Layout:
+    layouts = [_layout(file, needs_labels) for file in files]
     for file, layout in zip(files, layouts, strict=True):
         if layout != layouts[0]:
             raise UserError(f"parquet: the columns or class names of {file} differ from those of {files[0]}")
     return layouts[0]
 
 
-def _layout(file: File) -> Layout:
+def _layout(file: File, needs_labels: bool) -> Layout:
     with open_file(file) as opened:
         schema = opened.schema_arrow
     features = _features(schema)
@@ -92,7 +101,7 @@ def _layout(file: File) -> Layout:
             raise UserError(f"parquet: {file} has {count} columns named {name}: rename or remove all but one")
     kinds = {name: schema.field(name).type for name in names}
     labels = tuple((n, kind, _class_names(features.get(n, {}))) for n in names if (kind := _label_kind(kinds[n])))
-    if not labels:
+    if not labels and (needs_labels or not all(map(pa.types.is_null, kinds.values()))):
         _refuse_labels(file, schema, kinds)
     return Layout(images[0], labels)
 
@@ -137,43 +146,52 @@ def _label_kind(kind: pa.DataType) -> str:
     return "number" if pa.types.is_integer(kind) else ""
 
 
-def _label_column(splits: dict[str, list[File]], column: str, kind: str, names: tuple[str, ...]) -> LabelColumn:
+def _label_column(
+    splits: dict[str, list[File]], column: str, kind: str, names: tuple[str, ...], needs_labels: bool
+) -> LabelColumn:
     """Numbers without class names are named by themselves; texts are their own names."""
-    values = {split: np.concatenate([_label_values(f, column, kind) for f in files]) for split, files in splits.items()}
+    values, there = dict[str, NDArray](), dict[str, NDArray[np.bool_]]()
+    for split, files in splits.items():
+        of_files = [_label_values(file, column, kind, needs_labels) for file in files]
+        values[split], there[split] = (np.concatenate(parts) for parts in zip(*of_files, strict=True))
     if names and kind == "number":
         for split, labels in values.items():
             if len(labels) and labels.max() >= len(names):
                 raise UserError(
                     f"parquet: {column} {labels.max()} in the {split} split has no name, there are {len(names)}"
                 )
-        return LabelColumn(names, {split: labels.astype(np.int64) for split, labels in values.items()})
-    known = np.unique(np.concatenate(list(values.values())))
-    found = {split: np.searchsorted(known, labels).astype(np.int64) for split, labels in values.items()}
+        return LabelColumn(names, {s: np.where(there[s], labels, UNLABELLED) for s, labels in values.items()})
+    known = np.unique(np.concatenate([labels[there[split]] for split, labels in values.items()]))
+    found = {s: np.where(there[s], np.searchsorted(known, labels), UNLABELLED) for s, labels in values.items()}
     return LabelColumn(tuple(str(k) for k in known), found)
 
 
-def _label_values(file: File, column: str, kind: str) -> NDArray:
-    """The labels of one file as int64 or text, without nulls, negative and too large numbers."""
+def _label_values(file: File, column: str, kind: str, needs_labels: bool) -> tuple[NDArray, NDArray[np.bool_]]:
+    """The labels of one file as int64 or text, without negative and too large numbers, and where there is one."""
     with open_file(file) as opened:
         try:
             values = opened.read(columns=[column]).column(0)
         except (pa.ArrowException, OSError) as error:
             raise damaged(file, error) from None
-    if values.null_count:
+    there = values.is_valid().to_numpy()
+    if needs_labels and values.null_count:
         row = values.is_null().to_pylist().index(True)
         raise UserError(f"parquet: {file}, row {row}: {column} is null, every image needs a label")
     try:
-        labels = values.cast(pa.int64() if kind == "number" else pa.large_string()).to_numpy()
+        labels = values.cast(pa.int64() if kind == "number" else pa.large_string())
+        labels = labels.fill_null(UNLABELLED if kind == "number" else "").to_numpy()
     except (pa.ArrowException, UnicodeDecodeError) as error:
         raise UserError(
             f"parquet: {file}: the labels in {column} cannot be read: {str(error).splitlines()[0]}"
         ) from None
     if kind == "text":
-        return labels.astype(np.str_)
-    if len(labels) and labels.min() < 0:
-        row = int(np.argmax(labels < 0))
+        return labels.astype(np.str_), there
+    if not needs_labels:
+        there &= labels != UNLABELLED
+    if len(labels) and labels.min(where=there, initial=0) < 0:
+        row = int(np.argmax((labels < 0) & there))
         raise UserError(f"parquet: {file}, row {row}: {column} is {labels[row]}, labels count from 0")
-    return labels
+    return labels, there
 
 
 def _is_superclass(coarse: LabelColumn, fine: LabelColumn) -> bool:

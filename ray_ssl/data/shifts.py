@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
-from typing import Final, NamedTuple
+from typing import Final, NamedTuple, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
 from ray_ssl.data import shapes
-from ray_ssl.data.base import EXTRA, SOURCE, TARGET, Dataset, ImageSet, balanced_rows
+from ray_ssl.data.base import EXTRA, SOURCE, TARGET, UNLABELLED, Dataset, ImageSet, balanced_rows, strata_of
 from ray_ssl.data.corruptions import corrupt
 from ray_ssl.data.decode import TooManyError, check_count
 from ray_ssl.data.streamed import StreamedSet
@@ -20,9 +20,16 @@ from ray_ssl.rng import numpy_stream
 from ray_ssl.shift import Shift, parse_shift
 
 Labels = NDArray[np.int64]
-Loader = Callable[[DataConfig], Dataset]
 
 EXTRA_NAME: Final = "extra"
+_LEFT_OUT: Final = -2
+"""Not `UNLABELLED`: of another class than those that are taken."""
+
+
+class Loader(Protocol):
+    """Loads a set without a shift; see `load_dataset`."""
+
+    def __call__(self, config: DataConfig, needs_labels: bool = True) -> Dataset: ...
 
 
 class _Shifted(NamedTuple):
@@ -163,12 +170,16 @@ def _in_memory(config: DataConfig, load: Loader) -> tuple[str, ImageSet, ImageSe
 
 
 def _two_sets(config: DataConfig, shift: Shift, load: Loader) -> _Shifted:
-    """Two sets: images of the classes that both have, by name; only what is taken is decoded."""
+    """Two sets: images of the classes that both have, by name; only what is taken is decoded.
+
+    Where training images of the target have no label, their classes are not known: all of the source are taken.
+    """
     whole = {"num_images": None, "num_test_images": None}
     plain = [set_.model_copy(update=whole | {"stream": bool(set_.path)}) for set_ in config.sets()]
-    source, target = load(plain[0]), load(plain[1])
+    source, target = load(plain[0]), load(plain[1], needs_labels=False)
     names = [_occurring(dataset) for dataset in (source, target)]
-    common = [name for name in names[0] if name in set(names[1])]
+    num_unknown = int((target.train.fine == UNLABELLED).sum())
+    common = names[0] if num_unknown else [name for name in names[0] if name in set(names[1])]
     if not common:
         raise UserError(
             f"--shift {config.shift}: {source.name} and {target.name} have no class in common: {_few(names[0])}; "
@@ -179,21 +190,26 @@ def _two_sets(config: DataConfig, shift: Shift, load: Loader) -> _Shifted:
             f"--shift {config.shift}: {source.name} and {target.name} have one class in common, {common[0]}, at least "
             f"2 are needed: {_few(names[0])}; {_few(names[1])}"
         )
-    left_out = [f"{len(n) - len(common)} of {d.name}" for d, n in zip((source, target), names, strict=True)]
+    left_out = [f"{len(set(n) - set(common))} of {d.name}" for d, n in zip((source, target), names, strict=True)]
+    matched = f"{len(common)} classes in common, left out are " + " and ".join(left_out)
+    if num_unknown:
+        matched = f"{num_unknown} of its {len(target.train)} training images have no label"
     domain_names = (source.name, target.name if target.name != source.name else f"{target.name} (target)")
     coarse_of = _superclasses(source, common)
 
     def split(parts: Sequence[ImageSet | StreamedSet], option: str, asked: int | None) -> ImageSet:
         images, fine, domain = _joined(parts, common, option, asked, config.data_seed)
-        coarse, coarse_names = (None, ()) if coarse_of is None else (coarse_of[fine], source.train.coarse_names)
+        coarse, coarse_names = None, ()
+        if coarse_of is not None:
+            coarse = np.where(fine == UNLABELLED, UNLABELLED, coarse_of[fine])
+            coarse_names = source.train.coarse_names
         return ImageSet(images, fine, tuple(common), coarse, coarse_names, domain=domain, domain_names=domain_names)
 
     return _Shifted(
         f"{source.name}-to-{target.name}",
         split((source.train, target.train), "num_images", _num_train(config)),
         split((source.test, target.test), "num_test_images", config.num_test_images),
-        f"source {source.name}, target {target.name}: {len(common)} classes in common, left out are "
-        + " and ".join(left_out),
+        f"source {source.name}, target {target.name}: {matched}",
     )
 
 
@@ -202,22 +218,24 @@ def _joined(
 ) -> tuple[NDArray[np.uint8], Labels, Labels]:
     """Images [N, H, W, 3], labels [N] (by `classes`) and domains [N] of source and target, the source first."""
     rows, fine = list[Labels](), list[Labels]()
+    known = {name: label for label, name in enumerate(classes)}
     for part in parts:
-        known = {name: label for label, name in enumerate(classes)}
-        labels = np.array([known.get(name, -1) for name in part.fine_names], np.int64)[part.fine]
-        rows.append(np.flatnonzero(labels >= 0))
+        of_label = [*(known.get(name, _LEFT_OUT) for name in part.fine_names), UNLABELLED]  # which is the last: at -1
+        labels = np.array(of_label, np.int64)[part.fine]
+        rows.append(np.flatnonzero(labels != _LEFT_OUT))
         fine.append(labels[rows[-1]])
     domain = np.repeat([SOURCE, TARGET], [len(labels) for labels in fine])
     every = np.concatenate(fine)
     check_count(option, asked, len(every))
-    chosen = np.arange(len(every)) if asked is None else balanced_rows(domain * len(classes) + every, asked, seed)
+    strata = strata_of(every, domain, len(classes))
+    chosen = np.arange(len(every)) if asked is None else balanced_rows(strata, asked, seed)
     taken = [part.take(rows[d][chosen[domain[chosen] == d] - d * len(rows[0])]) for d, part in enumerate(parts)]
     return np.concatenate([images.images for images in taken]), every[chosen], domain[chosen]
 
 
 def _occurring(dataset: Dataset) -> list[str]:
     """Names of the classes that have training images."""
-    return [dataset.train.fine_names[label] for label in np.unique(dataset.train.fine)]
+    return [dataset.train.fine_names[label] for label in np.unique(dataset.train.fine) if label != UNLABELLED]
 
 
 def _superclasses(source: Dataset, classes: Sequence[str]) -> Labels | None:

@@ -24,11 +24,14 @@ from analysis.finetuned import (
 )
 from analysis.finetuned_outcomes import choose, lines
 from analysis.finetuning_stage import lacking_epochs, measure_trial
+from analysis.labels import data_levels
+from analysis.measure import measured_images, unmeasurable
 from analysis.probe_path import Probe, probe_path
+from analysis.settings import AnalysisSettings
 from analysis.table import read_table
 from ray_ssl.checkpoints import Checkpoint, checkpoint_folder, load_checkpoint
 from ray_ssl.config import PretrainConfig, replace
-from ray_ssl.data.base import Dataset, ImageSet
+from ray_ssl.data.base import UNLABELLED, Dataset, ImageSet
 from ray_ssl.data.load import hold_out
 from ray_ssl.errors import UserError
 from ray_ssl.finetune import HEAD, make_start, start_hash, start_of, start_option, write_start
@@ -70,6 +73,27 @@ def two_domains(num: int, seed: int) -> ImageSet:
     domain = np.arange(num) // 4 % 2
     pixels = np.where(domain[:, None, None, None] == 1, 255 - plain.images, plain.images)
     return change(plain, images=pixels, domain=domain, domain_names=("plain", "inverted"))
+
+
+def without_labels(images: ImageSet) -> ImageSet:
+    """The target's labels are not known."""
+    return change(images, fine=np.where(images.domain == 0, images.fine, UNLABELLED))
+
+
+def test_of_a_target_without_labels_no_accuracy_is_measured() -> None:
+    known = Dataset("tiny", two_domains(200, 0), two_domains(80, 1))
+    unknown = Dataset("tiny", without_labels(two_domains(200, 0)), without_labels(two_domains(80, 1)))
+    settings, tasks = AnalysisSettings(), ("ncc", "transfer@domains")
+    assert not unmeasurable(known, settings, tasks)
+    refused = unmeasurable(unknown, settings, tasks)
+    assert list(refused) == ["transfer@domains"]
+    assert "100 of 100 training images outside the source (target inverted) have no label" in refused[tasks[1]]
+    measured = measured_images(unknown, settings, tasks[:1]).dataset
+    for split, whole in ((measured.train, unknown.train), (measured.test, unknown.test)):
+        assert isinstance(whole, ImageSet)
+        assert np.array_equal(split.images, whole.images[whole.domain == 0])
+    with pytest.raises(UserError, match="level class asks for labels of the target"):
+        data_levels(unknown)
 
 
 @pytest.fixture(scope="module")
@@ -255,3 +279,7 @@ def test_held_out_images_are_balanced_and_of_the_source_alone() -> None:
     assert [len(one) for one in measured_sets(held).values()] == [20, 40, 40]
     with pytest.raises(UserError, match="--validation-fraction above 0"):
         measured_sets(whole)
+    test = held.test
+    assert isinstance(test, ImageSet)
+    with pytest.raises(UserError, match=r"in the target is measured, .* 40 of 40 test images .* have no label"):
+        measured_sets(change(held, test=without_labels(test)))

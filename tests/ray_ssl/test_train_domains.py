@@ -125,3 +125,17 @@ def test_domains_without_a_shift_have_no_effect() -> None:
     assert unmet["training.train_domains"] == unmet["data.num_extra"] == "--shift"
     met = replace(PretrainConfig(), {"data.shift": "domains"}).without_effect()
     assert not {"training.train_domains", "data.num_extra"} & set(met)
+
+
+def test_a_target_without_labels_is_trained_on_and_not_asked_for(shifted: Dataset) -> None:
+    def without_labels(split: Any) -> ImageSet:
+        return change(split, fine=np.where(split.domain == SOURCE, split.fine, UNLABELLED))
+
+    unlabelled = change(shifted, train=without_labels(shifted.train), test=without_labels(shifted.test))
+    unlabelled.__dict__["fingerprint"] = shifted.fingerprint
+    asked = config("vicreg", training__train_domains="both")
+    metrics, weights = train(asked, shifted)
+    assert metrics.pop("target_knn_accuracy") >= 0
+    found, same = train(asked, unlabelled)
+    assert found == metrics
+    torch.testing.assert_close(same, weights, rtol=0, atol=0)

@@ -25,6 +25,7 @@ from ray_ssl.errors import EXIT_BAD_INPUT, EXIT_DONE, UserError
 from ray_ssl.pretrain import pretrain
 from ray_ssl.storage import Storage
 from tests.analysis.test_finetuned import PRETRAINING, two_domains
+from tests.ray_ssl.data.images import random_images, write_folder
 
 FOLDER = checkpoint_folder(1)
 
@@ -72,6 +73,14 @@ def test_permuting_the_targets_labels_changes_no_output(
     assert "evidence  none given" in outputs[0]
     source = change(dataset, train=permuted(dataset.train, SOURCE))
     assert run(source, trial, monkeypatch, capsys) != outputs[0]  # those of the source do
+
+
+def test_a_target_without_labels(trial: Storage, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    flat = write_folder(tmp_path, {"flat": random_images(100, 32)}) / "flat"
+    flags = ["--source", "shapes", "--target", f"folder:{flat}", "--num-images", "80"]
+    assert entry.main(["advise", f"{trial.uri}/{FOLDER}", *flags]) == EXIT_DONE
+    said = capsys.readouterr().out
+    assert "advice    " in said and "40 images of the target, labels unseen" in said
 
 
 def test_validation_images_that_are_held_out_already_are_kept(dataset: Dataset) -> None:

@@ -5,16 +5,17 @@ from __future__ import annotations
 from pathlib import Path
 
 import numpy as np
+import pyarrow as pa
 import pytest
 from pydantic import ValidationError
 
 from ray_ssl.config import PretrainConfig, trial_key
 from ray_ssl.data import Dataset, ImageSet, load_dataset, shapes
-from ray_ssl.data.base import SOURCE, TARGET
+from ray_ssl.data.base import SOURCE, TARGET, UNLABELLED, missing_labels, require_labels
 from ray_ssl.data_config import DataConfig
 from ray_ssl.errors import UserError
 from ray_ssl.shift import CORRUPTIONS, KINDS, parse_shift
-from tests.ray_ssl.data.images import random_images, write_folder
+from tests.ray_ssl.data.images import png, random_images, write_folder, write_parquet
 
 
 def load(shift: str, dataset: str = "shapes", num_images: int | None = 80, **options: object) -> Dataset:
@@ -150,6 +151,79 @@ def test_two_sets_are_matched_by_name(animals: tuple[Path, Path]) -> None:
         at_most = "num_images 20 and num_extra 6 are more than there are: at most " + ("25" if "to" in shift else "18")
         with pytest.raises(UserError, match=at_most):
             load(shift, source, num_images=20, num_extra=6, test_fraction=0.25)
+
+
+@pytest.fixture(scope="module")
+def unlabelled(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
+    """The same 24 images in a folder without class folders, in Parquet without a label column, or without labels."""
+    root, images = tmp_path_factory.mktemp("unlabelled"), random_images(24, 8, seed=50)
+    columns = {
+        "none": {},
+        "empty": {"label": pa.nulls(24)},
+        "null": {"label": pa.nulls(24, pa.int64())},
+        "text": {"label": pa.nulls(24, pa.string())},
+        "minus": {"label": [-1] * 24},
+    }
+    found = {"flat": f"folder:{write_folder(root, {'flat': images}) / 'flat'}"}
+    for name, labels in columns.items():
+        found[name] = f"parquet:{write_parquet(root / f'{name}.parquet', [png(i) for i in images], **labels)}"
+    return found
+
+
+@pytest.mark.parametrize("kind", ["flat", "none", "empty", "null", "text", "minus"])
+def test_a_target_may_have_no_labels(kind: str, unlabelled: dict[str, str], animals: tuple[Path, Path]) -> None:
+    source = f"folder:{animals[0]}"
+    dataset = load(f"to:{unlabelled[kind]}", source, num_images=None, test_fraction=0.25)
+    for images, sizes in zip(splits(dataset), ([18, 18], [6, 6]), strict=True):
+        assert counts(images) == sizes
+        assert images.fine_names == ("cat", "cow", "dog")  # all of the source: which are common is not known
+        mine, theirs = of(images, SOURCE), of(images, TARGET)
+        assert mine.coarse is not None and theirs.coarse is not None
+        assert mine.fine.min() == 0 and set(theirs.fine) == set(theirs.coarse) == {UNLABELLED}
+        assert len(np.unique(theirs.images.reshape(len(theirs), -1), axis=0)) == len(theirs)
+    assert "18 of its 18 training images have no label" in dataset.note
+    with pytest.raises(UserError, match=r"18 of 18 training images outside the source \(target \w+\) have no label"):
+        require_labels("this", dataset, "train")
+    some = splits(load(f"to:{unlabelled[kind]}", source, num_images=12, num_extra=6, test_fraction=0.25))[0]
+    assert counts(some) == [6, 6, 6]  # a domain without labels weighs what the other does
+    # Alone, as source, they are refused as before.
+    for shift, refused in (("", unlabelled[kind]), (f"to:{source}", unlabelled[kind])):
+        with pytest.raises(UserError, match=r"label|stands outside a class folder"):
+            load(shift, refused, num_images=None)
+
+
+def test_a_target_with_some_labels(tmp_path: Path, animals: tuple[Path, Path]) -> None:
+    labels = (["cat", None, "emu"] * 8, ["cat", "dog", "emu"] * 4)
+    for split, of_split in zip(("train", "test"), labels, strict=True):
+        pixels: list[bytes | None] = [png(i) for i in random_images(len(of_split), 8, seed=len(of_split))]
+        write_parquet(tmp_path / f"{split}.parquet", pixels, label=of_split)
+    dataset = load(f"to:parquet:{tmp_path}", f"folder:{animals[0]}", num_images=None, test_fraction=0.25)
+    found = [of(images, TARGET).fine.tolist() for images in splits(dataset)]
+    assert found == [[0, UNLABELLED] * 8, [0, 2] * 4]  # emus are no class of the source
+    assert "8 of 16 training images" in missing_labels(dataset, "train", "test")
+    require_labels("what looks at test images alone", dataset, "test")
+
+
+def test_a_folder_may_have_labels_for_testing_alone(tmp_path: Path, animals: tuple[Path, Path]) -> None:
+    pixels = random_images(4, 8, seed=3)
+    folder = write_folder(tmp_path, {"train": pixels, "test/dog": pixels + 1, "test/emu": pixels + 2})
+    dataset = load(f"to:folder:{folder}", f"folder:{animals[0]}", num_images=None, test_fraction=0.25)
+    assert [of(images, TARGET).fine.tolist() for images in splits(dataset)] == [[UNLABELLED] * 4, [2] * 4]
+
+
+def test_images_beside_class_folders_and_strange_labels_are_refused(tmp_path: Path, animals: tuple[Path, Path]) -> None:
+    write_folder(tmp_path / "mixed", {"a": random_images(2, 8)})
+    (tmp_path / "mixed" / "x.png").write_bytes(png(random_images(1, 8)[0]))
+    pixels: list[bytes | None] = [png(i) for i in random_images(4, 8)]
+    write_parquet(tmp_path / "low.parquet", pixels, label=[0, -1, -2, 1])
+    write_parquet(tmp_path / "double.parquet", pixels, label=[0.0, 1.0, 0.0, 1.0])
+    for target, message in (
+        (f"folder:{tmp_path / 'mixed'}", "stands outside a class folder"),
+        (f"parquet:{tmp_path / 'low.parquet'}", "row 2: label is -2, labels count from 0"),
+        (f"parquet:{tmp_path / 'double.parquet'}", "labels in label are of type double"),
+    ):
+        with pytest.raises(UserError, match=message):
+            load(f"to:{target}", f"folder:{animals[0]}", num_images=None)
 
 
 @pytest.mark.parametrize(
