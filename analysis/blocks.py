@@ -24,7 +24,8 @@ import torch
 
 from analysis.features import FORWARD_BATCH_SIZE, LayerFeatures, extract
 from analysis.labels import LabelLevel
-from analysis.measure import POPULATIONS, MeasuredImages, Rows, label_levels, measure_layers, pictures
+from analysis.measurable import label_levels
+from analysis.measure import POPULATIONS, MeasuredImages, Rows, measure_layers, pictures
 from analysis.sums import Mergeable, Split, Statistic, Sum
 from analysis.tasks import METRICS, find_tasks, metric_and_group
 from ray_ssl.backbones.base import Backbone

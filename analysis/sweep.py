@@ -22,7 +22,7 @@ from analysis.command import (
     print_unsent,
 )
 from analysis.flags import add_measure_flags, refuse_other_numbers
-from analysis.measure import check_layers, unmeasurable
+from analysis.measurable import check_layers, unmeasurable
 from analysis.pipeline import MEASUREMENTS
 from analysis.settings import AnalysisSettings, read_settings, with_targets
 from analysis.survey import missing_work, sweep_name

@@ -9,12 +9,7 @@ import hashlib
 import json
 from typing import Annotated, Any, ClassVar, Literal, Self
 
-from pydantic import (
-    Field,
-    SerializeAsAny,
-    ValidationError,
-    model_validator,
-)
+from pydantic import Field, SerializeAsAny, ValidationError, model_validator
 
 from ray_ssl.data_config import DataConfig
 from ray_ssl.errors import UserError

@@ -9,7 +9,7 @@ from typing import Any
 
 from analysis import publication
 from analysis.command import Tracking, analyse_with_progress, finish, print_unsent, quiet
-from analysis.measure import check_layers, check_measurable
+from analysis.measurable import check_layers, check_measurable
 from analysis.settings import with_targets
 from analysis.survey import Survey, survey
 from ray_ssl import interrupts

@@ -52,7 +52,7 @@ def _summary(ledger: Ledger) -> list[str]:
         return [f"cannot be read: {error}", "", "", ""]
     size = sum(file.size for file in ledger.sweep.files())
     record = ledger.sweep.read_sealed(SWEEP)
-    asks = TORN_SWEEP if record is None else record["question"].partition("\n")[0]
+    asks = TORN_SWEEP if record is None else record.get("question", "").partition("\n")[0]
     return [counts(states, len(ledger.unreadable_trials())), driver or "-", bytes_text(size), asks]
 
 

@@ -25,7 +25,8 @@ from analysis.finetuned import (
 from analysis.finetuned_outcomes import choose, lines
 from analysis.finetuning_stage import lacking_epochs, measure_trial
 from analysis.labels import data_levels
-from analysis.measure import measured_images, unmeasurable
+from analysis.measurable import unmeasurable
+from analysis.measure import measured_images
 from analysis.probe_path import Probe, probe_path
 from analysis.settings import AnalysisSettings
 from analysis.table import read_table

@@ -11,7 +11,8 @@ import torch
 
 from analysis import projections, stored, table
 from analysis.flags import refuse_other_numbers
-from analysis.measure import check_measurable, measure_checkpoint, measured_images
+from analysis.measurable import check_measurable
+from analysis.measure import measure_checkpoint, measured_images
 from analysis.metrics import umap
 from analysis.metrics.base import Point
 from analysis.pipeline import MEASUREMENTS, _Measurer

@@ -35,7 +35,8 @@ from threadpoolctl import threadpool_limits
 from analysis.features import extract, load_backbone
 from analysis.labels import LabelLevel
 from analysis.logistic import Scaling
-from analysis.measure import label_levels, measure_checkpoint, measured_images, pictures
+from analysis.measurable import label_levels
+from analysis.measure import measure_checkpoint, measured_images, pictures
 from analysis.metrics.linear_probe import PENALTY
 from analysis.settings import AnalysisSettings
 from analysis.tasks import DATA, SAMPLE, TARGETS, find_tasks

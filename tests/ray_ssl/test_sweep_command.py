@@ -142,6 +142,14 @@ def test_the_default_storage_is_the_one_of_the_environment(
     assert "study" in capsys.readouterr().out
 
 
+def test_a_sweep_of_an_old_version_that_does_not_say_what_it_asks_is_listed(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    ledger = Ledger(Storage.at(tmp_path / "study"))
+    ledger.sweep.write_sealed(SWEEP, {"shared": {}})
+    assert said(capsys, ledger, "list").splitlines()[1].split("  ")[0] == "study"
+
+
 def test_torn_records_are_told_and_the_command_is_there(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     ledger = Ledger(Storage.at(tmp_path / "study"))
     ledger.open("How?", {})
