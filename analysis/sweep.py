@@ -35,7 +35,7 @@ from ray_ssl.data import Dataset, load_dataset
 from ray_ssl.errors import EXIT_DONE, EXIT_SOME_FAILED, UserError, did_you_mean, print_error
 from ray_ssl.flags import Parser, add_address_flag
 from ray_ssl.follower import Follower
-from ray_ssl.ledger import Ledger, Trial
+from ray_ssl.ledger import Ledger, Trial, no_sweep
 from ray_ssl.storage import Storage
 from ray_ssl.targets import Targets, attach_targets, read_targets, write_targets
 
@@ -88,7 +88,7 @@ def run(flags: argparse.Namespace) -> int:
     if not trials and encoder.is_folder_of_encoders(ledger.sweep):
         return encoder.show(ledger.sweep)
     if not trials:
-        raise UserError(f"{flags.sweep!r} is no sweep folder: no trial in it has a readable config.json")
+        raise no_sweep(ledger.sweep, flags.sweep)
     tasks = find_tasks(flags.metrics, flags.levels, groups_of_data(trials[0].config.data.shift))
     check_by_block(tasks, flags.images_per_block)
     tracking = _tracking(ledger, flags.tracking_uri)

@@ -197,6 +197,15 @@ class Ledger:
         return [key for key in self.sweep.names() if _looks_like_key(key) and not self._is_whole(key, CONFIG)]
 
 
+def no_sweep(sweep: Storage, given: str) -> UserError:
+    """Returns what to raise where a folder, as the user named it, holds no trial with a readable configuration."""
+    if not sweep.exists(""):
+        return UserError(f"there is no folder {given!r}: give that of a sweep, such as results/NAME")
+    inside = [name for name in sweep.names() if sweep.exists(f"{name}/{SWEEP}")]
+    hint = f"; the sweeps in it: {', '.join(inside)}" if inside else ""
+    return UserError(f"{given!r} is no sweep folder: no trial in it has a readable config.json{hint}")
+
+
 # A command looks at every trial several times: with 1,000 of them reading each time takes longer than all else.
 
 

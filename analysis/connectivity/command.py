@@ -32,7 +32,7 @@ from ray_ssl import interrupts
 from ray_ssl.data.base import Dataset, ImageSet, require_labels
 from ray_ssl.errors import EXIT_DONE, UserError
 from ray_ssl.flags import Parser
-from ray_ssl.ledger import Ledger, Trial
+from ray_ssl.ledger import Ledger, Trial, no_sweep
 from ray_ssl.storage import Storage
 
 TASK: Final = "connectivity"
@@ -76,7 +76,7 @@ def run(flags: argparse.Namespace) -> int:
     ledger = Ledger(Storage.at(flags.sweep))
     trials = ledger.known_trials()
     if not trials:
-        raise UserError(f"{flags.sweep!r} is no sweep folder: no trial in it has a readable config.json")
+        raise no_sweep(ledger.sweep, flags.sweep)
     if not trials[0].config.data.shift:
         raise UserError("connectivity is that of a source and a target: the sweep's images need a --shift")
     dataset = sweep_dataset(trials, flags.dataset)

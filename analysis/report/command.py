@@ -17,9 +17,9 @@ from analysis.pipeline import MEASUREMENTS
 from analysis.publication import FIGURES, REPORT
 from analysis.report import make_report
 from ray_ssl import interrupts
-from ray_ssl.errors import EXIT_DONE, UserError
+from ray_ssl.errors import EXIT_DONE
 from ray_ssl.flags import Parser
-from ray_ssl.ledger import Ledger
+from ray_ssl.ledger import Ledger, no_sweep
 from ray_ssl.storage import Storage
 
 
@@ -42,7 +42,7 @@ def run(flags: argparse.Namespace) -> int:
     sweep = ledger.sweep
     measurements: Any = table.read_table(sweep.filesystem, sweep.path(MEASUREMENTS))
     if measurements.empty and not ledger.known_trials():
-        raise UserError(f"{flags.sweep!r} is no sweep folder: there is no readable config.json, and no table")
+        raise no_sweep(ledger.sweep, flags.sweep)
     with interrupts.orderly(), tempfile.TemporaryDirectory(prefix="ray_ssl_") as scratch:
         folder = Path(scratch) / FIGURES
         drawn = publication.fetch_recorded_figures(sweep, folder)

@@ -24,6 +24,7 @@ SPLITS: Final = ("train", "test", "validation", "valid", "val")  # of several te
 IMAGES_PER_BATCH: Final = 1024
 READ_BYTES: Final = 1 << 20
 """A row group is read in pieces of this size: one may be as large as its file."""
+SERVER_ERRORS: Final = ("AWS Error", "google::cloud")
 FOOTER_END: Final = 8  # its length in 4 bytes, and the magic word
 
 
@@ -129,7 +130,11 @@ def open_file(file: File) -> pq.ParquetFile:
 
 def damaged(file: File, error: Exception) -> UserError:
     """Returns what to raise where a file that was opened cannot be read on."""
-    return UserError(f"parquet: {file} is damaged ({str(error).splitlines()[0]})")
+    reason = str(error).splitlines()[0]
+    # What a disk or a server answers is not about the bytes; decoders raise OSErrors too, without a number.
+    if isinstance(error, OSError) and (error.errno or any(words in reason for words in SERVER_ERRORS)):
+        return UserError(f"parquet: {file} cannot be read on ({reason})")
+    return UserError(f"parquet: {file} is damaged ({reason})")
 
 
 def row_groups(files: Sequence[File]) -> list[RowGroup]:

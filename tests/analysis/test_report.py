@@ -231,7 +231,9 @@ def test_the_command_writes_the_page_and_draws_what_is_not_drawn(
         [name for name in ledger.sweep.names("figures") if name.endswith(".svg")]
     )
     assert main(["report", str(tmp_path / "nothing")]) == EXIT_BAD_INPUT
-    assert "is no sweep folder" in capsys.readouterr().err
+    assert "there is no folder" in capsys.readouterr().err
+    assert main(["report", str(tmp_path.parent)]) == EXIT_BAD_INPUT
+    assert f"the sweeps in it: {tmp_path.name}" in capsys.readouterr().err
 
 
 def test_it_is_up_to_date_until_something_that_it_shows_changes(tmp_path: Path) -> None:

@@ -303,7 +303,7 @@ def test_analysis_refuses_what_is_no_sweep(tmp_path: Path, capsys: pytest.Captur
 
     for arguments, message in (
         ([str(tmp_path)], "is no sweep folder"),
-        ([str(tmp_path / "nowhere")], "is no sweep folder"),
+        ([str(tmp_path / "nowhere")], "there is no folder"),
         ([str(tmp_path), "--metrics", "nccc"], "did you mean 'ncc'?"),
         ([str(tmp_path), "--metric", "ncc"], "did you mean '--metrics'?"),
         (["encoder", "x.pt", "--backbone", "resnet_18"], "did you mean 'resnet18'?"),

@@ -1,5 +1,6 @@
 """Parquet: exact pixels back, the split and the labels found, and one clear line for each bad file."""
 
+import errno
 from collections.abc import Callable
 from pathlib import Path
 
@@ -9,8 +10,10 @@ import pyarrow.parquet as pq
 import pytest
 
 from ray_ssl.data import Dataset, decode, load_dataset
+from ray_ssl.data.parquet_files import File, damaged
 from ray_ssl.data_config import DataConfig
 from ray_ssl.errors import UserError
+from ray_ssl.storage import Storage
 from tests.ray_ssl.data.images import png, random_images, write_parquet
 
 NAMES = {"coarse_label": ["animal", "thing"], "fine_label": ["bat", "cat", "mug", "pen"]}
@@ -237,3 +240,16 @@ def test_an_empty_test_split_is_refused(tmp_path: Path) -> None:
     write_set(tmp_path / "test-0.parquet", 0)
     with pytest.raises(UserError, match="the test split is empty"):
         load(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("error", "words"),
+    [
+        (OSError("Corrupt snappy compressed data."), "is damaged"),
+        (pa.ArrowInvalid("Couldn't deserialize thrift"), "is damaged"),
+        (OSError(errno.EIO, "Input/output error"), "cannot be read on"),
+        (OSError("When reading: AWS Error NETWORK_CONNECTION during GetObject operation"), "cannot be read on"),
+    ],
+)
+def test_bytes_that_do_not_arrive_are_not_called_damaged(error: Exception, words: str) -> None:
+    assert words in str(damaged(File(Storage.at("set"), "train.parquet"), error))
