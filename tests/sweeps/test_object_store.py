@@ -34,11 +34,11 @@ from ray_ssl.storage import _FILESYSTEMS, Storage
 from sweeps.data_card import source_hash
 from tests.ray_ssl.test_batches import write_set
 from tests.ray_ssl.test_checkpoints import checkpoint, equal
-from tests.sweeps.command import TINY, kill, run, start
+from tests.sweeps.command import QUICK, kill, run, start
 from tests.sweeps.faulty_s3 import FaultyServer
 from tests.sweeps.test_streamed_sweep import STREAMED
 
-ONE = [*TINY, "--widths", "4", "--name", "swept"]
+ONE = [*QUICK, "--widths", "4", "--name", "swept"]
 
 
 @pytest.fixture(scope="module")

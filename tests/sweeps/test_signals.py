@@ -8,7 +8,7 @@ import time
 from pathlib import Path
 
 from ray_ssl.errors import EXIT_INTERRUPTED
-from tests.sweeps.command import TINY, run, start
+from tests.sweeps.command import QUICK, run, start
 from tests.sweeps.test_sweep import assert_every_point_once
 
 HANDLERS = "handlers"
@@ -55,25 +55,25 @@ def test_at_any_moment(tmp_path: Path) -> None:
     # Alternately: kill, and Ctrl-C, which a terminal sends to every process of the command.
     kinds = itertools.cycle((lambda p: p.send_signal(signal.SIGTERM), lambda p: os.killpg(p.pid, signal.SIGINT)))
     for (what, seconds), send in zip(MOMENTS, kinds, strict=False):
-        process = start(tmp_path, *TINY)
+        process = start(tmp_path, *QUICK)
         wait_for_moment(process, what, seconds)
         send(process)
         _, err = process.communicate(timeout=200)
         said = err.splitlines()
         assert process.returncode == EXIT_INTERRUPTED, (what, seconds, err)
         assert said[:1] == ["interrupted; nothing that was finished is lost. To go on:"], (what, seconds, err)
-        assert len(said) == 2 and " ".join(TINY) in said[1], (what, seconds, err)
+        assert len(said) == 2 and " ".join(QUICK) in said[1], (what, seconds, err)
         deadline = time.monotonic() + 100
         while members(process.pid):
             assert time.monotonic() < deadline, f"left behind after {what} + {seconds} s: {members(process.pid)}"
             time.sleep(0.2)
-    code, _, err = run(tmp_path, *TINY)
+    code, _, err = run(tmp_path, *QUICK)
     assert (code, err) == (0, "")
     assert_every_point_once(tmp_path, 4, 2)
 
 
 def test_a_second_ctrl_c_ends_at_once(tmp_path: Path) -> None:
-    arguments = [*TINY, "--epochs", "30"]
+    arguments = [*QUICK, "--epochs", "30"]
     process = start(tmp_path, *arguments)
     wait_for_moment(process, "started", 0.5)
     for _ in range(2):

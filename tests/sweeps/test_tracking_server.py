@@ -11,10 +11,10 @@ from mlflow.tracking import MlflowClient
 from ray_ssl.mlflow_probe import run_statuses
 from ray_ssl.mlflow_store import PARENT
 from tests.mlflow_server import Server
-from tests.sweeps.command import TINY, run, start, wait_for
+from tests.sweeps.command import QUICK, run, start, wait_for
 
 EPOCHS = 12
-COMMAND = [*TINY, "--widths", "4", "6", "5", "--epochs", str(EPOCHS), "--num-cpus", "1", "--name", "swept"]
+COMMAND = [*QUICK, "--widths", "4", "6", "5", "--epochs", str(EPOCHS), "--num-cpus", "1", "--name", "swept"]
 EXPERIMENT = "depth_width"
 
 
