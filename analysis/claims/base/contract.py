@@ -21,6 +21,9 @@ CORRELATION: Final = (-1.0, 1.0)
 SIZE: Final = (0.0, math.inf)
 """Values that are possible: of an accuracy, of the difference of two, of a correlation, of what has no sign."""
 
+AT_LEAST: Final = 0.01
+"""What "at least" means of an accuracy, in every claim and in advice: less than a point below counts as no less."""
+
 SELF_SUPERVISED: Final = "self-supervised"
 
 
