@@ -44,7 +44,8 @@ def check(table: pd.DataFrame, sweep: str = "SWEEP_FOLDER", names: Collection[st
 
     A claim holds where the whole 95 % confidence interval of its number keeps the bound, does not hold where the whole
     interval breaks it, and otherwise there is not enough data. The interval is over seeds or networks (see
-    `interval.estimate`). One trial has none, and two that agree to the last digit prove nothing: not enough data.
+    `interval.estimate`) or over what the claim says. One trial has none, and two that agree to the last digit prove
+    nothing: not enough data. Claims over several data sets have one row, whose data set names all of them.
 
     Args:
         table: As `analysis.table.read_table` returns it.
@@ -59,11 +60,15 @@ def check(table: pd.DataFrame, sweep: str = "SWEEP_FOLDER", names: Collection[st
     """
     claims = [claim for claim in every_claim() if names is None or claim.name in names]
     rows = []
-    for dataset in sorted(table["dataset"].unique()):
+    datasets = sorted(table["dataset"].unique())
+    for dataset in datasets:
         one: Frame = table[table["dataset"] == dataset]
         prepared = prepare(one, *one["metric"].unique())
         for claim in claims:
-            rows += [{"dataset": dataset, **row} for row in _rows(claim, one, prepared, sweep)]
+            if not claim.across:
+                rows += [{"dataset": dataset, **row} for row in _rows(claim, one, prepared, sweep)]
+    every = ", ".join(datasets)
+    rows += [{"dataset": every, **_row(claim, table, table, "", sweep)} for claim in claims if claim.across and every]
     return pd.DataFrame(rows, columns=list(COLUMNS))
 
 
@@ -83,10 +88,11 @@ def _rows(claim: Claim, table: Frame, prepared: Frame, sweep: str) -> Iterator[d
 def _row(claim: Claim, table: Frame, prepared: Frame, method: str, sweep: str) -> dict[str, Any]:
     lacking = first_lacking(claim.needs, table, sweep)
     values = None if lacking else claim.measure(prepared)
-    if values is None or values.empty:
+    nothing = math.isnan(values.mean) if isinstance(values, Estimate) else values is None or values.empty
+    if nothing:
         note = lacking or f"no trial has what it is computed from: {claim.statistic}"
         return _about(claim, method) | {"num_trials": 0, "basis": "", "verdict": UNKNOWN, "note": note}
-    found = estimate(values).within(*claim.within)
+    found = (values if isinstance(values, Estimate) else estimate(values)).within(*claim.within)
     verdict, note = judge(claim, found)
     numbers = {"estimate": found.mean, "low": found.low, "high": found.high}
     return _about(claim, method) | numbers | {

@@ -6,6 +6,7 @@ import math
 from collections.abc import Callable, Sequence
 from typing import Any, Final, Literal, NamedTuple
 
+from analysis.claims.base.interval import Estimate
 from analysis.needs import Need
 
 Frame = Any
@@ -37,11 +38,13 @@ class Claim(NamedTuple):
         statement: The trend, one sentence.
         statistic: What the number is, one phrase.
         measure: From the prepared table of one data set and one method (for claims that compare methods: of all) to
-            a frame with the columns network, seed and value, a row for each trial.
+            a frame with the columns network, seed and value, a row for each trial; or the estimate itself, where its
+            interval is over something else than seeds or networks (NaN where there is nothing to compute it from).
         direction: "above" or "below": on which side of `bound` the number must be.
         bound: See `direction`.
         needs: What the table must hold, in the order it is asked for.
         compares: The number compares methods, so it is computed once for all of them.
+        across: The number is over several data sets, so it is computed once for all of them; `compares` is set too.
         within: The smallest and the largest value that the number can have; an interval ends there.
     """
 
@@ -49,12 +52,13 @@ class Claim(NamedTuple):
     figure: str
     statement: str
     statistic: str
-    measure: Callable[[Frame], Frame]
+    measure: Callable[[Frame], Frame | Estimate]
     direction: Literal["above", "below"]
     bound: float
     needs: Sequence[Need]
     compares: bool = False
     within: tuple[float, float] = (-math.inf, math.inf)
+    across: bool = False
 
     def keeps(self, value: float) -> bool:
         """Returns whether a number is on the right side of the bound."""
