@@ -225,7 +225,7 @@ def test_the_claims_command_takes_several_sweeps(tmp_path: Path, capsys: pytest.
     assert main(["claims", *folders]) == 0
     out = capsys.readouterr().out
     assert "methods compared on cifar100-shift0, cifar100-shift1, cifar100-shift2\n" in out
-    written = pd.read_csv(tmp_path / "0" / "figures" / "claims.csv")
+    written: Frame = pd.read_csv(tmp_path / "0" / "figures" / "claims.csv")
     assert written["dataset"].nunique() == 4 and (written["claim"] == "shifts_transfer_as_connectivity_says").sum() == 1
 
 
