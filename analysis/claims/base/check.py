@@ -56,7 +56,7 @@ def check(table: pd.DataFrame, sweep: str = "SWEEP_FOLDER", names: Collection[st
         Columns claim, figure, dataset, method ("" where methods are compared), statement, statistic, bound ("> 0"),
         estimate, low, high (95 % confidence interval, NaN where there is none), num_trials, basis (what the interval
         is over), verdict ("holds", "does not hold", "not enough data") and note (what is lacking, and the command that
-        measures it).
+        measures it; or what makes the comparison less than it says).
     """
     claims = [claim for claim in every_claim() if names is None or claim.name in names]
     rows = []
@@ -94,6 +94,7 @@ def _row(claim: Claim, table: Frame, prepared: Frame, method: str, sweep: str) -
         return _about(claim, method) | {"num_trials": 0, "basis": "", "verdict": UNKNOWN, "note": note}
     found = (values if isinstance(values, Estimate) else estimate(values)).within(*claim.within)
     verdict, note = judge(claim, found)
+    note = "; ".join(filter(None, (note, claim.caveat(prepared) if claim.caveat else "")))
     numbers = {"estimate": found.mean, "low": found.low, "high": found.high}
     return _about(claim, method) | numbers | {
         "num_trials": found.num_trials, "basis": found.basis, "verdict": verdict, "note": note
@@ -111,7 +112,7 @@ def judge(claim: Claim, found: Estimate) -> tuple[str, str]:
         )
     kept = {claim.keeps(found.low), claim.keeps(found.high)}
     if len(kept) == 2:
-        return UNKNOWN, f"the interval holds the bound: more seeds or networks than {found.basis}"
+        return UNKNOWN, f"the interval holds the bound: more than {found.basis} would tell"
     return (HOLDS if True in kept else FAILS), ""
 
 

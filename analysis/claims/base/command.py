@@ -63,8 +63,11 @@ def as_text(found: Frame) -> str:
     lines = [_HEADS, *(_cells(row) for _, row in found.iterrows())]
     widths = [max(len(line[i]) for line in lines) for i in range(len(_HEADS))]
     text = ["  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip() for line in lines]
-    notes = [f"  {row['claim']}: {row['note']}" for _, row in found.iterrows() if row["verdict"] == UNKNOWN]
-    return "\n".join([*text, *([f"{UNKNOWN}:"] if notes else []), *notes])
+    lacking = found["verdict"] == UNKNOWN
+    for title, rows in (("but", found[~lacking & (found["note"] != "")]), (UNKNOWN, found[lacking])):
+        notes = [f"  {row['claim']}: {row['note']}" for _, row in rows.iterrows()]
+        text += [f"{title}:", *notes] if notes else []
+    return "\n".join(text)
 
 
 def as_json(found: Frame) -> str:

@@ -44,8 +44,9 @@ class Claim(NamedTuple):
         bound: See `direction`.
         needs: What the table must hold, in the order it is asked for.
         compares: The number compares methods, so it is computed once for all of them.
-        across: The number is over several data sets, so it is computed once for all of them; `compares` is set too.
         within: The smallest and the largest value that the number can have; an interval ends there.
+        across: The number is over several data sets, so it is computed once for all of them; `compares` is set too.
+        caveat: From the same table, what makes the comparison less than it says, "" where nothing does; None: never.
     """
 
     name: str
@@ -59,6 +60,7 @@ class Claim(NamedTuple):
     compares: bool = False
     within: tuple[float, float] = (-math.inf, math.inf)
     across: bool = False
+    caveat: Callable[[Frame], str] | None = None
 
     def keeps(self, value: float) -> bool:
         """Returns whether a number is on the right side of the bound."""
