@@ -58,7 +58,7 @@ def _transfer_of(table: Frame) -> Iterator[str]:
             "PFA with the t that is best in the source. Distances: 1 is that of two classes; domains that are mixed "
             "are told apart 50 % of the time."
         )
-        titles = [DISTANCES[metric] for metric in metrics]
+        titles = [f"domains: {DISTANCES[metric]}" for metric in metrics]
         head = ["trained on", "head", "in the source", "in the target", *titles, "seeds"]
         yield markup.table(head, _rows(in_target, found, away, metrics), caption, range(2, len(head)))
 
