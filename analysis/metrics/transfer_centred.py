@@ -24,8 +24,12 @@ def measure(features: LayerFeatures, levels: list[LabelLevel]) -> Iterator[Measu
     The mean is that of training images of both domains. Sigma is then the covariance, and the direction that all
     features share can decide nothing. On the embeddings of arXiv 2204.02683 nothing changes where classes are equally
     large in the source: their strongest direction is constant, uncorrelated with the others, and adds the same to the
-    score of every class. That one centres is ours; so is that it is done to representations, where the theory is of
-    embeddings: the projector is not among the layers that are measured.
+    score of every class. That one centres is ours.
+
+    The theory is of embeddings; here representations are measured, for the projector is not among the layers. What
+    t > 1 needs is the centring: of VICReg on CIFAR-100 subpopulations (RES-2-32, 20 epochs, three seeds, chance 5 %)
+    heads with t = 1, 2, 3 reach 12.6, 5.2, 5.0 % in the target on representations and 17.8, 10.9, 6.0 % on embeddings;
+    centred 17.3, 12.8, 10.0 % and 20.0, 18.8, 17.0 %; logistic regression of representations 21.9 %.
     """
     for level in levels:
         assert level.domains is not None
