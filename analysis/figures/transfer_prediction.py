@@ -77,7 +77,7 @@ def draw(table: Frame) -> Figure | None:
     seeds = f"{found['n'].min()} to {found['n'].max()}" if found["n"].nunique() > 1 else f"{found['n'].iloc[0]}"
     everything = "".join(f"; {name}: {words[name]}" for name in (ALL_PAIRS, SHIFT_MEANS) if name in words)
     note = (
-        f"{' and '.join(sorted(found['dataset'].unique()))}; test images; two-class logistic heads of the source; "
+        f"{', '.join(sorted(found['dataset'].unique()))}; test images; two-class logistic heads of the source; "
         f"means over {seeds} seed(s); named: rank correlation over pairs and its 95 % bootstrap interval{everything}."
     )
     row = Row("", [left, right], _HEIGHT, widths, True)
@@ -97,8 +97,9 @@ def draw(table: Frame) -> Figure | None:
         one = found[found["series"] == name]
         points.plot(one["prediction"], one["accuracy"], ls="none", alpha=0.75, zorder=2, **marker(look, 3.6))
     for _, one in shift_means(found).iterrows():
-        points.plot(one["prediction"], one["accuracy"], ls="none", zorder=3,
-                    **{**marker(looks[one["series"]], 8.0), "mec": INK, "mew": 1.0})  # fmt: skip
+        look = looks[one["series"]]
+        edge_of = {"mew": 2.0} if look.hollow else {"mec": INK, "mew": 1.0}
+        points.plot(one["prediction"], one["accuracy"], ls="none", zorder=3, **{**marker(look, 8.0), **edge_of})
     _draw_edges(edges, found, looks)
     edges.set(ylim=edge)
     edges.set_yticks(edge_at, tick_labels(edge_at))
