@@ -151,8 +151,9 @@ def correlations_as_text(found: Sequence[Correlation]) -> Iterator[str]:
         mine = [one for one in found if one.series == series]
         drawn = f"{mine[0].num_units} {'shifts' if series == SHIFT_MEANS else 'pairs of classes'} drawn anew"
         yield f"{series}: rank correlation with accuracy in the target, {mine[0].num_points} points, {drawn}"
+        width = max(len(quantity_words(one.quantity)) for one in mine)
         for one in mine:
-            yield f"  {quantity_words(one.quantity):<46} {one.value:5.2f} ({one.low:.2f} to {one.high:.2f})"
+            yield f"  {quantity_words(one.quantity):<{width}} {one.value:5.2f} ({one.low:.2f} to {one.high:.2f})"
 
 
 def quantity_words(quantity: str) -> str:

@@ -17,9 +17,10 @@ from analysis.figures.finetuning import numbers as finetuned
 from analysis.figures.transfer_by_method import of_networks as accuracies
 from analysis.finetuned_choice import PROTOCOLS, TARGET, TEST, without_fine_tuned
 from analysis.report import markup
-from analysis.report.tables import NONE, PLUS_MINUS
 
-_INTERVAL: Final = f"mean {PLUS_MINUS} half the 95 % confidence interval over seeds (Student's t; one seed has none)"
+_NONE: Final = "\N{EN DASH}"
+_PLUS_MINUS: Final = "\N{PLUS-MINUS SIGN}"
+_INTERVAL: Final = f"mean {_PLUS_MINUS} half the 95 % confidence interval over seeds (Student's t; one seed has none)"
 _HEADS: Final = {
     LOGISTIC: "logistic",
     "pfa1": "PFA, t\N{NO-BREAK SPACE}=\N{NO-BREAK SPACE}1",
@@ -99,9 +100,9 @@ def finetuning_table(measurements: Frame) -> str:
                 continue
             first = one.iloc[0]
             lines.append([
-                words, *(markup.text(first[name]) or NONE for name in about), str(first["pretrained_epoch"]),
+                words, *(markup.text(first[name]) or _NONE for name in about), str(first["pretrained_epoch"]),
                 _of(one, TEST, 100, half=True), *([_of(one, TARGET, 100, half=True)] if in_target else []),
-                first["rates"] or NONE, first["epochs"] or NONE, str(int(one["n"].max())),
+                first["rates"] or _NONE, first["epochs"] or _NONE, str(int(one["n"].max())),
             ])  # fmt: skip
     shared = ", ".join(str(found[name].iloc[0]) for name in same[:-1] if name not in about and found[name].iloc[0])
     caption = (
@@ -122,11 +123,11 @@ def _of(found: Frame, key: str, factor: float, half: bool = False) -> str:
         factor: 100 of what is shown in per cent.
     """
     if key not in found.index:
-        return NONE
+        return _NONE
     one = found.loc[key]
     width = one["spread"] if half else half_width(one["spread"], int(one["n"]))
     digits = 1 if factor == 100 else 2
-    interval = "" if math.isnan(width) else f" {PLUS_MINUS} {factor * width:.{digits}f}"
+    interval = "" if math.isnan(width) else f" {_PLUS_MINUS} {factor * width:.{digits}f}"
     return f"{factor * one['mean']:.{digits}f}{interval}"
 
 

@@ -11,9 +11,9 @@ from analysis.finetuned_choice import without_fine_tuned
 from analysis.report import markup
 from analysis.report.results import METRICS, Estimate, results
 
-NONE: Final = "\N{EN DASH}"
+_NONE: Final = "\N{EN DASH}"
 _TARGET: Final = ("target_randomness", "target_agreement", "target_entropy", "target_num_used")
-PLUS_MINUS: Final = "\N{PLUS-MINUS SIGN}"
+_PLUS_MINUS: Final = "\N{PLUS-MINUS SIGN}"
 
 
 def claims_table(claims: Frame) -> str:
@@ -45,13 +45,13 @@ def claims_table(claims: Frame) -> str:
 def _claim(row: Frame, where: list[str]) -> list[str]:
     source = row["figure"] if row["figure"].startswith("arXiv") else f"figure {row['figure']}"
     about = f"{source}: {row['statistic']}"
-    interval = NONE if math.isnan(row["low"]) else f"{row['low']:.3g} to {row['high']:.3g}"
+    interval = _NONE if math.isnan(row["low"]) else f"{row['low']:.3g} to {row['high']:.3g}"
     basis = f" over {row['basis']}" if row["basis"] else ""
     return [
         f"{markup.text(row['statement'])}<br><small>{markup.text(about)}</small>",
         *(markup.text(row[name]) for name in where),
         f'<span class="verdict">{markup.text(row["verdict"])}</span>',
-        NONE if math.isnan(row["estimate"]) else f"{row['estimate']:.3g}",
+        _NONE if math.isnan(row["estimate"]) else f"{row['estimate']:.3g}",
         interval + markup.text(basis), markup.text(row["bound"]), str(row["num_trials"]), markup.text(row["note"]),
     ]  # fmt: skip
 
@@ -81,7 +81,7 @@ def results_table(measurements: Frame) -> str:
         counts = {e.n for e in (*row.representation.values(), *(e for _, e in row.best.values()))}
         rows.append([*cells, " to ".join(map(str, sorted({min(counts), max(counts)})))])
     caption = (
-        f"Test accuracy in per cent after the last measured epoch, mean {PLUS_MINUS} half the 95 % confidence "
+        f"Test accuracy in per cent after the last measured epoch, mean {_PLUS_MINUS} half the 95 % confidence "
         "interval over seeds (Student's t; one seed has none). NCC: nearest class centre. The best layer is chosen by "
         "the same mean, so its number is a little too good."
     )
@@ -116,6 +116,6 @@ def targets_table(measurements: Frame) -> str:
 
 def _percent(estimate: Estimate | None) -> str:
     if estimate is None:
-        return NONE
-    interval = "" if math.isnan(estimate.half_width) else f" {PLUS_MINUS} {100 * estimate.half_width:.1f}"
+        return _NONE
+    interval = "" if math.isnan(estimate.half_width) else f" {_PLUS_MINUS} {100 * estimate.half_width:.1f}"
     return f"{100 * estimate.mean:.1f}{interval}"
