@@ -73,6 +73,21 @@ class Measured(NamedTuple):
         return None
 
 
+class Shifts(NamedTuple):
+    """Data sets, such as several shifts of one, in which a metric is measured."""
+
+    metric: str
+    num_datasets: int
+
+    def lacking(self, table: Frame, sweep: str) -> str | None:
+        """See `Need`."""
+        found = table.loc[table["metric"] == self.metric, "dataset"].nunique()
+        if found >= self.num_datasets:
+            return None
+        return (f"needs {self.metric} of {self.num_datasets} shifts, has {found}: python -m analysis claims {sweep} "
+                "OTHER_SWEEP ...")  # fmt: skip
+
+
 class Projected(NamedTuple):
     """UMAP of a level, of some trial at so many epochs; looked for in the table of projections."""
 

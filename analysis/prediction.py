@@ -6,19 +6,23 @@ pair is min(alpha, beta) - gamma. That its size, not its sign alone, orders pair
 Where source and target hardly differ, beta is gamma but for noise, and so is the prediction; the ratio
 log(alpha beta / gamma^2) still orders pairs there, and stands beside it (relative strengths are the paper's; that both
 weigh the same was not checked).
+
+Two controls stand beside them, for pairs of classes that are easy to tell apart are so in both domains: -gamma alone,
+and the accuracy of the same head in the source. A prediction says something where it orders pairs better than these.
+How sure the orders are, see `analysis.rank_intervals`.
 """
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Sequence
 from typing import Any, Final, NamedTuple
 
 import numpy as np
 import pandas as pd
-from numpy.typing import NDArray
-from scipy.stats import rankdata
 
 from analysis.figures.base.numbers import REPRESENTATION, trials
 from analysis.needs import is_self_supervised
+from analysis.rank_intervals import Interval, intervals
 
 Frame = Any
 """A pandas frame; pyright cannot follow what selecting rows of one returns."""
@@ -26,30 +30,40 @@ Frame = Any
 FIGURE: Final = "transfer_prediction"
 RHO, ALPHA, BETA, GAMMA = EDGES = tuple(f"connectivity_{name}" for name in ("rho", "alpha", "beta", "gamma"))
 ACCURACY: Final = "pair_target_accuracy"
+SOURCE_ACCURACY: Final = "pair_source_accuracy"
 PREDICTIONS: Final = {"prediction": "min(alpha, beta) - gamma", "log_ratio": "log(alpha beta / gamma^2)"}
+CONTROLS: Final = {"minus_gamma": "-gamma alone", "source_accuracy": "accuracy in the source"}
+QUANTITIES: Final = PREDICTIONS | CONTROLS
 LEAST_ERROR: Final = 1e-3
 """Errors below it count as this much in the ratio: they are of too few images to tell."""
 
-NUM_RESAMPLED: Final = 2000
+ALL_PAIRS, SHIFT_MEANS = "all pairs", "shift means"
+LEAST_SHIFTS: Final = 3
+"""Fewer are not correlated."""
 
 _TRIAL: Final = ["dataset", "trial_key", "method", "depth", "width", "seed"]
 
 
 class Correlation(NamedTuple):
-    """Spearman's correlation of a prediction and accuracy over pairs.
+    """Spearman's correlation of a quantity and accuracy in the target.
 
     Attributes:
-        method: Of the networks; with the data set where there are several.
-        value: -1 .. 1; NaN of fewer than three pairs, or where one does not vary.
+        series: Of whose pairs: a network, after its data set where there are several; `ALL_PAIRS`, of all networks and
+            shifts; or `SHIFT_MEANS`, of means over pairs, a point for each shift and network.
+        quantity: One of `QUANTITIES`, or "PREDICTION less CONTROL": the difference of two correlations.
+        value: -1 .. 1, of a difference -2 .. 2; NaN of fewer than three points, or where one does not vary.
         low, high: Ends of its 95 % bootstrap interval.
-        num_pairs: Pairs of classes.
+        num_points: How many points there are.
+        num_units: Pairs of classes, or shifts, that are drawn anew.
     """
 
-    method: str
+    series: str
+    quantity: str
     value: float
     low: float
     high: float
-    num_pairs: int
+    num_points: int
+    num_units: int
 
 
 def saw_target(method: str) -> bool:
@@ -65,72 +79,91 @@ def edges_of_pairs(table: Frame) -> Frame:
 
 
 def by_pair(table: Frame) -> Frame:
-    """Returns a row for each trial and pair: `edges_of_pairs`, `PREDICTIONS`, and accuracy at the last epoch."""
-    rows = table[(table["metric"] == ACCURACY) & (table["layer_name"] == REPRESENTATION) & np.isfinite(table["value"])]
+    """Returns a row for each trial and pair: `edges_of_pairs`, `QUANTITIES`, and accuracy at the last epoch."""
+    measured = table["metric"].isin([ACCURACY, SOURCE_ACCURACY]) & np.isfinite(table["value"])
+    rows = table[measured & (table["layer_name"] == REPRESENTATION)]
     rows = rows[rows["epoch"] == rows.groupby("trial_key")["epoch"].transform("max")]
-    rows = rows.drop_duplicates([*_TRIAL, "level"])[[*_TRIAL, "level", "value"]].rename(columns={"value": "accuracy"})
-    found = edges_of_pairs(table).merge(rows, on=[*_TRIAL, "level"])
+    wide = rows.drop_duplicates([*_TRIAL, "level", "metric"]).pivot_table(
+        index=[*_TRIAL, "level"], columns="metric", values="value"
+    ).reindex(columns=[ACCURACY, SOURCE_ACCURACY]).dropna(subset=[ACCURACY]).reset_index()  # fmt: skip
+    wide = wide.rename(columns={ACCURACY: "accuracy", SOURCE_ACCURACY: "source_accuracy"})
+    found = edges_of_pairs(table).merge(wide, on=[*_TRIAL, "level"])
     alpha, beta, gamma = (found[edge].clip(lower=LEAST_ERROR) for edge in (ALPHA, BETA, GAMMA))
     return found.assign(
-        prediction=np.minimum(found[ALPHA], found[BETA]) - found[GAMMA], log_ratio=np.log(alpha * beta / gamma**2)
-    )
+        prediction=np.minimum(found[ALPHA], found[BETA]) - found[GAMMA], log_ratio=np.log(alpha * beta / gamma**2),
+        minus_gamma=-found[GAMMA],
+    )  # fmt: skip
 
 
-def over_trials(table: Frame) -> Frame:
-    """Returns `by_pair` of networks that saw both domains unlabelled, means over seeds.
+def over_seeds(found: Frame, table: Frame) -> Frame:
+    """Returns means over seeds of pairs.
 
-    Columns: series (the network, after its data set where there are several), dataset, network, level, the columns of
-    `EDGES` and `PREDICTIONS`, accuracy, n (seeds).
+    Args:
+        found: Rows of `by_pair`.
+        table: What it was made of.
+
+    Returns:
+        Columns series (the network, after its data set where there are several), dataset, network, level, those of
+        `EDGES` and `QUANTITIES`, accuracy, n (seeds).
     """
-    found = by_pair(table)
-    found = found[found["method"].map(saw_target).astype(bool)]
     names = [trials(one).set_index("trial_key")["network"] for _, one in table.groupby("dataset")]
     names = pd.concat(names) if names else pd.Series(dtype=object)
     network = found["trial_key"].map(names[~names.index.duplicated()])
     prefix = found["dataset"] + ", " if found["dataset"].nunique() > 1 else ""
     found = found.assign(network=network, series=prefix + network)
-    values = [*EDGES, *PREDICTIONS, "accuracy"]
+    values = [*EDGES, *QUANTITIES, "accuracy"]
     groups = found.groupby(["series", "dataset", "network", "level"], sort=True)
     return groups[values].mean().assign(n=groups.size()).reset_index()
 
 
-def correlations(table: Frame, prediction: str = "prediction") -> list[Correlation]:
-    """Returns the correlation of every series of `over_trials`; and of all, "all", where there are several.
+def over_trials(table: Frame) -> Frame:
+    """Returns `over_seeds` of the networks that saw both domains unlabelled."""
+    found = by_pair(table)
+    return over_seeds(found[found["method"].map(saw_target).astype(bool)], table)
 
-    Args:
-        prediction: One of `PREDICTIONS`.
+
+def shift_means(found: Frame) -> Frame:
+    """Returns means over pairs of `over_seeds`, one for each data set and network; none of fewer than three shifts."""
+    if found["dataset"].nunique() < LEAST_SHIFTS:
+        return found.iloc[:0]
+    values = [*EDGES, *QUANTITIES, "accuracy"]
+    return found.groupby(["series", "dataset", "network"], sort=True)[values].mean().reset_index()
+
+
+def correlations(table: Frame) -> list[Correlation]:
+    """Returns the correlations of every series of `over_trials`, and of all together where there are several.
+
+    Pairs of classes are drawn anew with all their networks and shifts together, for these share images; shifts with
+    all their networks. Pairs that share a class are not independent either: other classes would vary more.
     """
     found = over_trials(table)
-    rows = [(str(name), one) for name, one in found.groupby("series")]
-    rows += [("all", found)] if len(rows) > 1 else []
-    return [Correlation(name, *interval(one[prediction], one["accuracy"]), len(one)) for name, one in rows]
+    rows = [(str(name), one, "level") for name, one in found.groupby("series")]
+    rows += [(ALL_PAIRS, found, "level")] if len(rows) > 1 else []
+    means = shift_means(found)
+    rows += [(SHIFT_MEANS, means, "dataset")] if len(means) else []
+    return [Correlation(name, quantity, *interval, len(one), one[unit].nunique())
+            for name, one, unit in rows for quantity, interval in _of_quantities(one, unit).items()]  # fmt: skip
 
 
-def interval(x: Any, y: Any, num_resampled: int = NUM_RESAMPLED) -> tuple[float, float, float]:
-    """Returns Spearman's correlation and the ends of its 95 % percentile bootstrap interval over pairs.
-
-    Pairs that share a class are not independent, so the interval is narrower than that over other classes would be.
-
-    Args:
-        x, y: Float [N]; NaN is returned where N < 3 or one of them does not vary.
-        num_resampled: Samples of N pairs with repetition; the same for the same N.
-    """
-    x, y = np.asarray(x, float), np.asarray(y, float)
-    if len(x) < 3:
-        return np.nan, np.nan, np.nan
-    value = float(_spearman(x[None], y[None])[0])
-    rows = np.random.default_rng(0).integers(0, len(x), (num_resampled, len(x)))
-    resampled = _spearman(x[rows], y[rows])
-    resampled = resampled[np.isfinite(resampled)]
-    if np.isnan(value) or not len(resampled):
-        return value, np.nan, np.nan
-    low, high = np.percentile(resampled, [2.5, 97.5])
-    return value, float(low), float(high)
+def correlations_as_text(found: Sequence[Correlation]) -> Iterator[str]:
+    """Yields the correlations in lines, those of controls below those of predictions."""
+    for series in dict.fromkeys(one.series for one in found):
+        mine = [one for one in found if one.series == series]
+        drawn = f"{mine[0].num_units} {'shifts' if series == SHIFT_MEANS else 'pairs of classes'} drawn anew"
+        yield f"{series}: rank correlation with accuracy in the target, {mine[0].num_points} points, {drawn}"
+        width = max(len(quantity_words(one.quantity)) for one in mine)
+        for one in mine:
+            yield f"  {quantity_words(one.quantity):<{width}} {one.value:5.2f} ({one.low:.2f} to {one.high:.2f})"
 
 
-def _spearman(x: NDArray[np.float64], y: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Of each row of [B, N]; NaN where one of both does not vary."""
-    x, y = (rankdata(values, axis=1) for values in (x, y))
-    x, y = (values - values.mean(1, keepdims=True) for values in (x, y))
-    norm = np.sqrt((x**2).sum(1) * (y**2).sum(1))
-    return np.divide((x * y).sum(1), norm, out=np.full(len(x), np.nan), where=norm > 0)
+def quantity_words(quantity: str) -> str:
+    """Returns a quantity of `Correlation` in words."""
+    return " less that of ".join(QUANTITIES[name] for name in quantity.split(" less "))
+
+
+def _of_quantities(found: Frame, unit: str) -> dict[str, Interval]:
+    """The correlations of rows, and how far those of predictions are above those of controls."""
+    known = {name: found[name] for name in QUANTITIES if found[name].notna().all()}
+    pairs = [(name, control) for name in PREDICTIONS for control in CONTROLS if control in known]
+    of_each, less = intervals(known, found["accuracy"], found[unit], pairs)
+    return of_each | {f"{name} less {control}": one for (name, control), one in less.items()}

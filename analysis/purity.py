@@ -11,7 +11,7 @@ from typing import Any, Final, NamedTuple
 import numpy as np
 
 from analysis.figures.base.numbers import REPRESENTATION
-from analysis.prediction import interval
+from analysis.rank_intervals import interval
 
 Frame = Any
 """A pandas frame; pyright cannot follow what selecting rows of one returns."""

@@ -106,7 +106,7 @@ def advise(checkpoint: Checkpoint, dataset: Dataset, level: str, seed: int) -> l
     device = "cuda" if torch.cuda.is_available() else "cpu"
     layers = measure_layers(checkpoint, images, device)
     about = [*_about(dataset, images), *_few(len(images.validation))]
-    return [*about, *_table(layers), _CAVEAT, *_say(recommend(layers, images.num_classes))]
+    return [*about, *_table(layers), _CAVEAT, *_say(layers, images.num_classes)]
 
 
 def _about(dataset: Dataset, images: Domains) -> list[str]:
@@ -138,10 +138,26 @@ def _table(layers: Sequence[LayerFacts]) -> list[str]:
     return ["  ".join([row[0].ljust(first), *map(str.rjust, row[1:], others)]) for row in rows]
 
 
-def _say(advice: Advice) -> list[str]:
+def _say(layers: Sequence[LayerFacts], num_classes: int) -> list[str]:
+    """The advice, and that for a network that is to stay as it is where it is another."""
+    best, frozen = recommend(layers, num_classes), recommend(layers, num_classes, (LP, PFA))
+    found = [f"advice    {_words(best)}", *_indented("why", best.reasons)]
+    if frozen.way == best.way:
+        return found
+    return [
+        *found,
+        f"frozen    if the network is not to be trained: {_words(frozen)}",
+        *_indented("", frozen.reasons[2:]),
+    ]
+
+
+def _words(advice: Advice) -> str:
     power = f", t = {advice.head[-1]}" if advice.way == PFA else ""
-    first = f"advice    {advice.way}, layer {advice.layer}: {_HOW[advice.way]}{power}"
-    return [first, *(f"{'why' if i == 0 else '':10}{reason}" for i, reason in enumerate(advice.reasons))]
+    return f"{advice.way}, layer {advice.layer}: {_HOW[advice.way]}{power}"
+
+
+def _indented(title: str, reasons: Sequence[str]) -> list[str]:
+    return [f"{title if i == 0 else '':10}{reason}" for i, reason in enumerate(reasons)]
 
 
 def _percent(share: float) -> str:

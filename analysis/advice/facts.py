@@ -7,6 +7,7 @@
 
 What is expected of the logistic head is too much under large shifts: of 24 encoders of 20 epochs or fewer 14 points on
 average (CIFAR-100 subpopulations 8 to 15; shapes from photo to sketch up to 85, where it is wrong with confidence).
+Under blur confidence rises where accuracy falls: 42 % were expected of RES-2-32 on CIFAR-100 at strength 1, it has 8 %.
 """
 
 from __future__ import annotations

@@ -24,7 +24,7 @@ from analysis.connectivity.classifier import WAYS, Advance, ClassifierSettings, 
 from analysis.connectivity.groups import GroupErrors, Groups, classes_with_all, edges, groups_of, split_groups
 from analysis.connectivity.stored import ERRORS, read_errors, write_errors
 from analysis.metrics.base import Measurement
-from analysis.prediction import EDGES, FIGURE, PREDICTIONS, correlations
+from analysis.prediction import EDGES, FIGURE, correlations, correlations_as_text
 from analysis.survey import columns
 from analysis.sweep import sweep_dataset
 from analysis.table import IMAGES, IMAGES_LAYER, LayerMeasurement
@@ -219,10 +219,8 @@ def _show(sweep: Storage, typed: str) -> None:
     for metric in EDGES:
         values = table.loc[table["metric"] == metric, "value"]
         print(f"{metric:<19} {values.mean():.3f} (pairs: {values.min():.3f} to {values.max():.3f})")
-    for name, formula in PREDICTIONS.items():
-        for one in correlations(table, name):
-            print(f"{one.method}: rank correlation of {formula} and target accuracy {one.value:.2f} "
-                  f"({one.low:.2f} to {one.high:.2f}) over {one.num_pairs} pairs")  # fmt: skip
+    for line in correlations_as_text(correlations(table)):
+        print(line)
     with TemporaryDirectory(prefix="ray_ssl_") as scratch:
         paths = draw_one(FIGURE, table, Path(scratch))
         for path in paths:

@@ -29,10 +29,22 @@ MAX_STARTS: Final = 4
 
 
 def numbers(table: Frame) -> Frame:
-    """Returns accuracy by pretrained network, its epoch, setting, protocol and images (test or target)."""
-    by = [*(name for name in START if name != "pretrained_seed"), "setting", "protocol", "images"]
-    rows = chosen(table).melt([*START, "setting", "seed", "protocol"], list(IMAGES), "images")
-    return over_seeds(rows.dropna(subset="value"), by)
+    """Returns accuracy by pretrained network, its epoch, setting, protocol and images (test or target).
+
+    Columns "rates" and "epochs" hold the different learning rates and epochs that validation images chose, as text, ""
+    of the linear probe.
+    """
+    by = [*(name for name in START if name != "pretrained_seed"), "setting", "protocol"]
+    choice = chosen(table)
+    rows = choice.melt([*START, "setting", "seed", "protocol"], list(IMAGES), "images")
+    found = over_seeds(rows.dropna(subset="value"), [*by, "images"])
+    tuned = choice[choice["protocol"] != LP].groupby(by)
+    picked = tuned[["rate", "epoch"]].agg(_listed).rename(columns={"rate": "rates", "epoch": "epochs"}).reset_index()
+    return found.merge(picked, on=by, how="left").fillna({"rates": "", "epochs": ""})
+
+
+def _listed(chosen_ones: Frame) -> str:
+    return ", ".join(f"{value:g}" for value in sorted(set(chosen_ones.dropna())))
 
 
 def draw(table: Frame) -> Figure | None:

@@ -25,10 +25,15 @@ _PFA: Final = Series("PFA, t = 1, 2 or 3", "PFA", hollow=True)
 
 
 def numbers(table: Frame) -> Frame:
+    """Returns `of_networks`; empty where there is one method only."""
+    found = of_networks(table)
+    return found if found["method"].nunique() > 1 else found.iloc[:0]
+
+
+def of_networks(table: Frame) -> Frame:
     """Returns accuracy by network, domain and head at its last epoch, with that of chance.
 
-    Empty where there is one method only. Networks that were measured at initialisation alone are left out where others
-    were trained.
+    Networks that were measured at initialisation alone are left out where others were trained.
     """
     rows = transfer_accuracies(prepared(table))
     rows = trained(last_epoch(rows[rows["layer_name"] == REPRESENTATION]))
@@ -39,8 +44,7 @@ def numbers(table: Frame) -> Frame:
     best = best.rename(columns={"head": "best"})
     found = found.merge(best, on=["network", "level"], how="left")
     found = with_chance(found[found["head"].eq(LOGISTIC) | found["head"].eq(found["best"])], table)
-    found = found.drop(columns="best").reset_index(drop=True)
-    return found if found["method"].nunique() > 1 else found.iloc[:0]
+    return found.drop(columns="best").reset_index(drop=True)
 
 
 def draw(table: Frame) -> Figure | None:

@@ -2,7 +2,9 @@
 
 Left: each point is a pair of classes; across, the prediction min(alpha, beta) - gamma (arXiv 2204.00570: a head
 transfers where it is above 0); upwards, the share of the target's test images that a two-class head of the source gets
-right. Named are Spearman's correlation over pairs and its 95 % bootstrap interval. Right: the edge weights, test errors
+right. Named are Spearman's correlation over pairs and its 95 % bootstrap interval; of three shifts or more large marks
+are means over pairs, a point for each shift and network, correlated too. `transfer_prediction_correlations.csv` has the
+same of the other prediction and of the controls (`analysis.prediction`). Right: the edge weights, test errors
 of a classifier that tells two groups of augmented images apart. Networks that were pretrained on unlabelled images of
 both domains; `python -m analysis.figures transfer_prediction` of several sweeps shows several shifts in one.
 """
@@ -12,16 +14,27 @@ from __future__ import annotations
 from typing import Final
 
 import numpy as np
+import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from analysis.figures.base.marks import DOTTED, panel_inches
 from analysis.figures.base.networks import MARKERS, OKABE_ITO
 from analysis.figures.base.numbers import Frame
-from analysis.figures.base.sheet import FAINT, GREY, Line, Row, Words, marker, sheet, text_width
+from analysis.figures.base.sheet import FAINT, GREY, INK, Line, Row, Words, marker, sheet, text_width
 from analysis.figures.base.ticks import padded, tick_labels, y_ticks
 from analysis.needs import Measured
-from analysis.prediction import ACCURACY, ALPHA, EDGES, Correlation, correlations, over_trials
+from analysis.prediction import (
+    ACCURACY,
+    ALL_PAIRS,
+    ALPHA,
+    EDGES,
+    SHIFT_MEANS,
+    Correlation,
+    correlations,
+    over_trials,
+    shift_means,
+)
 
 TITLE = "Transfer of pairs of classes against connectivity"
 
@@ -35,8 +48,13 @@ _GREEK = {"rho": "\N{GREEK SMALL LETTER RHO}", "alpha": "\N{GREEK SMALL LETTER A
 
 
 def numbers(table: Frame) -> Frame:
-    """Returns edges, prediction and target accuracy of every pair, means over seeds; see `over_trials`."""
+    """Returns edges, predictions, controls and target accuracy of every pair, means over seeds; see `over_trials`."""
     return over_trials(table)
+
+
+def more_numbers(table: Frame) -> dict[str, Frame]:
+    """Returns the rank correlations, see `correlations`; the CSV's name ends with the key."""
+    return {"correlations": pd.DataFrame(correlations(table), columns=list(Correlation._fields))}
 
 
 def draw(table: Frame) -> Figure | None:
@@ -45,7 +63,7 @@ def draw(table: Frame) -> Figure | None:
     if found.empty:
         return None
     names = sorted(found["series"].unique())
-    words = {one.method: _words(one) for one in correlations(table)}
+    words = {one.series: _words(one) for one in correlations(table) if one.quantity == "prediction"}
     looks = {
         name: Line(f"{name}: {words[name]}", OKABE_ITO[i % len(OKABE_ITO)], "", MARKERS[i % len(MARKERS)],
                    hollow=i >= len(OKABE_ITO))
@@ -57,9 +75,9 @@ def draw(table: Frame) -> Figure | None:
     edge_at = y_ticks(*edge, _HEIGHT)
     widths = [max(map(text_width, tick_labels(ticks, factor))) + 0.06 for ticks, factor in ((at, 100), (edge_at, 1))]
     seeds = f"{found['n'].min()} to {found['n'].max()}" if found["n"].nunique() > 1 else f"{found['n'].iloc[0]}"
-    everything = f"; all: {words['all']}" if "all" in words else ""
+    everything = "".join(f"; {name}: {words[name]}" for name in (ALL_PAIRS, SHIFT_MEANS) if name in words)
     note = (
-        f"{' and '.join(sorted(found['dataset'].unique()))}; test images; two-class logistic heads of the source; "
+        f"{', '.join(sorted(found['dataset'].unique()))}; test images; two-class logistic heads of the source; "
         f"means over {seeds} seed(s); named: rank correlation over pairs and its 95 % bootstrap interval{everything}."
     )
     row = Row("", [left, right], _HEIGHT, widths, True)
@@ -78,6 +96,10 @@ def draw(table: Frame) -> Figure | None:
     for name, look in looks.items():
         one = found[found["series"] == name]
         points.plot(one["prediction"], one["accuracy"], ls="none", alpha=0.75, zorder=2, **marker(look, 3.6))
+    for _, one in shift_means(found).iterrows():
+        look = looks[one["series"]]
+        edge_of = {"mew": 2.0} if look.hollow else {"mec": INK, "mew": 1.0}
+        points.plot(one["prediction"], one["accuracy"], ls="none", zorder=3, **{**marker(look, 8.0), **edge_of})
     _draw_edges(edges, found, looks)
     edges.set(ylim=edge)
     edges.set_yticks(edge_at, tick_labels(edge_at))
@@ -105,6 +127,7 @@ def _ranges(found: Frame) -> tuple[tuple[float, float], tuple[float, float]]:
 
 
 def _words(one: Correlation) -> str:
+    unit = "shifts" if one.series == SHIFT_MEANS else "pairs"
     if np.isnan(one.value):
-        return f"{one.num_pairs} pairs, no rank correlation"
-    return f"{one.value:.2f} ({one.low:.2f} to {one.high:.2f}), {one.num_pairs} pairs"
+        return f"{one.num_units} {unit}, no rank correlation"
+    return f"{one.value:.2f} ({one.low:.2f} to {one.high:.2f}), {one.num_units} {unit}"

@@ -34,7 +34,7 @@ from analysis.graph.experiment import (
 )
 from analysis.graph.facts import crossing_purity, describe, path_lengths
 from analysis.graph.labels import LabelWeights, label_weights
-from analysis.graph.partition import sweep_cut
+from analysis.graph.partition import SweepCut, sweep_cut
 from analysis.graph.spectrum import top_eigenpairs
 from analysis.graph.views import ViewFamily
 from analysis.labels import data_levels
@@ -133,8 +133,7 @@ def say(study: Study) -> Iterator[str]:
            f"{paths.mean:.2f} steps, longest {'at least ' * sampled}{paths.longest}")  # fmt: skip
     shown = np.unique(np.geomspace(1, len(values), 8).round().astype(int))
     yield "spectrum  " + ", ".join(f"{values[i - 1]:.4f} (no. {i})" for i in shown)
-    cut = sweep_cut(graph, study.spectrum)
-    yield f"cut       conductance {cut.conductance:.4f}; Cheeger: {cut.lower:.4f} <= best <= {cut.upper:.4f}"
+    yield f"cut       {_cut(sweep_cut(graph, study.spectrum), facts.num_components)}"
     samples = np.arange(graph.num_images)
     levels = [("sample", samples, graph.num_images)]
     levels += [(level.name, study.all_labels(level), level.num_classes) for level in data_levels(study.dataset)]
@@ -143,6 +142,12 @@ def say(study: Study) -> Iterator[str]:
         crossing = "" if name == "sample" else f"; {what_steps_keep(*crossing_purity(graph, labels, count))}"
         yield (f"{name:9} weight within {found.within:.3f} (chance {found.chance:.3f}), mean weight of a pair within "
                f"over between {_contrast(found):.1f}, label error {found.label_error:.3f}{crossing}")  # fmt: skip
+
+
+def _cut(cut: SweepCut, num_components: int) -> str:
+    if num_components > 1:
+        return f"the graph has {num_components} components: a cut of weight 0, conductance 0"
+    return f"conductance {cut.conductance:.4f}; Cheeger: {cut.lower:.4f} <= best <= {cut.upper:.4f}"
 
 
 def _contrast(found: LabelWeights) -> float:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Final, NamedTuple
 
 import torch
@@ -40,27 +40,41 @@ def measure(features: LayerFeatures, levels: list[LabelLevel]) -> Iterator[Measu
     both domains without their labels (see `feature_averages`). "target_accuracy_HEAD" of split "test" is the transfer,
     "source_accuracy_HEAD" the accuracy where the head learned.
 
+    Features are averaged as they are. The theory's are embeddings of the spectral contrastive loss, whose strongest
+    direction is constant and favours no class; that of a representation that is never negative is not, and with t > 1
+    it decides alone. `transfer_centred` is for these.
+
     Source: arXiv 2204.02683 (linear transferability). The form of the preconditioner was not checked against the paper.
     """
     for level in levels:
-        assert level.domains is not None
-        for head, predicted in source_heads(features, level).items():
-            rows = zip(SPLITS, predicted, (level.train, level.test), level.domains, strict=True)
-            for split, labels, truth, domains in rows:
-                for domain, name in DOMAIN_NAMES.items():
-                    right = (labels == truth)[domains == domain].double().mean().item()
-                    yield Measurement(level.name, split, f"{name}_accuracy_{head}", right)
+        yield from accuracies(source_heads(features, level), level)
+
+
+def accuracies(heads: Mapping[str, Predictions], level: LabelLevel) -> Iterator[Measurement]:
+    """Yields what `measure` does, of heads by name."""
+    assert level.domains is not None
+    for head, predicted in heads.items():
+        for split, labels, truth, domains in zip(
+            SPLITS, predicted, (level.train, level.test), level.domains, strict=True
+        ):
+            for domain, name in DOMAIN_NAMES.items():
+                right = (labels == truth)[domains == domain].double().mean().item()
+                yield Measurement(level.name, split, f"{name}_accuracy_{head}", right)
 
 
 def source_heads(features: LayerFeatures, level: LabelLevel) -> dict[str, Predictions]:
     """Returns what each of `HEADS` predicts, in the order of `HEADS`."""
+    found = [logistic_head(features, level), *averaging_heads(features, level)]
+    return dict(zip(HEADS, found, strict=True))
+
+
+def averaging_heads(features: LayerFeatures, level: LabelLevel) -> Iterator[Predictions]:
+    """Yields what preconditioned feature averaging predicts, for each of `POWERS`."""
     assert level.domains is not None
     in_source, unlabelled = level.domains[0] == SOURCE, level.domains[0] < EXTRA
-    found = [logistic_head(features, level)]
     source, labels = features.train[in_source], level.train[in_source]
     for averages in feature_averages(features.train[unlabelled], source, labels, level.num_classes):
-        found.append(Predictions(*((rows.double() @ averages).argmax(1) for rows in (features.train, features.test))))
-    return dict(zip(HEADS, found, strict=True))
+        yield Predictions(*((rows.double() @ averages).argmax(1) for rows in (features.train, features.test)))
 
 
 def logistic_head(features: LayerFeatures, level: LabelLevel) -> Predictions:

@@ -15,6 +15,7 @@ from typing import Any, Final
 
 from analysis.claims import check
 from analysis.figures.base.numbers import Frame
+from analysis.report.domain_tables import finetuning_table, transfer_table
 from analysis.report.facts import Facts
 from analysis.report.images import figures
 from analysis.report.markup import paragraphs, section, text
@@ -79,6 +80,8 @@ def _chart(content: Content) -> str:
 
 _SECTIONS: Final[dict[str, tuple[str, Callable[[Content], str]]]] = {
     "claims": ("Claims", lambda content: claims_table(content.claims)),
+    "finetuning": ("Probe, fine-tune, or both", lambda content: finetuning_table(content.measurements)),
+    "transfer": ("Source and target", lambda content: transfer_table(content.measurements)),
     "results": ("Results", lambda content: results_table(content.measurements)),
     "targets": ("Targets of graded randomness", lambda content: targets_table(content.measurements)),
     "chart": ("Chart", _chart),

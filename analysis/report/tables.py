@@ -7,6 +7,7 @@ from typing import Final
 
 from analysis.claims.base.contract import UNKNOWN
 from analysis.figures.base.numbers import Frame
+from analysis.finetuned_choice import without_fine_tuned
 from analysis.report import markup
 from analysis.report.results import METRICS, Estimate, results
 
@@ -59,9 +60,9 @@ def results_table(measurements: Frame) -> str:
     """Returns test accuracies after the last epoch, one network and level a row; "" where there are none.
 
     Args:
-        measurements: With networks' names.
+        measurements: With networks' names; fine-tuned trials, which differ in more than the seed, are left out.
     """
-    found = results(measurements)
+    found = results(without_fine_tuned(measurements))
     if not found:
         return ""
     several = len({row.dataset for row in found}) > 1

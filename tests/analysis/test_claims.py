@@ -44,7 +44,9 @@ def found(table: Frame) -> Frame:
 def test_every_claim_holds_where_every_trend_is_in_the_table(found: Frame) -> None:
     assert list(found.index) and set(found.index) == set(NAMES)
     assert found["verdict"].to_dict() == dict.fromkeys(NAMES, HOLDS)
-    assert (found["note"] == "").all() and (found["basis"] == "3 seeds").all() and (found["num_trials"] == 3).all()
+    of_pairs, of_seeds = found.loc["transfer_follows_connectivity"], found.drop("transfer_follows_connectivity")
+    assert (found["note"] == "").all() and (found["num_trials"] == 3).all()
+    assert (of_seeds["basis"] == "3 seeds").all() and of_pairs["basis"] == "10 pairs of classes"
     assert ((found["low"] <= found["estimate"]) & (found["estimate"] <= found["high"])).all()
 
 

@@ -11,11 +11,25 @@ import pytest
 from matplotlib.text import Text
 from scipy import stats
 
+from analysis.__main__ import main
+from analysis.claims import check
+from analysis.claims.base.contract import HOLDS, UNKNOWN
 from analysis.class_pairs import class_pairs
 from analysis.figures import __main__ as command
 from analysis.figures import transfer_prediction
 from analysis.figures.base import draw_all
-from analysis.prediction import ACCURACY, by_pair, correlations, interval
+from analysis.figures.base.numbers import Frame
+from analysis.prediction import (
+    ACCURACY,
+    ALL_PAIRS,
+    SHIFT_MEANS,
+    SOURCE_ACCURACY,
+    by_pair,
+    correlations,
+    correlations_as_text,
+    over_trials,
+)
+from analysis.rank_intervals import interval, intervals
 from tests.analysis.figure_tables import lookup
 from tests.analysis.pair_tables import transfer_table
 from tests.analysis.test_figures import assert_fit_for_print, assert_no_text_overlaps
@@ -79,9 +93,9 @@ def test_the_figure_shows_every_pair_once_coloured_by_shift() -> None:
     points = {(x, y) for line in drawn for x, y in np.asarray(line.get_xydata()).tolist()}
     assert points == set(zip(found["prediction"], found["accuracy"], strict=True)) and len(points) == 20
     texts = " ".join(text.get_text() for text in figure.findobj(Text))
-    by_name = {one.method: one for one in correlations(table)}
-    assert [round(one.value) for name, one in by_name.items() if name != "all"] == [-1, 1]
-    assert all(f"{one.value:.2f} (" in texts for one in by_name.values()) and "all" in by_name
+    by_name = {one.series: one for one in correlations(table) if one.quantity == "prediction"}
+    assert [round(one.value) for name, one in by_name.items() if name != ALL_PAIRS] == [-1, 1]
+    assert all(f"{one.value:.2f} (" in texts for one in by_name.values()) and ALL_PAIRS in by_name
 
 
 @pytest.mark.parametrize("lacking", ["connectivity_gamma", ACCURACY])
@@ -106,9 +120,113 @@ def test_several_sweeps_are_drawn_together(tmp_path: Path) -> None:
     written = pd.read_csv(folders[0] / "figures" / "transfer_prediction.csv")
     assert set(written["dataset"]) == set(SHIFTS) and len(written) == 20
     table = pd.concat([transfer_table(dataset=shift) for shift in SHIFTS])
-    assert [path.name for path in draw_all(table, tmp_path)] == [
-        f"transfer_prediction.{k}" for k in ("png", "svg", "csv")
-    ]
+    names = ["transfer_prediction.png", "transfer_prediction.svg", "transfer_prediction.csv"]
+    names.append("transfer_prediction_correlations.csv")
+    assert [path.name for path in draw_all(table, tmp_path)] == names
+    found = pd.read_csv(tmp_path / names[-1])
+    assert set(found["series"]) == {*transfer_prediction.numbers(table)["series"], ALL_PAIRS}
+    assert {"prediction", "minus_gamma", "source_accuracy", "log_ratio less source_accuracy"} < set(found["quantity"])
+
+
+def values(table: Frame, series: str) -> dict[str, tuple[float, float, float]]:
+    return {one.quantity: one[2:5] for one in correlations(table) if one.series == series}
+
+
+def test_rows_of_a_cluster_are_drawn_together() -> None:
+    rng = np.random.default_rng(1)
+    cluster = np.repeat(np.arange(8), [1, 2, 3, 4, 1, 2, 3, 4])
+    x = rng.integers(0, 6, len(cluster)).astype(float)
+    z, y = rng.normal(size=len(x)), x + rng.normal(size=8)[cluster] + rng.normal(size=len(x))
+    of_each, less = intervals({"x": x, "z": z}, y, [f"pair {i}" for i in cluster], [("x", "z")], num_resampled=60)
+    naive: dict[str, list[float]] = {"x": [], "z": []}
+    for drawn in np.random.default_rng(0).integers(0, 8, (60, 8)):
+        rows = np.concatenate([np.flatnonzero(cluster == i) for i in drawn])
+        for name, column in (("x", x), ("z", z)):
+            naive[name].append(float(np.asarray(stats.spearmanr(column[rows], y[rows]))[0]))
+    for name, samples in naive.items():
+        assert of_each[name][1:] == pytest.approx(tuple(np.percentile(samples, [2.5, 97.5])))
+    difference = np.subtract(naive["x"], naive["z"])
+    assert less["x", "z"][1:] == pytest.approx(tuple(np.percentile(difference, [2.5, 97.5])))
+    assert less["x", "z"].value == pytest.approx(of_each["x"].value - of_each["z"].value)
+
+
+def test_a_second_network_that_says_the_same_makes_nothing_surer() -> None:
+    table = transfer_table(("swav (source + target)",))
+    table["value"] += 0.1 * np.random.default_rng(0).normal(size=len(table))
+    (series,) = {one.series for one in correlations(table)}
+    twins = [table.assign(method=f"vicreg{i} (source + target)", trial_key=table["trial_key"] + str(i)) for i in (1, 2)]
+    both = pd.concat([table, *twins])
+    alone, together = values(table, series), values(both, ALL_PAIRS)
+    assert set(alone) == set(together) and all(alone[name] == pytest.approx(together[name]) for name in alone)
+    assert all(low < value < high for value, low, high in alone.values())
+    found = over_trials(both)
+    narrower = interval(found["prediction"], found["accuracy"])
+    assert narrower.high - narrower.low < 0.8 * (alone["prediction"][2] - alone["prediction"][1])
+
+
+def test_controls_stand_beside_the_prediction() -> None:
+    table = transfer_table()
+    found = transfer_prediction.numbers(table)
+    ((series, one),) = found.groupby("series")
+    of_network = values(table, str(series))
+    for quantity in ("prediction", "log_ratio", "minus_gamma", "source_accuracy"):
+        wanted = np.asarray(stats.spearmanr(one[quantity], one["accuracy"]))[0]
+        assert of_network[quantity][0] == pytest.approx(wanted)
+    assert (one["minus_gamma"] == -one["connectivity_gamma"]).all() and one["source_accuracy"].between(0.85, 0.96).all()
+    more = of_network["prediction"][0] - of_network["source_accuracy"][0]
+    assert of_network["prediction less source_accuracy"][0] == pytest.approx(more) and more > 0.5
+    lines = "\n".join(correlations_as_text(correlations(table)))
+    assert "10 points, 10 pairs of classes drawn anew" in lines and "  accuracy in the source " in lines
+    assert "  min(alpha, beta) - gamma less that of accuracy in the source " in lines
+    without = table[table["metric"] != SOURCE_ACCURACY]  # as it was measured before
+    assert len(transfer_prediction.numbers(without)) == len(found)
+    assert set(values(without, str(series))) == {name for name in of_network if "source_accuracy" not in name}
+
+
+def shifts(num: int) -> Frame:
+    """Shifts of which the later are harder by both measures, with pairs that say the contrary within each."""
+    tables = []
+    for i in range(num):
+        table = transfer_table(("swav (source + target)",), (0, 1), f"cifar100-shift{i}", -0.1)
+        harder = table["metric"].isin([ACCURACY, "connectivity_gamma"])
+        change = table["metric"].map({ACCURACY: -0.04 * i, "connectivity_gamma": 0.04 * i})
+        tables.append(table.assign(value=table["value"].where(~harder, table["value"] + change)))
+    return pd.concat(tables)
+
+
+def test_shifts_are_correlated_by_their_means() -> None:
+    found = {one.series: one for one in correlations(shifts(6)) if one.quantity == "prediction"}
+    assert found[SHIFT_MEANS].value == pytest.approx(1) and (found[SHIFT_MEANS].num_points == 6)
+    assert found[ALL_PAIRS].value > 0.5 and (found[ALL_PAIRS].num_points, found[ALL_PAIRS].num_units) == (60, 10)
+    assert all(one.value < 0 for series, one in found.items() if series not in (SHIFT_MEANS, ALL_PAIRS))
+    figure = transfer_prediction.draw(shifts(6))
+    assert figure is not None
+    large = [line for line in figure.axes[0].lines if line.get_markersize() > 7]
+    assert len(large) == 6 and any("shift means: 1.00 (" in text.get_text() for text in figure.findobj(Text))
+    assert SHIFT_MEANS not in {one.series for one in correlations(shifts(2))}
+
+
+def test_claims_over_shifts() -> None:
+    names = ["transfer_follows_connectivity_over_shifts", "shifts_transfer_as_connectivity_says"]
+    several: Frame = check(shifts(6), "A B", names).set_index("claim")
+    assert list(several["verdict"]) == [HOLDS, HOLDS] and set(several["num_trials"]) == {12}
+    assert list(several["basis"]) == ["10 pairs of classes in 6 shifts", "6 shifts"]
+    by_name = {one.series: one for one in correlations(shifts(6)) if one.quantity == "prediction"}
+    for name, series in zip(names, (ALL_PAIRS, SHIFT_MEANS), strict=True):
+        assert tuple(several.loc[name, ["estimate", "low", "high"]]) == by_name[series][2:5]
+    one: Frame = check(shifts(1), "A", names)
+    assert set(one["verdict"]) == {UNKNOWN} and one["note"].str.contains("claims A OTHER_SWEEP").all()
+
+
+def test_the_claims_command_takes_several_sweeps(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    folders = [str(tmp_path / f"{i}") for i in range(3)]
+    for folder, (_, rows) in zip(folders, shifts(3).groupby("dataset"), strict=True):
+        write_table(rows, Path(folder))
+    assert main(["claims", *folders]) == 0
+    out = capsys.readouterr().out
+    assert "methods compared on cifar100-shift0, cifar100-shift1, cifar100-shift2\n" in out
+    written: Frame = pd.read_csv(tmp_path / "0" / "figures" / "claims.csv")
+    assert written["dataset"].nunique() == 4 and (written["claim"] == "shifts_transfer_as_connectivity_says").sum() == 1
 
 
 def test_fewer_pairs_are_part_of_more() -> None:

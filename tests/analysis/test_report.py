@@ -12,20 +12,25 @@ from scipy import stats
 from analysis import publication
 from analysis.__main__ import main
 from analysis.claims import check
+from analysis.figures import finetuning, transfer_by_method
 from analysis.figures.base.numbers import Frame
+from analysis.finetuned_choice import PROTOCOLS
 from analysis.pipeline import MEASUREMENTS
 from analysis.report import payload
+from analysis.report.domain_tables import finetuning_table, transfer_table
 from analysis.report.facts import gather
 from analysis.report.images import MAX_BYTES, figures
 from analysis.report.page import render
 from analysis.report.results import estimate, results, with_networks
-from analysis.report.tables import targets_table
+from analysis.report.tables import results_table, targets_table
 from analysis.table import read_table
 from ray_ssl.errors import EXIT_BAD_INPUT, EXIT_DONE
 from ray_ssl.ledger import DONE, Ledger
 from ray_ssl.storage import Storage
 from tests.analysis.figure_tables import SHAPES, lookup, synthetic, table_of, with_foreign, with_holes
+from tests.analysis.finetuned_tables import BEST, RATES, fine_tuned
 from tests.analysis.report_sweeps import DONE_RECORD, EVIL, Page, decoded, fail, make_sweep, write_table
+from tests.analysis.transfer_tables import METHODS, transferred
 
 SVG = b'<svg xmlns="http://www.w3.org/2000/svg"/>'
 
@@ -142,6 +147,59 @@ def test_results_are_of_the_last_epoch_and_the_best_layer() -> None:
         assert means[layer] == max(means.values()) == pytest.approx(best.mean)
         assert row.representation["linear_accuracy"].n == len(by_layer["representation"])
         assert row.epoch == 20
+
+
+def test_source_and_target_are_the_figures_numbers_with_their_interval() -> None:
+    table = transferred()
+    cells = cells_of(transfer_table(table))
+    assert cells[0][:4] == ["trained on", "head", "in the source", "in the target"] and len(cells) == 1 + 2 * len(
+        METHODS
+    )
+    assert [row[0] for row in cells[1::2]] == sorted(
+        METHODS, key=lambda name: -METHODS[name][0]
+    )  # one depth, one width
+    shown = transfer_by_method.numbers(table)
+    for row in cells[1:]:
+        network = f"{row[0]}, depth 2, width 16"
+        head = "logistic" if row[1] == "logistic" else f"pfa{row[1][-1]}"
+        for cell, domain in zip(row[2:4], ("source", "target"), strict=True):
+            values = table[(table["method"] == row[0]) & (table["metric"] == f"{domain}_accuracy_{head}")
+                           & (table["epoch"] == 20) & (table["split"] == "test")
+                           & (table["layer_name"] == "representation")]["value"]  # fmt: skip
+            low, _ = stats.t.interval(0.95, 2, values.mean(), stats.sem(values))
+            assert cell == f"{100 * values.mean():.1f} \N{PLUS-MINUS SIGN} {100 * (values.mean() - low):.1f}"
+            one = shown[(shown["network"] == network) & (shown["domain"] == domain) & (shown["head"] == head)]
+            assert one["mean"].tolist() == pytest.approx([values.mean()])
+        assert len(row) == 8 and row[-1] == "3"
+    alone = cells_of(transfer_table(table[table["method"] == "swav (source)"]))  # no figure compares one method
+    assert [row[1] for row in alone[1:]] == ["logistic", "PFA, t\N{NO-BREAK SPACE}=\N{NO-BREAK SPACE}2"]
+    assert transfer_table(synthetic()) == "" == finetuning_table(synthetic())
+
+
+def test_lp_ft_and_both_are_the_figures_numbers_and_are_no_networks_of_the_results() -> None:
+    table = fine_tuned(pretrained=(10, 100))
+    cells = cells_of(finetuning_table(table))
+    assert [row[0] for row in cells] == ["protocol", *(2 * ["LP", "FT", "LP-FT"])]
+    shown = finetuning.numbers(table)
+    shown = shown.assign(protocol=shown["protocol"].map(PROTOCOLS))
+    for row in cells[1:]:
+        one = shown[(shown["protocol"] == row[0]) & (shown["pretrained_epoch"] == int(row[1]))].set_index("images")
+        for cell, images in zip(row[2:4], ("test", "target"), strict=True):
+            mean, spread = one.loc[images, "mean"], one.loc[images, "spread"]
+            interval = "" if row[0] == "LP" else f" \N{PLUS-MINUS SIGN} {100 * spread:.1f}"
+            assert cell == f"{100 * mean:.1f}{interval}"
+        assert row[4:] == (["\N{EN DASH}", "\N{EN DASH}", "1"] if row[0] == "LP" else [f"{RATES[BEST]:g}", "4", "3"])
+    measured = synthetic((2,), (16,), (0,)).assign(
+        method=table["method"].iloc[0]
+    )  # its layers, by linear probe and NCC
+    assert results_table(with_networks(measured)) == ""
+    assert "source (ID)" in finetuning_table(table[table["split"] != "target"])
+    assert "target (OOD)" not in finetuning_table(table[table["split"] != "target"])
+
+
+def cells_of(html: str) -> list[list[str]]:
+    rows = re.findall(r"<tr>(.*?)</tr>", html, re.DOTALL)
+    return [[re.sub(r"<.*?>", "", cell) for cell in re.findall(r"<t[hd].*?</t[hd]>", row)] for row in rows]
 
 
 def test_of_equal_layers_the_representation_is_named() -> None:

@@ -44,7 +44,8 @@ def check(table: pd.DataFrame, sweep: str = "SWEEP_FOLDER", names: Collection[st
 
     A claim holds where the whole 95 % confidence interval of its number keeps the bound, does not hold where the whole
     interval breaks it, and otherwise there is not enough data. The interval is over seeds or networks (see
-    `interval.estimate`). One trial has none, and two that agree to the last digit prove nothing: not enough data.
+    `interval.estimate`) or over what the claim says. One trial has none, and two that agree to the last digit prove
+    nothing: not enough data. Claims over several data sets have one row, whose data set names all of them.
 
     Args:
         table: As `analysis.table.read_table` returns it.
@@ -55,15 +56,19 @@ def check(table: pd.DataFrame, sweep: str = "SWEEP_FOLDER", names: Collection[st
         Columns claim, figure, dataset, method ("" where methods are compared), statement, statistic, bound ("> 0"),
         estimate, low, high (95 % confidence interval, NaN where there is none), num_trials, basis (what the interval
         is over), verdict ("holds", "does not hold", "not enough data") and note (what is lacking, and the command that
-        measures it).
+        measures it; or what makes the comparison less than it says).
     """
     claims = [claim for claim in every_claim() if names is None or claim.name in names]
     rows = []
-    for dataset in sorted(table["dataset"].unique()):
+    datasets = sorted(table["dataset"].unique())
+    for dataset in datasets:
         one: Frame = table[table["dataset"] == dataset]
         prepared = prepare(one, *one["metric"].unique())
         for claim in claims:
-            rows += [{"dataset": dataset, **row} for row in _rows(claim, one, prepared, sweep)]
+            if not claim.across:
+                rows += [{"dataset": dataset, **row} for row in _rows(claim, one, prepared, sweep)]
+    every = ", ".join(datasets)
+    rows += [{"dataset": every, **_row(claim, table, table, "", sweep)} for claim in claims if claim.across and every]
     return pd.DataFrame(rows, columns=list(COLUMNS))
 
 
@@ -83,11 +88,13 @@ def _rows(claim: Claim, table: Frame, prepared: Frame, sweep: str) -> Iterator[d
 def _row(claim: Claim, table: Frame, prepared: Frame, method: str, sweep: str) -> dict[str, Any]:
     lacking = first_lacking(claim.needs, table, sweep)
     values = None if lacking else claim.measure(prepared)
-    if values is None or values.empty:
+    nothing = math.isnan(values.mean) if isinstance(values, Estimate) else values is None or values.empty
+    if nothing:
         note = lacking or f"no trial has what it is computed from: {claim.statistic}"
         return _about(claim, method) | {"num_trials": 0, "basis": "", "verdict": UNKNOWN, "note": note}
-    found = estimate(values).within(*claim.within)
+    found = (values if isinstance(values, Estimate) else estimate(values)).within(*claim.within)
     verdict, note = judge(claim, found)
+    note = "; ".join(filter(None, (note, claim.caveat(prepared) if claim.caveat else "")))
     numbers = {"estimate": found.mean, "low": found.low, "high": found.high}
     return _about(claim, method) | numbers | {
         "num_trials": found.num_trials, "basis": found.basis, "verdict": verdict, "note": note
@@ -105,7 +112,7 @@ def judge(claim: Claim, found: Estimate) -> tuple[str, str]:
         )
     kept = {claim.keeps(found.low), claim.keeps(found.high)}
     if len(kept) == 2:
-        return UNKNOWN, f"the interval holds the bound: more seeds or networks than {found.basis}"
+        return UNKNOWN, f"the interval holds the bound: more than {found.basis} would tell"
     return (HOLDS if True in kept else FAILS), ""
 
 

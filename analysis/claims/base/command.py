@@ -1,7 +1,9 @@
-"""`python -m analysis claims SWEEP_FOLDER`: which published trends hold in this sweep.
+"""`python -m analysis claims SWEEP_FOLDER ...`: which published trends hold in these sweeps.
 
+Of several sweeps each data set, such as each shift, has verdicts of its own; claims over several need them together.
 Nothing is measured: a claim whose measurements are missing says which command gives them. Verdicts are made of the
-data alone; the exit code is 0 whatever they are. The same is written to claims.csv and claims.json.
+data alone; the exit code is 0 whatever they are. The same is written to claims.csv and claims.json, of several sweeps
+to the folder of the first.
 """
 
 from __future__ import annotations
@@ -10,7 +12,9 @@ import argparse
 import json
 import math
 from collections.abc import Sequence
-from typing import Any, Final
+from typing import Any, Final, cast
+
+import pandas as pd
 
 from analysis.claims.base.check import check
 from analysis.claims.base.contract import UNKNOWN
@@ -27,9 +31,11 @@ _HEADS: Final = ("claim", "figure", "estimate", "95% interval", "bound", "trials
 
 
 def parse(arguments: Sequence[str]) -> argparse.Namespace:
-    """Parses `python -m analysis claims SWEEP_FOLDER`."""
+    """Parses `python -m analysis claims SWEEP_FOLDER ...`."""
     parser = Parser(prog="python -m analysis claims", description=__doc__)
-    parser.add_argument("sweep", metavar="SWEEP_FOLDER", help="folder of a sweep: a path, s3://... or gs://...")
+    parser.add_argument(
+        "sweep", metavar="SWEEP_FOLDER", nargs="+", help="folder of a sweep: a path, s3://... or gs://..."
+    )
     return parser.parse_strictly(arguments)
 
 
@@ -39,8 +45,9 @@ def run(flags: argparse.Namespace) -> int:
     Raises:
         UserError: No measurements there.
     """
-    sweep = Storage.at(flags.sweep)
-    found: Frame = check(read_measurements(sweep), flags.sweep)
+    sweeps = [Storage.at(folder) for folder in flags.sweep]
+    table = pd.concat([read_measurements(sweep) for sweep in sweeps], ignore_index=True)
+    sweep, found = sweeps[0], cast(Frame, check(table, " ".join(flags.sweep)))
     for (dataset, method), rows in found.groupby(["dataset", "method"], sort=False):
         print(f"{method or 'methods compared'} on {dataset}\n{as_text(rows)}\n")
     counts = found["verdict"].value_counts()
@@ -56,8 +63,11 @@ def as_text(found: Frame) -> str:
     lines = [_HEADS, *(_cells(row) for _, row in found.iterrows())]
     widths = [max(len(line[i]) for line in lines) for i in range(len(_HEADS))]
     text = ["  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip() for line in lines]
-    notes = [f"  {row['claim']}: {row['note']}" for _, row in found.iterrows() if row["verdict"] == UNKNOWN]
-    return "\n".join([*text, *([f"{UNKNOWN}:"] if notes else []), *notes])
+    lacking = found["verdict"] == UNKNOWN
+    for title, rows in (("but", found[~lacking & (found["note"] != "")]), (UNKNOWN, found[lacking])):
+        notes = [f"  {row['claim']}: {row['note']}" for _, row in rows.iterrows()]
+        text += [f"{title}:", *notes] if notes else []
+    return "\n".join(text)
 
 
 def as_json(found: Frame) -> str:

@@ -6,6 +6,7 @@ import math
 from collections.abc import Callable, Sequence
 from typing import Any, Final, Literal, NamedTuple
 
+from analysis.claims.base.interval import Estimate
 from analysis.needs import Need
 
 Frame = Any
@@ -21,6 +22,9 @@ CORRELATION: Final = (-1.0, 1.0)
 SIZE: Final = (0.0, math.inf)
 """Values that are possible: of an accuracy, of the difference of two, of a correlation, of what has no sign."""
 
+AT_LEAST: Final = 0.01
+"""What "at least" means of an accuracy, in every claim and in advice: less than a point below counts as no less."""
+
 SELF_SUPERVISED: Final = "self-supervised"
 
 
@@ -34,24 +38,29 @@ class Claim(NamedTuple):
         statement: The trend, one sentence.
         statistic: What the number is, one phrase.
         measure: From the prepared table of one data set and one method (for claims that compare methods: of all) to
-            a frame with the columns network, seed and value, a row for each trial.
+            a frame with the columns network, seed and value, a row for each trial; or the estimate itself, where its
+            interval is over something else than seeds or networks (NaN where there is nothing to compute it from).
         direction: "above" or "below": on which side of `bound` the number must be.
         bound: See `direction`.
         needs: What the table must hold, in the order it is asked for.
         compares: The number compares methods, so it is computed once for all of them.
         within: The smallest and the largest value that the number can have; an interval ends there.
+        across: The number is over several data sets, so it is computed once for all of them; `compares` is set too.
+        caveat: From the same table, what makes the comparison less than it says, "" where nothing does; None: never.
     """
 
     name: str
     figure: str
     statement: str
     statistic: str
-    measure: Callable[[Frame], Frame]
+    measure: Callable[[Frame], Frame | Estimate]
     direction: Literal["above", "below"]
     bound: float
     needs: Sequence[Need]
     compares: bool = False
     within: tuple[float, float] = (-math.inf, math.inf)
+    across: bool = False
+    caveat: Callable[[Frame], str] | None = None
 
     def keeps(self, value: float) -> bool:
         """Returns whether a number is on the right side of the bound."""

@@ -17,7 +17,7 @@ class Estimate(NamedTuple):
 
     Attributes:
         mean: Over the units.
-        low, high: Ends of the 95 % t interval; NaN of one unit.
+        low, high: Ends of the 95 % interval, Student's t unless `basis` says otherwise; NaN of one unit.
         num_trials: Trials behind it.
         basis: What the units are: "3 seeds", "6 networks, one seed", "one trial".
         num_units: How many there are.

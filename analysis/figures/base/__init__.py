@@ -27,8 +27,8 @@ def draw_all(table: pd.DataFrame, folder: Path, projections: pd.DataFrame | None
 
     Args:
         table: As `analysis.table.read_table` returns it.
-        folder: Where `NAME.png` (300 dpi), `NAME.svg` and `NAME.csv` (the plotted numbers) are put; NAME ends with
-            the data set where there are several.
+        folder: Where `NAME.png` (300 dpi), `NAME.svg` and `NAME.csv` (the plotted numbers; of some figures further
+            ones beside it) are put; NAME ends with the data set where there are several.
         projections: As `analysis.stored.read_projections` returns it; None or empty: figures of it are left out.
 
     Returns:
@@ -58,7 +58,11 @@ def draw_one(name: str, table: pd.DataFrame, folder: Path, projections: pd.DataF
 def _write(module: Any, rows: Any, stem: Path) -> list[Path]:
     """Draws some rows of a table; returns the paths written, none where these lack what is needed."""
     figure = None if rows.empty else module.draw(rows)
-    return [] if figure is None else [*_save(figure, stem), _save_numbers(module.numbers(rows), stem)]
+    if figure is None:
+        return []
+    more = module.more_numbers(rows) if hasattr(module, "more_numbers") else {}
+    others = [_save_numbers(found, stem.with_name(f"{stem.name}_{word}")) for word, found in more.items()]
+    return [*_save(figure, stem), _save_numbers(module.numbers(rows), stem), *others]
 
 
 def why_not_drawn(name: str, table: pd.DataFrame, sweep: str, projections: pd.DataFrame | None = None) -> str:

@@ -137,7 +137,9 @@ def layer(name: str, validation: float, expected: float, pfa: tuple[float, float
     [
         (0.14, 0.14, (LP, PFA, FT, LP_FT), FT),  # 4 % of the way from chance, 1 / 10
         (0.60, 0.58, (LP, PFA, FT, LP_FT), LP_FT),
-        (0.60, 0.30, (LP, PFA, FT, LP_FT), LP),
+        (0.60, 0.30, (LP, PFA, FT, LP_FT), LP_FT),  # a large shift speaks against FT, not against LP-FT
+        (0.60, 0.05, (LP, FT, LP_FT), LP_FT),
+        (0.60, 0.30, (LP, FT), LP),
         (0.95, 0.94, (LP, PFA, FT, LP_FT), LP),
         (0.60, 0.58, (LP, PFA), LP),
         (0.14, 0.14, (LP, PFA), LP),
@@ -152,13 +154,24 @@ def test_the_rule(validation: float, expected: float, ways: tuple[str, ...], wan
 
 def test_a_frozen_head_stands_on_the_layer_that_promises_most_in_the_target() -> None:
     layers = [layer("stem", 0.3, 0.9), layer("block1", 0.69, 0.5), layer("representation", 0.7, 0.3)]
-    assert recommend(layers, 10).layer == "block1"  # the stem is too bad in the source
+    assert recommend(layers, 10, (LP, PFA)).layer == "block1"  # the stem is too bad in the source
     near = layer("block1", 0.69, 0.31)
-    assert recommend([layers[0], near, layers[2]], 10).layer == "representation"  # a point more is not enough
+    assert (
+        recommend([layers[0], near, layers[2]], 10, (LP, PFA)).layer == "representation"
+    )  # a point more is not enough
     better = layer("block1", 0.69, 0.5, pfa=(0.69, 0.53))
-    assert recommend([layers[0], better, layers[2]], 10)[:3] == (PFA, "block1", "pfa1")
+    assert recommend([layers[0], better, layers[2]], 10, (LP, PFA))[:3] == (PFA, "block1", "pfa1")
     worse = layer("block1", 0.69, 0.5, pfa=(0.60, 0.53))
-    assert recommend([layers[0], worse, layers[2]], 10).way == LP
+    assert recommend([layers[0], worse, layers[2]], 10, (LP, PFA)).way == LP
+
+
+def test_what_is_said_of_a_network_that_is_not_to_be_trained() -> None:
+    layers = [layer("stem", 0.3, 0.9), layer("block1", 0.69, 0.5), layer("representation", 0.7, 0.3)]
+    said = command._say(layers, 10)
+    assert said[0].startswith("advice    LP-FT, layer representation: ") and said[1].startswith("why       features: ")
+    assert any(line.startswith("frozen    if the network is not to be trained: LP, layer block1: ") for line in said)
+    saturated = command._say([layer("representation", 0.97, 0.9)], 10)
+    assert saturated[0].startswith("advice    LP, ") and not any("frozen    " in line for line in saturated)
 
 
 @pytest.mark.parametrize(

@@ -145,6 +145,7 @@ def test_says_what_edges_tell_of_labels() -> None:
     images = load_dataset(DataConfig(dataset="shapes", num_images=20, num_test_images=20))
     apart = Study(images, views, top_eigenpairs(graph, 12))
     text = "\n".join(command.say(apart))
+    assert "the graph has 40 components: a cut of weight 0, conductance 0" in text
     assert text.count("no step leaves its image, so edges say nothing of labels") == 2
     assert text.count("over between inf") == 3 and "longest 0" in text
     for kept, chance, verdict in ((0.06, 0.05, True), (0.04, 0.05, True), (0.07, 0.05, False), (0.99, 0.9, False)):
