@@ -14,7 +14,9 @@ from matplotlib.colors import Normalize
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 
+from analysis.figures.base.marks import hatched
 from analysis.figures.base.numbers import (
+    LEVELS,
     LINEAR,
     REPRESENTATION,
     Frame,
@@ -90,7 +92,7 @@ class _Grid:
     def __init__(self, found: Frame) -> None:
         self.found = found
         self.depths, self.widths = sorted(found["depth"].unique()), sorted(found["width"].unique())
-        self.methods, levels = list(found["method"].unique()), list(found["level"].unique())
+        self.methods, levels = list(found["method"].unique()), [v for v in LEVELS if (found["level"] == v).any()]
         cell = 5.9 / (len(levels) * len(self.widths))
         side_by_side = cell >= 0.45
         self.layout = [(method, block) for block in ([levels] if side_by_side else [[level] for level in levels])
@@ -98,8 +100,7 @@ class _Grid:
         self.texts = side_by_side or 6.4 / len(self.widths) >= 0.45
         self.num_lines = (2 if found["n"].max() == 1 else 3) if self.texts else 1
         self.cell_height = 0.16 * self.num_lines + 0.10
-        self.has_holes = any(len(rows) < len(self.depths) * len(self.widths)
-                             for _, rows in found.groupby(["method", "level"]))  # fmt: skip
+        self.has_holes = len(found) < len(self.methods) * len(levels) * len(self.depths) * len(self.widths)
 
     def rows(self, names: dict[str, str]) -> list[Row]:
         """The layout in inches; `names` are those of the levels."""
@@ -149,7 +150,7 @@ def _panel(ax: Axes, grid: _Grid, rows: Frame, scale: Normalize, labels: bool) -
             if (depth, width) in cells.index:
                 _cell(ax, x, y, cells.loc[(depth, width)], scale, grid)
             else:
-                ax.add_patch(Rectangle((x, y), 1, 1, fc="white", ec="#c8c8c8", hatch="////", lw=0))
+                hatched(ax, x, y)
     ax.set(xlim=(0, len(grid.widths)), ylim=(0, len(grid.depths)))
     ax.set_xticks(np.arange(len(grid.widths)) + 0.5, [str(w) for w in grid.widths])
     ax.set_yticks(np.arange(len(grid.depths)) + 0.5, [str(d) if labels else "" for d in grid.depths])

@@ -11,7 +11,7 @@ from matplotlib.text import Text
 
 from analysis.figures.base.networks import networks
 from analysis.figures.base.numbers import Frame
-from analysis.figures.base.sheet import SIZE
+from analysis.figures.base.sheet import PAGE, SIZE
 from analysis.figures.base.ticks import layer_ticks, tick_labels, x_ticks, y_ticks
 from ray_ssl.plugins import plugin_module
 from tests.analysis.figure_tables import (
@@ -236,3 +236,13 @@ def test_tick_labels_keep_the_first_and_last_epoch_and_their_distance():
     position = np.linspace(0, 2, 100)
     ticks = x_ticks(epochs, position)
     assert {0, 10, 99} <= set(ticks) and np.diff(position[ticks]).min() > 0.1
+
+
+@pytest.mark.parametrize("count", [2, 13])
+def test_no_name_of_a_method_is_cut(count):
+    methods = tuple(f"supervised_contrastive on teacher-{i / 100:.2f} (no augmentation)" for i in range(count))
+    table = synthetic((2,), (128,), (0,), (0, 1, 3), ("class",), methods=methods)
+    table = table[(table["method"] != methods[0]) | (table["epoch"] < 3)]
+    figure = plugin_module("analysis.figures", "accuracy_by_method").draw(table)
+    labels = {t.get_text().replace("\n", " ") for t in figure.axes[0].get_yticklabels()}
+    assert labels == {f"{methods[0]}, epoch 1", *methods[1:]} and figure.get_size_inches()[0] <= PAGE

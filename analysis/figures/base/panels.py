@@ -13,7 +13,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import FixedFormatter, FixedLocator, NullFormatter, NullLocator
 
 from analysis.figures.base.grid import GridRow, Panel, grid
-from analysis.figures.base.marks import DOTTED, panel_inches, rule
+from analysis.figures.base.marks import DOTTED, not_measured, panel_inches, rule
 from analysis.figures.base.numbers import Frame
 from analysis.figures.base.sheet import FAINT, GREY, Line, Row, Words, marker, sheet, text_width
 from analysis.figures.base.ticks import layer_ticks, padded, reaching, tick_labels, x_ticks, y_ticks
@@ -115,6 +115,9 @@ class _Chart(NamedTuple):
             start = 0
             for j, (panel, ax) in enumerate(zip(row.panels, row_axes, strict=True)):
                 if panel is None or ax is None:
+                    continue
+                if panel.rows.empty:
+                    not_measured(ax)
                     continue
                 if panel.y_labels:
                     start = j
