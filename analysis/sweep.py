@@ -35,7 +35,7 @@ from ray_ssl.data import Dataset, load_dataset
 from ray_ssl.errors import EXIT_DONE, EXIT_SOME_FAILED, UserError, did_you_mean, print_error
 from ray_ssl.flags import Parser, add_address_flag
 from ray_ssl.follower import Follower
-from ray_ssl.ledger import Ledger, Trial
+from ray_ssl.ledger import Ledger, Trial, TrialState
 from ray_ssl.storage import Storage
 from ray_ssl.targets import Targets, attach_targets, read_targets, write_targets
 
@@ -104,7 +104,14 @@ def run(flags: argparse.Namespace) -> int:
         tasks, errors = _measurable(dataset, settings, tasks)
         work = missing_work(ledger, measured, settings, tasks)
     elif not any(saved_epochs(ledger.trial(trial.key)) for trial in trials):
-        raise UserError(f"{ledger.sweep.uri} has no checkpoint: none of its {len(trials)} trial(s) has begun")
+        ended = sum(ledger.state(trial.key) is TrialState.DONE for trial in trials)
+        why = (
+            f"{ended} of its {len(trials)} trial(s) ended, so they were deleted or moved; put them back, or let the "
+            "command of the sweep train again"
+            if ended
+            else f"none of its {len(trials)} trial(s) has begun"
+        )
+        raise UserError(f"{ledger.sweep.uri} has no checkpoint: {why}")
     tracker = tracking.connect(owner=False)
     Follower(tracker, ledger).catch_up()
     with interrupts.orderly(), tempfile.TemporaryDirectory(prefix="ray_ssl_") as scratch:

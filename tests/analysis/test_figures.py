@@ -14,6 +14,7 @@ from analysis.figures.base import draw_all
 from analysis.figures.base.layers import layers_note
 from analysis.figures.base.numbers import Frame
 from analysis.figures.base.sheet import PAGE
+from analysis.needs import first_lacking
 from ray_ssl.errors import UserError
 from ray_ssl.plugins import plugin_module
 from tests.analysis.figure_tables import BY_EPOCH, NAMES, SHAPES, drawn, lookup, points, synthetic, table_of
@@ -279,3 +280,12 @@ def test_only_figures_with_data_are_written(tmp_path):
         f"effective_rank_by_epoch.{k}" for k in ("png", "svg", "csv")
     ]
     assert draw_all(table.iloc[:0], tmp_path) == []
+
+
+def test_images_without_superclasses_are_not_told_to_measure_them():
+    table = synthetic((2,), (16,), (0,), levels=("class",))
+    needs = plugin_module("analysis.figures", "fig5_middle").NEEDS
+    lacking = first_lacking(needs, table, "SWEEP")
+    assert lacking is not None and "superclasses" in lacking and "python -m analysis" not in lacking
+    nothing = first_lacking(needs, table[table["metric"] != "linear_accuracy"], "SWEEP")
+    assert nothing is not None and nothing.endswith(": python -m analysis SWEEP")
