@@ -56,16 +56,18 @@ def numbers(table: Frame) -> Frame:
 
 def draw(table: Frame) -> Figure | None:
     """Draws the figure; None where no method has two depths or widths, or several settings share a depth and width."""
-    found = numbers(table)
-    found = found[found.groupby(["method", "level"])["network"].transform("nunique") > 1]
+    every = numbers(table)
+    found = every[every.groupby(["method", "level"])["network"].transform("nunique") > 1]
     if found.empty:
         return None
     grid = _Grid(found)
+    num_alone = every["method"].nunique() - found["method"].nunique()
+    alone = f"; without {num_alone} method(s) of one depth and width" if num_alone else ""
     names = level_names(table)
     epochs = " or ".join(map(str, sorted(found["epoch"].unique())))
     note = (
         f"{subject(table)}; linear probe of the representation, test images, percent; epoch {epochs}; "
-        f"{seeds_note(found)}. Colours span at least {100 * LEAST_RANGE:.0f} points"
+        f"{seeds_note(found)}{alone}. Colours span at least {100 * LEAST_RANGE:.0f} points"
         f"{'' if grid.texts else ' (spread: see the CSV)'}{'; hatched: not measured' if grid.has_holes else ''}."
     )
     words = Words(TITLE, note, "width (channels)")

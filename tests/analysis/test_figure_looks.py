@@ -86,6 +86,17 @@ def test_a_far_chance_is_pointed_at_instead_of_flattening_the_lines():
     assert texts <= {"\N{DOWNWARDS ARROW} chance 5%", "\N{DOWNWARDS ARROW} chance 20%"} and texts
 
 
+def test_a_chance_that_no_axis_reaches_is_in_the_note_where_no_panel_has_room_for_it():
+    table = synthetic((2,), (16, 32, 64), (0,), levels=("class",), methods=("a", "b", "c"))
+    accurate = table["metric"].isin(["linear_accuracy", "ncc_accuracy"])
+    table.loc[accurate, "value"] = 0.9 + 0.01 * (table["epoch"] > 3) - 0.005 * (table["layer"] == 0)
+    figure = plugin_module("analysis.figures", "fig5_left").draw(table)
+    inside = [text.get_text() for ax in figure.axes for text in ax.texts]
+    page = [text.get_text().replace("\n", " ") for text in figure.texts]
+    assert "chance" not in page, "a key to a line that is not drawn"
+    assert inside or "; chance 5%: beyond the axis." in page[1]
+
+
 def looks(figure: Any, numbers: Frame) -> dict[str, set[tuple]]:
     """Colour, marker, dash and filling of every network that a figure of one line a network draws."""
     network = dict(zip(numbers["mean"], numbers["network"], strict=True))

@@ -92,7 +92,12 @@ def lines(
     layout = [_layout(row, scales, height) for row in rows]
     figure, axes = sheet(layout, words, key)
     if not chart.draw(axes):  # some dotted line has no room for its name
-        figure, axes = sheet(layout, words, [*key, Line(reference[1] if reference else "chance", GREY, DOTTED, "None")])
+        drawn, beyond = chart.rules()
+        if drawn:
+            key = [*key, Line(reference[1] if reference else "chance", GREY, DOTTED, "None")]
+        if beyond:
+            words = words._replace(note=f"{words.note.removesuffix('.')}; {' and '.join(beyond)}: beyond the axis.")
+        figure, axes = sheet(layout, words, key)
         chart.draw(axes)
     return figure
 
@@ -127,6 +132,18 @@ class _Chart(NamedTuple):
                 if np.isnan(height) or rule(ax, height, name if (i, start) in unnamed else ""):
                     unnamed.discard((i, start))
         return not unnamed
+
+    def rules(self) -> tuple[bool, list[str]]:
+        """Returns whether any dotted line is inside its panel, and the names of those that are not."""
+        inside, beyond = False, list[str]()
+        for panel in (panel for row in self.rows for panel in row.panels if panel is not None and len(panel.rows)):
+            height, name = self._rule(panel)
+            scale = self.scales[panel.group]
+            if scale.low <= height <= scale.high:
+                inside = True
+            elif np.isfinite(height) and name not in beyond:
+                beyond.append(name)
+        return inside, beyond
 
     def _rule(self, panel: Panel) -> tuple[float, str]:
         """The height and name of the dotted line; NaN where there is none."""

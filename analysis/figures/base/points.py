@@ -116,7 +116,7 @@ def draw_grid(table: Frame, level: str, title: str) -> Figure | None:
     rows = []
     for (layer, name), of_layer in found.groupby(["layer", "layer_name"], sort=True):
         repeated = layer == found["layer"].max() and name != REPRESENTATION
-        text = f"{layer} {name}\n= {layer + 1} {REPRESENTATION}" if repeated else f"{layer} {name}"
+        text = f"{layer} {name} = {layer + 1} {REPRESENTATION}" if repeated else f"{layer} {name}"
         rows.append(PanelRow(text, [of_layer[of_layer["epoch"] == epoch] for epoch in epochs], key))
     fewer = len(found) < len(_distinct(table, level))
     note = f"{who(found, table)}; {subsample(found)}; {ALONE}{'; some of all layers and epochs' if fewer else ''}."
