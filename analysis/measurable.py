@@ -32,7 +32,7 @@ def unmeasurable(dataset: Dataset, settings: AnalysisSettings, tasks: Sequence[s
         if settings.num_samples > len(dataset.train):
             lacking[group] = (
                 f"level {group} takes {settings.num_samples} training images, {dataset.name} has "
-                f"{len(dataset.train)}: give a smaller --num-samples"
+                f"{len(dataset.train)}: give --num-samples {len(dataset.train)} or fewer"
             )
     if not dataset.train.targets:
         lacking[TARGETS] = NO_TARGETS

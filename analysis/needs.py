@@ -58,10 +58,14 @@ class Measured(NamedTuple):
     def lacking(self, table: Frame, sweep: str) -> str | None:
         """See `Need`."""
         rows = table[(table["metric"] == self.metric) & np.isfinite(table["value"])]
+        others = rows
         rows = rows[rows["level"] == self.level] if self.level else rows
         rows = rows[rows["split"] == self.split] if self.split else rows
         where = f" at level {self.level}" if self.level else ""
         if rows.empty:
+            if self.level == "superclass" and "superclass" not in set(table["level"]) and not others.empty:
+                images = " and ".join(sorted(others["dataset"].unique()))
+                return f"needs images with superclasses, as shapes or cifar100 have them: {images} has classes alone"
             what = f"{self.metric}{where}{f' ({self.split})' if self.split else ''}"
             return f"needs {what}: {_command(self.metric, self.level, sweep)}"
         if rows["epoch"].nunique() < self.num_epochs:

@@ -35,7 +35,7 @@ from ray_ssl.data import Dataset, load_dataset
 from ray_ssl.errors import EXIT_DONE, EXIT_SOME_FAILED, UserError, did_you_mean, print_error
 from ray_ssl.flags import Parser, add_address_flag
 from ray_ssl.follower import Follower
-from ray_ssl.ledger import Ledger, Trial, no_sweep
+from ray_ssl.ledger import Ledger, Trial, TrialState, no_sweep
 from ray_ssl.storage import Storage
 from ray_ssl.targets import Targets, attach_targets, read_targets, write_targets
 
@@ -104,7 +104,7 @@ def run(flags: argparse.Namespace) -> int:
         tasks, errors = _measurable(dataset, settings, tasks)
         work = missing_work(ledger, measured, settings, tasks)
     elif not any(saved_epochs(ledger.trial(trial.key)) for trial in trials):
-        raise UserError(f"{ledger.sweep.uri} has no checkpoint: none of its {len(trials)} trial(s) has begun")
+        raise _no_checkpoint(ledger, trials)
     tracker = tracking.connect(owner=False)
     Follower(tracker, ledger).catch_up()
     with interrupts.orderly(), tempfile.TemporaryDirectory(prefix="ray_ssl_") as scratch:
@@ -125,6 +125,15 @@ def run(flags: argparse.Namespace) -> int:
     for error in errors:
         print_error(f"not analysed: {error}")
     return EXIT_SOME_FAILED if errors else EXIT_DONE
+
+
+def _no_checkpoint(ledger: Ledger, trials: Sequence[Trial]) -> UserError:
+    ended = sum(ledger.state(trial.key) is TrialState.DONE for trial in trials)
+    why = f"none of its {len(trials)} trial(s) has begun"
+    if ended:
+        why = (f"{ended} of its {len(trials)} trial(s) ended, so they were deleted or moved; put them back, or let the "
+               "command of the sweep train again")  # fmt: skip
+    return UserError(f"{ledger.sweep.uri} has no checkpoint: {why}")
 
 
 def _measurable(dataset: Dataset, settings: AnalysisSettings, tasks: Sequence[str]) -> tuple[list[str], list[str]]:

@@ -30,7 +30,8 @@ SCHEMA: Final = pa.schema(
 """Columns of the table, besides `CHECKPOINT_FIELDS`:
 
     layer: Index of the layer from the input, 0 is the first that is measured; -1 for the curves of pretraining,
-        -2 for what is measured of the images themselves.
+        -2 for what is measured of the images themselves. Figures and report number layers in this way too: RES-5-32
+        has 0 stem, 1 block1 to 5 block5, and 6 representation, whose features are those of block5.
     layer_name: Its name; the last layer of every network is "representation"; "training" for those curves, "images".
     level: Label level: "sample", "class", "superclass" ...; "class:3-17" for two labels of one (see
         `analysis.class_pairs`); "none" where no label is looked at.

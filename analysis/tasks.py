@@ -108,4 +108,15 @@ def check_names(metrics: Sequence[str] | None, groups: Sequence[str] | None) -> 
     for what, names, known in (("metric", metrics, metric_names()), ("level group", groups, tuple(GROUPS))):
         for name in names or []:
             if name not in known and not (name == "all" and len(names or []) == 1):
-                raise UserError(f"unknown {what} {name!r}{did_you_mean(name, known)}")
+                group = _group_of_level(name) if what == "level group" else None
+                hint = f"; level {name} is measured by --levels {group}" if group else did_you_mean(name, known)
+                raise UserError(f"unknown {what} {name!r}{hint}")
+
+
+def _group_of_level(level: str) -> str | None:
+    """The group that a level of the table belongs to, with a note where not all sweeps have it; None of no level."""
+    if level in ("class", "superclass"):
+        return f"{DATA}, where the images have one" if level == "superclass" else DATA
+    if level.startswith(("teacher-", "noise-")):
+        return f"{TARGETS}, of a sweep that has targets (sweeps/randomness.py, or --targets FOLDER)"
+    return None

@@ -9,22 +9,17 @@ from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING, Any, Final
 
-from ray_ssl.errors import EXIT_DONE, UserError
+from ray_ssl.errors import EXIT_DONE, UserError, print_error
 from sweeps.cli import Extension, Request, Sweep, folder_name
 
 if TYPE_CHECKING:
     from ray_ssl.config import PretrainConfig
-    from ray_ssl.data import Dataset
-    from ray_ssl.ledger import Ledger
-    from ray_ssl.targets import Targets, TargetSet
+    from ray_ssl.targets import Targets
 
 RANDOMNESS: Final = (0.0, 0.25, 0.5, 0.75, 1.0)
 TRAIN_ON: Final = (0.0, 1.0)
 NUM_TEACHER_CHECKPOINTS: Final = 16
 DEMO_TEACHER_EPOCHS: Final = 30
-FEW_LABELS: Final = 2
-LARGE_SHARE: Final = 0.95
-"""A target with fewer labels, or with this share of training images on one, is hardly a question."""
 
 NETWORK: Final = ("depth", "width")
 PANEL_METRICS: Final = ("mine", "umap")
@@ -99,6 +94,7 @@ def _run(request: Request, everything: bool = False) -> int:
     from ray_ssl.storage import Storage
     from ray_ssl.targets import read_targets
     from sweeps.run import run
+    from sweeps.target_table import print_targets
 
     if request.base.data.stream:
         raise UserError(
@@ -123,18 +119,54 @@ def _run(request: Request, everything: bool = False) -> int:
     if lacking:
         code = run(teacher)
         if code != EXIT_DONE:
-            return code
-        targets = _make(request, teacher, ledger, levels)
+            return _without_teacher(request, train_on, everything, targets, code)
+        from sweeps.labelling import label
+
+        targets = label(request, teacher, ledger, levels)
     assert targets is not None
     print_targets(targets)
+    return run(
+        _with(request, [*(_references(request) if everything else []), *_on_targets(request, targets, train_on)])
+    )
+
+
+def _on_targets(request: Request, targets: Targets, train_on: list[float]) -> list[PretrainConfig]:
+    """Supervised networks on the teacher's predictions, each with every seed."""
     options = [targets.option(f"teacher-{level:.2f}") for level in train_on]
     network = _teacher_network(request)
-    more = [
+    return [
         request.grid.config({"method.name": "supervised", "method.target": option, "seed": seed, **network})
         for option in options
         for seed in request.grid.axes["seed"]
     ]
-    return run(_with(request, [*(_references(request) if everything else []), *more]))
+
+
+def _without_teacher(
+    request: Request, train_on: list[float], everything: bool, targets: Targets | None, code: int
+) -> int:
+    """Runs what does not need a teacher that failed, and says what waits for it; returns the exit code.
+
+    Args:
+        request: The sweep.
+        train_on: Randomness of the targets that networks are trained on.
+        everything: As in `_run`.
+        targets: Those that an earlier command made.
+        code: What the teacher's own sweep ended with.
+    """
+    from sweeps.run import run
+
+    made = [level for level in train_on if targets is not None and f"teacher-{level:.2f}" in targets.sets]
+    more = [] if targets is None else _on_targets(request, targets, made)
+    num_waiting = (len(train_on) - len(made)) * len(request.grid.axes["seed"])
+    print("the teacher failed; what does not need it:", flush=True)
+    rest = _without_targets(request) if targets is None else request
+    run(_with(rest, [*(_references(request) if everything else []), *more]))
+    what = "level targets of every network" if targets is None else "its other targets"
+    print_error(f"waiting for the teacher, which failed (see above): {num_waiting} supervised network(s) on its "
+                f"predictions, and {what}")  # fmt: skip
+    retry = request.command if request.retry_failed else f"{request.command} --retry-failed"
+    print(f"to train it again and go on:\n  {retry}", flush=True)
+    return code
 
 
 def _with(request: Request, more: list[PretrainConfig]) -> Request:
@@ -220,75 +252,31 @@ def _teacher_request(request: Request) -> Request:
     )  # fmt: skip
 
 
-def _make(request: Request, teacher: Request, ledger: Ledger, levels: list[float]) -> Targets:
-    """Lets the trained teacher label all images, and writes what comes of it."""
-    import torch
-
-    from ray_ssl import interrupts
-    from ray_ssl.lease import Lease
-    from ray_ssl.ledger import Ledger, make_trials
-    from ray_ssl.storage import Storage
-    from ray_ssl.targets import attach_targets, read_targets, write_targets
-    from ray_ssl.teacher_targets import make_targets
-    from sweeps.room import load_once
-
-    dataset: Dataset = load_once(request.base.data)
-    teaching = Ledger(Storage.at(teacher.storage).child(teacher.name))
-    trial = make_trials([teacher.base], dataset.fingerprint)[0]
-    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    torch.set_num_threads(request.machine.cpus_per_worker)
-    print(f"labelling {len(dataset.train)} + {len(dataset.test)} images by the teacher's checkpoints", flush=True)
-    ledger.open(request.sweep.question.strip(), request.shared)
-    with interrupts.orderly(), Lease(ledger.sweep) as lease:
-        known = read_targets(ledger.sweep)
-        attach_targets(dataset, known)  # refuses those of other images
-        targets = make_targets(teaching, trial, dataset, levels, known, device)
-        write_targets(lease.storage, targets)
-    return targets
-
-
 def _dry_run(request: Request, teacher: Request, train_on: list[float], everything: bool) -> int:
     """Prints the plans of both parts; the keys of networks on targets that are not made yet are not known."""
-    from analysis.tasks import TARGETS
     from sweeps.run import run
 
     run(teacher)
     num_more = len(train_on) * len(request.grid.axes["seed"])
     print(f"after it, {num_more} supervised network(s) on its predictions, and:", flush=True)
-    request = replace(
+    return run(_with(_without_targets(request), list(_references(request)) if everything else []))
+
+
+def _without_targets(request: Request) -> Request:
+    """The sweep as long as there are no targets to measure."""
+    from analysis.tasks import TARGETS
+
+    return replace(
         request,
         metrics=None if request.metrics is None else [m for m in request.metrics if not _is_of_targets_alone(m)],
         levels=[level for level in request.levels or [] if level != TARGETS] or None,
     )
-    return run(_with(request, list(_references(request)) if everything else []))
 
 
 def _is_of_targets_alone(metric: str) -> bool:
     from analysis.tasks import TARGETS, metric_groups, metric_names
 
     return metric in metric_names() and metric_groups(metric) == (TARGETS,)
-
-
-def print_targets(targets: Targets) -> None:
-    """Prints what each target is, degenerate ones marked as such."""
-    print("targets       randomness  teacher's epoch  agreement train / test  entropy (nats)  labels")
-    for name in sorted(targets.sets, key=lambda name: (name.startswith("noise"), name)):
-        one = targets.sets[name]
-        train, test = one.facts["train"], one.facts["test"]
-        epoch = "noise" if one.epoch < 0 else str(one.epoch)
-        print(
-            f"{name:12}  {one.randomness:10.2f}  {epoch:>15}  {train.agreement:15.3f} / {test.agreement:.3f}  "
-            f"{train.entropy:14.3f}  {train.num_used:6}{_remark(name, one, targets)}",
-            flush=True,
-        )
-
-
-def _remark(name: str, one: TargetSet, targets: Targets) -> str:
-    facts = one.facts["train"]
-    if facts.num_used < FEW_LABELS or facts.largest_share > LARGE_SHARE:
-        return f"  degenerate: {facts.largest_share:.0%} of the training images have one label"
-    same = [n for n, other in targets.sets.items() if n < name and other.epoch == one.epoch >= 0]
-    return f"  the same as {same[0]}: no checkpoint is nearer" if same else ""
 
 
 GRADED: Final = Extension(_add_flags, _shared, _run, methods=("supervised",))

@@ -5,11 +5,14 @@ Corresponds to figure 2 right (linear) and, on test images, figure 2 left (NCC) 
 
 from __future__ import annotations
 
+from typing import Final
+
 import pandas as pd
 from matplotlib.figure import Figure
 
 from analysis.figures.base.networks import networks
 from analysis.figures.base.numbers import (
+    LEVELS,
     LINEAR,
     NCC,
     REPRESENTATION,
@@ -27,7 +30,9 @@ from analysis.figures.base.sheet import Words
 
 TITLE = "Test accuracy of the representation by epoch"
 
-PROBES = {LINEAR: "linear accuracy (%)", NCC: "NCC accuracy (%)"}
+PROBES: Final = {LINEAR: "linear accuracy (%)", NCC: "NCC accuracy (%)"}
+
+_ORDER: Final = {name: i for i, name in enumerate((*LEVELS, *PROBES))}
 
 
 def numbers(table: Frame) -> Frame:
@@ -44,6 +49,7 @@ def draw(table: Frame) -> Figure | None:
     found = shown.drawn(numbers(table))
     if found.loc[found["metric"] == LINEAR, "epoch"].nunique() < 2:
         return None
+    found = found.sort_values(["level", "metric"], key=lambda column: column.map(_ORDER), kind="stable")
     found = found.assign(
         level=found["level"].map(level_names(table)), metric=found["metric"].map(PROBES), group=found["level"],
         series=found["network"],

@@ -11,6 +11,7 @@ import pandas as pd
 from matplotlib.figure import Figure
 
 from analysis.figures.base.dots import Series, draw_dots, ranked, trained
+from analysis.figures.base.networks import in_order
 from analysis.figures.base.numbers import (
     LINEAR,
     NCC,
@@ -46,6 +47,11 @@ def draw(table: Frame) -> Figure | None:
     """Draws the figure; None where there is one method only, or no linear accuracy."""
     found = numbers(table)
     linear = found[found["metric"] == LINEAR]
-    finest = linear[linear["level"] == ("class" if (linear["level"] == "class").any() else linear["level"].min())]
-    found = found.assign(panel=found["level"].map(level_names(table)), series=found["metric"])
-    return draw_dots(table, found, ranked(finest), PROBES, TITLE, "sorted by linear accuracy")
+    if linear.empty:
+        return None
+    by = "class" if (linear["level"] == "class").any() else linear["level"].min()
+    names = level_names(table)
+    found = found.assign(panel=in_order(found["level"].map(names), names.values()), series=found["metric"])
+    found = found.sort_values("panel", kind="stable")
+    about = f"sorted by linear accuracy of {names[by]}; NCC: nearest class centre"
+    return draw_dots(table, found, ranked(linear[linear["level"] == by]), PROBES, TITLE, about)

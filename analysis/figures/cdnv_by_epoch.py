@@ -11,6 +11,7 @@ from matplotlib.figure import Figure
 
 from analysis.figures.base.networks import networks
 from analysis.figures.base.numbers import (
+    LEVELS,
     REPRESENTATION,
     Frame,
     level_names,
@@ -54,6 +55,7 @@ def draw(table: Frame) -> Figure | None:
         f"{subject(table)}; {split} images; CDNV: class variance over squared distance of class means; "
         f"logarithmic axes; {seeds_note(found)}{shown.left_out}."
     )
+    found = found.sort_values("level", key=lambda levels: levels.map(LEVELS.index), kind="stable")
     # The parts share a scale and CDNV has its own: where they grow a hundredfold, one would not see it fall.
     group = found["metric"].where(found["metric"] == "cdnv", "parts")
     found = found.assign(

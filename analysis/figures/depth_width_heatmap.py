@@ -14,7 +14,9 @@ from matplotlib.colors import Normalize
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 
+from analysis.figures.base.marks import hatched
 from analysis.figures.base.numbers import (
+    LEVELS,
     LINEAR,
     REPRESENTATION,
     Frame,
@@ -54,16 +56,18 @@ def numbers(table: Frame) -> Frame:
 
 def draw(table: Frame) -> Figure | None:
     """Draws the figure; None where no method has two depths or widths, or several settings share a depth and width."""
-    found = numbers(table)
-    found = found[found.groupby(["method", "level"])["network"].transform("nunique") > 1]
+    every = numbers(table)
+    found = every[every.groupby(["method", "level"])["network"].transform("nunique") > 1]
     if found.empty:
         return None
     grid = _Grid(found)
+    num_alone = every["method"].nunique() - found["method"].nunique()
+    alone = f"; without {num_alone} method(s) of one depth and width" if num_alone else ""
     names = level_names(table)
     epochs = " or ".join(map(str, sorted(found["epoch"].unique())))
     note = (
         f"{subject(table)}; linear probe of the representation, test images, percent; epoch {epochs}; "
-        f"{seeds_note(found)}. Colours span at least {100 * LEAST_RANGE:.0f} points"
+        f"{seeds_note(found)}{alone}. Colours span at least {100 * LEAST_RANGE:.0f} points"
         f"{'' if grid.texts else ' (spread: see the CSV)'}{'; hatched: not measured' if grid.has_holes else ''}."
     )
     words = Words(TITLE, note, "width (channels)")
@@ -90,7 +94,7 @@ class _Grid:
     def __init__(self, found: Frame) -> None:
         self.found = found
         self.depths, self.widths = sorted(found["depth"].unique()), sorted(found["width"].unique())
-        self.methods, levels = list(found["method"].unique()), list(found["level"].unique())
+        self.methods, levels = list(found["method"].unique()), [v for v in LEVELS if (found["level"] == v).any()]
         cell = 5.9 / (len(levels) * len(self.widths))
         side_by_side = cell >= 0.45
         self.layout = [(method, block) for block in ([levels] if side_by_side else [[level] for level in levels])
@@ -98,8 +102,7 @@ class _Grid:
         self.texts = side_by_side or 6.4 / len(self.widths) >= 0.45
         self.num_lines = (2 if found["n"].max() == 1 else 3) if self.texts else 1
         self.cell_height = 0.16 * self.num_lines + 0.10
-        self.has_holes = any(len(rows) < len(self.depths) * len(self.widths)
-                             for _, rows in found.groupby(["method", "level"]))  # fmt: skip
+        self.has_holes = len(found) < len(self.methods) * len(levels) * len(self.depths) * len(self.widths)
 
     def rows(self, names: dict[str, str]) -> list[Row]:
         """The layout in inches; `names` are those of the levels."""
@@ -149,7 +152,7 @@ def _panel(ax: Axes, grid: _Grid, rows: Frame, scale: Normalize, labels: bool) -
             if (depth, width) in cells.index:
                 _cell(ax, x, y, cells.loc[(depth, width)], scale, grid)
             else:
-                ax.add_patch(Rectangle((x, y), 1, 1, fc="white", ec="#c8c8c8", hatch="////", lw=0))
+                hatched(ax, x, y)
     ax.set(xlim=(0, len(grid.widths)), ylim=(0, len(grid.depths)))
     ax.set_xticks(np.arange(len(grid.widths)) + 0.5, [str(w) for w in grid.widths])
     ax.set_yticks(np.arange(len(grid.depths)) + 0.5, [str(d) if labels else "" for d in grid.depths])

@@ -37,7 +37,7 @@ def numbers(table: Frame) -> Frame:
     # In RES-L-H the last two layers have the same features, so the middle is that of the layers before the last.
     places = [layer == last, layer == 0, layer == (last - 1) // 2]
     rows = rows.assign(place=np.select(places, ["representation", "first layer", "middle layer"], ""))
-    return over_seeds(rows[rows["place"] != ""], ["place", "layer", "split", "epoch"])
+    return over_seeds(rows[rows["place"] != ""], ["place", "layer", "layer_name", "split", "epoch"])
 
 
 def draw(table: Frame) -> Figure | None:
@@ -46,10 +46,11 @@ def draw(table: Frame) -> Figure | None:
     found = shown.drawn(numbers(table))
     if found["epoch"].nunique() < 2:
         return None
+    split = found["split"].iloc[0]
     wide = bool(found["mean"].max() > 10 * found["mean"].min() > 0)
     scale = "logarithmic axis; " if wide else ""
     note = (
-        f"{subject(table)}; features of {found['split'].iloc[0]} images, at most as many as the width; "
+        f"{subject(table)}; features of {'training' if split == 'train' else split} images; at most the width; "
         f"{scale}{seeds_note(found)}{shown.left_out}."
     )
     found = found.assign(name="effective rank", group="", series=found["network"])

@@ -7,9 +7,10 @@ from __future__ import annotations
 
 from matplotlib.figure import Figure
 
+from analysis.figures.base.layers import layers_note
 from analysis.figures.base.layout import by_network, network_subject
 from analysis.figures.base.networks import networks
-from analysis.figures.base.numbers import LINEAR, Frame, distinct_layers, last_epoch, over_seeds, seeds_note
+from analysis.figures.base.numbers import LINEAR, Frame, last_epoch, over_seeds, seeds_note
 from analysis.figures.base.panels import LAYER_AXIS, lines, shades
 from analysis.figures.base.sheet import Words
 from analysis.figures.base.targets import RANDOM, SEMANTIC, self_supervised, target_values
@@ -26,8 +27,8 @@ NEEDS = (
 
 def numbers(table: Frame) -> Frame:
     """Returns linear test accuracy by network, randomness and layer at the network's last epoch."""
-    rows = last_epoch(distinct_layers(target_values(table, LINEAR)))
-    return over_seeds(rows, ["randomness", "epoch", "layer"])
+    rows = last_epoch(target_values(table, LINEAR))
+    return over_seeds(rows, ["randomness", "epoch", "layer", "layer_name"])
 
 
 def draw(table: Frame) -> Figure | None:
@@ -42,6 +43,6 @@ def draw(table: Frame) -> Figure | None:
     note = (
         f"{network_subject(table, found)}; linear probe, test images; epoch {epochs}; targets: predictions of a "
         f"teacher, randomness 0 at the end of its training, 1 at its initialisation; {seeds_note(placed.found)}"
-        f"{placed.left_out}."
+        f"{placed.left_out}; {layers_note(placed.found)}."
     )
     return lines(placed.found, looks, Words(TITLE, note, LAYER_AXIS), key, x="layer", percent=True)

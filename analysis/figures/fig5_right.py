@@ -11,7 +11,6 @@ from analysis.figures.base.by_layer import draw_by_layer
 from analysis.figures.base.numbers import (
     LINEAR,
     Frame,
-    distinct_layers,
     num_classes,
     over_seeds,
     prepare,
@@ -27,9 +26,9 @@ NEEDS = (Measured(LINEAR, "class", "test", num_layers=2), Measured(LINEAR, "supe
 
 def numbers(table: Frame) -> Frame:
     """Returns the ratio by network, epoch and layer; 1 is equal accuracy."""
-    rows = values(distinct_layers(prepare(table, LINEAR)), LINEAR)
+    rows = values(prepare(table, LINEAR), LINEAR)
     ratios = ratio(rows[rows["level"] == "superclass"], rows[rows["level"] == "class"], ["split"])
-    return over_seeds(ratios, ["epoch", "layer"])
+    return over_seeds(ratios, ["epoch", "layer", "layer_name"])
 
 
 def draw(table: Frame) -> Figure | None:

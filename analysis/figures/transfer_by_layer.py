@@ -10,7 +10,7 @@ from typing import Final
 from matplotlib.figure import Figure
 
 from analysis.figures.base.by_layer import draw_by_layer
-from analysis.figures.base.numbers import Frame, distinct_layers, over_seeds, with_chance
+from analysis.figures.base.numbers import Frame, over_seeds, with_chance
 from analysis.figures.base.transfer import DOMAINS, LOGISTIC, TARGET_ACCURACY, prepared, transfer_accuracies
 from analysis.needs import Measured
 
@@ -21,9 +21,9 @@ NEEDS: Final = (Measured(TARGET_ACCURACY, "class", "test", num_layers=2),)
 
 def numbers(table: Frame) -> Frame:
     """Returns accuracy by network, domain, epoch and layer, with that of chance."""
-    rows = transfer_accuracies(distinct_layers(prepared(table), TARGET_ACCURACY))
+    rows = transfer_accuracies(prepared(table))
     rows = rows[rows["head"] == LOGISTIC]
-    return with_chance(over_seeds(rows, ["level", "domain", "epoch", "layer"]), table)
+    return with_chance(over_seeds(rows, ["level", "domain", "epoch", "layer", "layer_name"]), table)
 
 
 def draw(table: Frame) -> Figure | None:

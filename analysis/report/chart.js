@@ -105,9 +105,10 @@
     fill("split", named(data.splits, unique(matching("metric", "level").map((block) => block.split))), data.splits.indexOf("test"));
     const found = matching("metric", "level", "split");
     const layers = new Map();
-    for (const block of found) for (const [index, title] of block.layers) layers.set(title, Math.max(index, layers.get(title) ?? -1));
-    const titles = [...layers.keys()].sort((a, b) => layers.get(a) - layers.get(b));
-    fill("layer", titles.map((title) => [title, title]), titles.at(-1));
+    for (const block of found) for (const [index, title] of block.layers) layers.set(title, (layers.get(title) ?? new Set()).add(index));
+    const highest = (title) => Math.max(...layers.get(title));
+    const titles = [...layers.keys()].sort((a, b) => highest(a) - highest(b));
+    fill("layer", titles.map((title) => [title, `${unique([...layers.get(title)]).join("/")} ${title}`]), titles.at(-1));
     const epochs = unique(found.flatMap((block) => block.epochs));
     const texts = epochs.map((epoch) => [epoch, String(epoch)]);
     fill("from", texts, epochs[0]);

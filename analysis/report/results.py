@@ -35,6 +35,7 @@ class Result(NamedTuple):
         epoch: The last that is measured.
         representation: By metric; a metric that was not measured is absent.
         best: By metric, the layer with the highest mean over seeds, by name, and its estimate.
+        layers: By name, the layers' numbers in the table.
     """
 
     dataset: str
@@ -43,6 +44,7 @@ class Result(NamedTuple):
     epoch: int
     representation: dict[str, Estimate]
     best: dict[str, tuple[str, Estimate]]
+    layers: dict[str, int]
 
 
 def estimate(values: list[float]) -> Estimate:
@@ -96,4 +98,5 @@ def _result(dataset: str, network: str, level: str, rows: Frame) -> Result:
         # Of equally good layers the last: the representation may repeat the layer before it.
         name = max(reversed(layers), key=lambda layer: layers[layer].mean)
         best[str(metric)] = (name, layers[name])
-    return Result(dataset, network, level, int(rows["epoch"].max()), representation, best)
+    numbers = {str(name): int(layer) for name, layer in zip(rows["layer_name"], rows["layer"], strict=True)}
+    return Result(dataset, network, level, int(rows["epoch"].max()), representation, best, numbers)

@@ -12,6 +12,7 @@ from analysis.report import markup
 from analysis.report.results import METRICS, Estimate, results
 
 _NONE: Final = "\N{EN DASH}"
+_JOINED: Final = "\N{NO-BREAK SPACE}"
 _TARGET: Final = ("target_randomness", "target_agreement", "target_entropy", "target_num_used")
 _PLUS_MINUS: Final = "\N{PLUS-MINUS SIGN}"
 
@@ -77,13 +78,14 @@ def results_table(measurements: Frame) -> str:
                  markup.text(row.level), str(row.epoch)]  # fmt: skip
         for name in metrics:
             layer, best = row.best.get(name, ("", None))
-            cells += [_percent(row.representation.get(name)), _percent(best), markup.text(layer)]
+            which = f"{row.layers[layer]}{_JOINED}{layer}" if layer else ""
+            cells += [_percent(row.representation.get(name)), _percent(best), markup.text(which)]
         counts = {e.n for e in (*row.representation.values(), *(e for _, e in row.best.values()))}
         rows.append([*cells, " to ".join(map(str, sorted({min(counts), max(counts)})))])
     caption = (
         f"Test accuracy in per cent after the last measured epoch, mean {_PLUS_MINUS} half the 95 % confidence "
         "interval over seeds (Student's t; one seed has none). NCC: nearest class centre. The best layer is chosen by "
-        "the same mean, so its number is a little too good."
+        "the same mean, so its accuracy is a little too good; layers have the numbers of the table and of the figures."
     )
     names = ("network", "images", "level", "which")
     return markup.table(head, rows, caption, [i for i, title in enumerate(head) if title not in names])

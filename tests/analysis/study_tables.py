@@ -97,9 +97,11 @@ def _separation(level: str, split: str, part: float) -> Iterator[tuple[str, str,
 def _information(method: str, part: float) -> Mapping[str, float]:
     if method.startswith("supervised"):
         return {"effective_rank": 20.0}
-    return {
-        "mi_dv": 5.5 - 2 * part, "mi_dv_std": 0.2, "mi_infonce_ceiling": float(np.log(512)), "effective_rank": 20.0,
-        "spectral_alignment_top20": 0.3 + 0.2 * part,
+    bounds = {"mi_dv": 5.5 - 2 * part, "mi_infonce": 5.9 - 2.1 * part, "mi_nwj": 5.4 - 1.9 * part}
+    return bounds | {
+        **{f"{name}_std": 0.05 * len(name) for name in bounds},
+        **{f"{name}_ceiling": float(np.log(512)) for name in bounds},
+        "effective_rank": 20.0, "spectral_alignment_top20": 0.3 + 0.2 * part,
     }  # fmt: skip
 
 

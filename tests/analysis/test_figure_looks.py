@@ -11,7 +11,7 @@ from matplotlib.text import Text
 
 from analysis.figures.base.networks import networks
 from analysis.figures.base.numbers import Frame
-from analysis.figures.base.sheet import SIZE
+from analysis.figures.base.sheet import PAGE, SIZE
 from analysis.figures.base.ticks import layer_ticks, tick_labels, x_ticks, y_ticks
 from ray_ssl.plugins import plugin_module
 from tests.analysis.figure_tables import (
@@ -84,6 +84,17 @@ def test_a_far_chance_is_pointed_at_instead_of_flattening_the_lines():
     assert all(ax.get_ylim()[0] > 0.85 for ax in figure.axes)
     texts = {t.get_text() for ax in figure.axes for t in ax.texts}
     assert texts <= {"\N{DOWNWARDS ARROW} chance 5%", "\N{DOWNWARDS ARROW} chance 20%"} and texts
+
+
+def test_a_chance_that_no_axis_reaches_is_in_the_note_where_no_panel_has_room_for_it():
+    table = synthetic((2,), (16, 32, 64), (0,), levels=("class",), methods=("a", "b", "c"))
+    accurate = table["metric"].isin(["linear_accuracy", "ncc_accuracy"])
+    table.loc[accurate, "value"] = 0.9 + 0.01 * (table["epoch"] > 3) - 0.005 * (table["layer"] == 0)
+    figure = plugin_module("analysis.figures", "fig5_left").draw(table)
+    inside = [text.get_text() for ax in figure.axes for text in ax.texts]
+    page = [text.get_text().replace("\n", " ") for text in figure.texts]
+    assert "chance" not in page, "a key to a line that is not drawn"
+    assert inside or "; chance 5%: beyond the axis." in page[1]
 
 
 def looks(figure: Any, numbers: Frame) -> dict[str, set[tuple]]:
@@ -236,3 +247,13 @@ def test_tick_labels_keep_the_first_and_last_epoch_and_their_distance():
     position = np.linspace(0, 2, 100)
     ticks = x_ticks(epochs, position)
     assert {0, 10, 99} <= set(ticks) and np.diff(position[ticks]).min() > 0.1
+
+
+@pytest.mark.parametrize("count", [2, 13])
+def test_no_name_of_a_method_is_cut(count):
+    methods = tuple(f"supervised_contrastive on teacher-{i / 100:.2f} (no augmentation)" for i in range(count))
+    table = synthetic((2,), (128,), (0,), (0, 1, 3), ("class",), methods=methods)
+    table = table[(table["method"] != methods[0]) | (table["epoch"] < 3)]
+    figure = plugin_module("analysis.figures", "accuracy_by_method").draw(table)
+    labels = {t.get_text().replace("\n", " ") for t in figure.axes[0].get_yticklabels()}
+    assert labels == {f"{methods[0]}, epoch 1", *methods[1:]} and figure.get_size_inches()[0] <= PAGE

@@ -11,8 +11,10 @@ import pytest
 from matplotlib.text import Text
 
 from analysis.figures.base import draw_all
+from analysis.figures.base.layers import layers_note
 from analysis.figures.base.numbers import Frame
 from analysis.figures.base.sheet import PAGE
+from analysis.needs import first_lacking
 from ray_ssl.errors import UserError
 from ray_ssl.plugins import plugin_module
 from tests.analysis.figure_tables import BY_EPOCH, NAMES, SHAPES, drawn, lookup, points, synthetic, table_of
@@ -180,13 +182,37 @@ def test_a_variance_that_is_undefined_everywhere_is_not_drawn(tmp_path):
     assert tmp_path / "cdnv_by_epoch.png" in draw_all(table, tmp_path)
 
 
-def test_a_representation_that_repeats_the_last_block_is_drawn_once():
+def test_layers_have_the_numbers_and_names_of_the_table_whether_or_not_the_representation_repeats_a_block():
     table = synthetic((2,), (16,), (0,))
-    layers = plugin_module("analysis.figures", "fig5_left")
-    assert layers.numbers(table)["layer"].max() == 3
-    before = table["layer"] == 2
-    table.loc[table["layer"] == 3, "value"] = table.loc[before, "value"].to_numpy()
-    assert layers.numbers(table)["layer"].max() == 2
+    figure = plugin_module("analysis.figures", "fig5_left")
+    named = dict(enumerate(("stem", "block1", "block2", "representation")))
+    for repeats in (False, True):
+        if repeats:
+            table.loc[table["layer"] == 3, "value"] = table.loc[table["layer"] == 2, "value"].to_numpy()
+        found = figure.numbers(table)
+        assert dict(zip(found["layer"], found["layer_name"], strict=True)) == named
+        drawn = figure.draw(table)
+        assert list(drawn.axes[0].get_xticks()) == list(named)
+        note = drawn.texts[1].get_text().replace("\n", " ")
+        assert "layers: 0 stem, 1 block1 to 2 block2, 3 representation" in note
+        assert ("(as the layer before it)" in note) == repeats
+
+
+def test_layers_of_several_depths_are_named_for_each():
+    note = layers_note(plugin_module("analysis.figures", "fig5_left").numbers(synthetic((2, 5), (16,), (0,))))
+    assert note == "layers: 0 stem, 1 block1 to 2 block2 or 5 block5, 3 or 6 representation"
+
+
+def test_a_panel_without_numbers_says_that_it_was_not_measured():
+    table = synthetic((1, 2, 3), (16,), (0,), (0, 20), ("class",), methods=("a", "b", "c"))
+    table = table[(table["method"] != "b") | (table["depth"] > 1)]
+    assert table["trial_key"].nunique() == 8
+    more = synthetic((1, 2, 3), (16,), (0,), (0, 20), ("class",), methods=("d",))
+    figure = plugin_module("analysis.figures", "fig5_left").draw(pd.concat([table, more]))
+    figure.draw_without_rendering()
+    marked = [ax for ax in figure.axes if any(t.get_text().split() == ["not", "measured"] for t in ax.texts)]
+    assert len(figure.axes) == 12 and marked == [ax for ax in figure.axes if not points(ax)] and len(marked) == 1
+    assert_no_text_overlaps(figure)
 
 
 def test_methods_are_never_averaged_together():
@@ -254,3 +280,12 @@ def test_only_figures_with_data_are_written(tmp_path):
         f"effective_rank_by_epoch.{k}" for k in ("png", "svg", "csv")
     ]
     assert draw_all(table.iloc[:0], tmp_path) == []
+
+
+def test_images_without_superclasses_are_not_told_to_measure_them():
+    table = synthetic((2,), (16,), (0,), levels=("class",))
+    needs = plugin_module("analysis.figures", "fig5_middle").NEEDS
+    lacking = first_lacking(needs, table, "SWEEP")
+    assert lacking is not None and "superclasses" in lacking and "python -m analysis" not in lacking
+    nothing = first_lacking(needs, table[table["metric"] != "linear_accuracy"], "SWEEP")
+    assert nothing is not None and nothing.endswith(": python -m analysis SWEEP")

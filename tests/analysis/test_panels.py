@@ -90,15 +90,18 @@ def test_losses_stand_beside_accuracy_at_their_own_epochs() -> None:
     assert epochs == {"invariance": curve, "regularisation": curve, "linear_accuracy": set(EPOCHS)}
 
 
-def test_mutual_information_has_the_spread_of_the_critics_and_infonces_ceiling() -> None:
+def test_mutual_information_has_the_spread_of_the_critics_and_the_ceiling_of_each_bound() -> None:
     value = lookup(table())
-    for _, row in numbers("fig3_middle").iterrows():
-        bound, spread = ([value[key, row["epoch"], LAST, "none", "test", name] for key in keys()]
-                         for name in ("mi_dv", "mi_dv_std"))  # fmt: skip
+    found = numbers("fig3_middle")
+    assert found.groupby("bound")["epoch"].nunique().to_dict() == dict.fromkeys(("mi_dv", "mi_infonce", "mi_nwj"), 3)
+    for _, row in found.iterrows():
+        bound, spread = ([value[key, row["epoch"], LAST, "none", "test", f"{row['bound']}{part}"] for key in keys()]
+                         for part in ("", "_std"))  # fmt: skip
         assert row["mean"] == pytest.approx(np.mean(bound)) and row["spread"] == pytest.approx(np.mean(spread))
         assert row["over_seeds"] == pytest.approx(np.std(bound, ddof=1))
         assert row["ceiling"] == pytest.approx(math.log(512))
     figure = plugin_module("analysis.figures", "fig3_middle").draw(table())
+    assert len(points(figure.axes[0])) == 3, "one network: the bounds in one panel"
     rules = [line for line in figure.axes[0].lines if line not in points(figure.axes[0])]
     assert [float(np.asarray(line.get_ydata())[0]) for line in rules] == [pytest.approx(math.log(512), abs=1e-5)]
 

@@ -237,7 +237,7 @@ def test_what_the_images_allow_is_measured_and_what_not_is_a_line_each(
     tasks, reasons = _measurable(dataset, AnalysisSettings(), ["ncc", "ncc@sample", "cdnv@sample", "ncc@targets"])
     assert tasks == ["ncc"]
     samples, targets = reasons
-    assert samples == "level sample takes 500 training images, shapes has 200: give a smaller --num-samples"
+    assert samples == "level sample takes 500 training images, shapes has 200: give --num-samples 200 or fewer"
     assert targets.startswith("this sweep has no targets of graded randomness")
     place = ["--tracking-uri", f"sqlite:///{tmp_path}/mlflow.db", "--metrics", "ncc"]
     for levels, reason in ((["sample"], samples), (["sample", "targets"], samples), (["targets"], targets)):
@@ -251,6 +251,20 @@ def test_a_sweep_that_has_not_begun_has_nothing_to_measure(tmp_path: Path, capsy
     ledger.write_config(make_trials([PretrainConfig()], "data")[0])
     assert analyse([str(tmp_path / "sweep"), "--tracking-uri", f"sqlite:///{tmp_path}/mlflow.db"]) == 2
     assert capsys.readouterr().err.endswith("sweep has no checkpoint: none of its 1 trial(s) has begun\n")
+    ledger.end(make_trials([PretrainConfig()], "data")[0].key, DONE, {"history": []})
+    assert analyse([str(tmp_path / "sweep"), "--tracking-uri", f"sqlite:///{tmp_path}/mlflow.db"]) == 2
+    assert "has no checkpoint: 1 of its 1 trial(s) ended, so they were deleted or moved" in capsys.readouterr().err
+
+
+def test_a_level_that_is_no_group_is_told_its_group(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    for level, group in (
+        ("superclass", "data, where the images have one"),
+        ("teacher-0.25", "targets, of a sweep that"),
+    ):
+        assert analyse([str(tmp_path), "--levels", level]) == 2
+        assert (
+            f"unknown level group '{level}'; level {level} is measured by --levels {group}" in capsys.readouterr().err
+        )
 
 
 def test_a_checkpoint_that_its_trial_may_be_writing_is_left_alone(tmp_path: Path) -> None:

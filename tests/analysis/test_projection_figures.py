@@ -94,6 +94,8 @@ def test_a_grid_has_a_row_for_each_distinct_layer_and_a_column_for_each_epoch(na
     assert places(figure) == [
         at(table, level=GRIDS[name], layer=layer, epoch=epoch) for layer in (0, 1, 2) for epoch in (0, 3, 20)
     ]
+    texts = {text.get_text().replace("\n", " ") for text in figure.texts}
+    assert {"0 stem", "1 block1", "2 block2 = 3 representation"} <= texts
 
 
 def test_many_layers_and_epochs_are_thinned_and_the_note_says_so():

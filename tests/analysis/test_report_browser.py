@@ -117,6 +117,19 @@ def test_the_page_is_never_wider_than_the_window(browser: Any, width: int) -> No
     assert browser.execute_script("return document.documentElement.scrollWidth") <= width
 
 
+@pytest.mark.parametrize("section", ["claims", "results"])
+def test_the_first_column_stays_while_a_table_scrolls(browser: Any, section: str) -> None:
+    set_width(browser, 390)
+    script = """
+const box = document.querySelector(`#${arguments[0]} .scroll`);
+box.scrollLeft = 100;
+const lefts = [...box.querySelectorAll("th:first-child")].map((cell) => cell.getBoundingClientRect().left);
+return [box.scrollLeft, box.getBoundingClientRect().left, ...new Set(lefts)];
+"""
+    scrolled, edge, *lefts = browser.execute_script(script, section)
+    assert scrolled > 0 and lefts == [edge]
+
+
 def test_the_numbers_shown_are_listed(browser: Any) -> None:
     browser.execute_script("document.getElementById('numbers').open = true")
     choose(browser, "metric", "linear accuracy")

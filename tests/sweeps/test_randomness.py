@@ -15,12 +15,13 @@ from analysis.__main__ import main as analyse
 from analysis.table import read_table
 from ray_ssl.config import PretrainConfig
 from ray_ssl.data import load_dataset
+from ray_ssl.errors import EXIT_DONE, EXIT_SOME_FAILED
 from ray_ssl.ledger import DONE, Ledger, make_trials
 from ray_ssl.pretrain import pretrain
 from ray_ssl.storage import Storage
 from ray_ssl.targets import attach_targets, read_targets
 from ray_ssl.teacher_targets import make_targets
-from sweeps.cli import main
+from sweeps.cli import Request, main
 from sweeps.randomness import SWEEP
 from tests.sweeps.command import kill, run, start, wait_for
 from tests.sweeps.test_nothing_to_do import run_and_list_imports
@@ -173,3 +174,23 @@ def test_another_teacher_is_another_study(finished: tuple[Path, str], capsys: py
     assert main(SWEEP, [*LINE, *place, "--teacher-seed", "1"]) == 2
     assert "was made with teacher.seed = 0, now 1; give another --name" in capsys.readouterr().err
     assert len(list((folder / "results").glob("teacher-*"))) == 1
+
+
+def test_what_needs_no_teacher_is_trained_although_it_failed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    ran: list[Request] = []
+
+    def run_all_but_the_teacher(request: Request) -> int:
+        ran.append(request)
+        return EXIT_SOME_FAILED if request.sweep.name == "teacher" else EXIT_DONE
+
+    monkeypatch.setattr("sweeps.run.run", run_all_but_the_teacher)
+    assert main(SWEEP, [*LINE, "--storage", str(tmp_path)]) == EXIT_SOME_FAILED
+    teacher, rest = ran
+    assert [config.method.name for config in teacher.grid.configs()] == ["supervised"]
+    assert [config.method.name for config in rest.grid.configs()] == ["vicreg"]
+    assert rest.tasks == ("ncc",), "targets that are not there cannot be measured"
+    captured = capsys.readouterr()
+    assert captured.err.startswith("error: waiting for the teacher") and captured.err.count("\n") == 1
+    assert "1 supervised network(s)" in captured.err and captured.out.endswith(" --retry-failed\n")

@@ -11,7 +11,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import FixedFormatter, FixedLocator, NullLocator
 
 from analysis.figures.base.grid import Panel, grid
-from analysis.figures.base.marks import DOTTED, panel_inches
+from analysis.figures.base.marks import DOTTED, not_measured, panel_inches
 from analysis.figures.base.numbers import Frame
 from analysis.figures.base.sheet import FAINT, GREY, Line, Row, Words, marker, sheet, text_width
 from analysis.figures.base.ticks import padded, tick_labels, y_ticks
@@ -46,6 +46,9 @@ def bars(found: Frame, looks: Mapping[Any, Line], words: Words, *, percent: bool
     for row, row_axes in zip(rows, axes, strict=True):
         for panel, ax in zip(row.panels, row_axes, strict=True):
             if panel is None or ax is None:
+                continue
+            if panel.rows.empty:
+                not_measured(ax)
                 continue
             column = found[found["column"] == panel.rows["column"].iloc[0]]
             there = {name: look for name, look in present.items() if (column["series"] == name).any()}

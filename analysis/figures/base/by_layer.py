@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from matplotlib.figure import Figure
 
+from analysis.figures.base.layers import layers_note
 from analysis.figures.base.layout import by_network
 from analysis.figures.base.networks import networks
 from analysis.figures.base.numbers import (
     LINEAR,
     Frame,
-    distinct_layers,
     over_seeds,
     prepare,
     seeds_note,
@@ -23,8 +23,8 @@ from analysis.figures.base.sheet import Words
 
 def linear_by_layer(table: Frame, level: str) -> Frame:
     """Returns linear test accuracy at a level by network, epoch and layer, with that of chance."""
-    rows = values(distinct_layers(prepare(table, LINEAR)), LINEAR)
-    return with_chance(over_seeds(rows[rows["level"] == level], ["level", "epoch", "layer"]), table)
+    rows = values(prepare(table, LINEAR), LINEAR)
+    return with_chance(over_seeds(rows[rows["level"] == level], ["level", "epoch", "layer", "layer_name"]), table)
 
 
 def draw_by_layer(table: Frame, found: Frame, title: str, note: str, row: str, percent: bool) -> Figure | None:
@@ -46,5 +46,5 @@ def draw_by_layer(table: Frame, found: Frame, title: str, note: str, row: str, p
     epochs = sorted(placed.found["epoch"].unique())
     looks, key = shades(epochs, "epoch {}".format)
     at = f"epoch {epochs[0]}; " if len(epochs) == 1 else ""
-    text = f"{subject(table)}; {note}; {at}{seeds_note(placed.found)}{placed.left_out}."
+    text = f"{subject(table)}; {note}; {at}{seeds_note(placed.found)}{placed.left_out}; {layers_note(placed.found)}."
     return lines(placed.found, looks, Words(title, text, LAYER_AXIS), key, x="layer", percent=percent)

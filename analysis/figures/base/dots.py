@@ -16,6 +16,7 @@ from analysis.figures.base.sheet import (
     FONT,
     GREY,
     INK,
+    LINE,
     PAGE,
     SIZE,
     Line,
@@ -23,19 +24,20 @@ from analysis.figures.base.sheet import (
     Words,
     marker,
     sheet,
-    shortened,
     text_width,
+    wrap,
 )
 from analysis.figures.base.ticks import padded, reaching, tick_labels, y_ticks
 from analysis.table import FOREIGN
 
 MAX_ROWS: Final = 24
 
-_ROW = 0.23  # inches
-_LONGEST = 2.5  # inches, of a name
+_ROW = 0.23  # inches, of one whose name is one line
+_LONGEST = 3.5  # inches, of a line of a name
 _AWAY = 0.10  # inches between a panel and the numbers beside it
 _NARROWEST = 1.2  # inches, of a panel
 _BELOW = 0.8  # rows kept free below the last, for the name of the dotted line
+_NOTHING = "\N{EN DASH}"
 
 
 class Series(NamedTuple):
@@ -92,13 +94,15 @@ def draw_dots(
     ranks = list(ranks[:MAX_ROWS])
     found = found[found["network"].isin(ranks)]
     titles = list(found["panel"].unique())
-    labels = [shortened(label, _LONGEST) for label in _labels(found, ranks)]
+    labels = [wrap(label, _LONGEST) for label in _labels(found, ranks)]
     series = {name: one for name, one in series.items() if (found["series"] == name).any()}
     columns = _columns(found, series)
     right = 0.14 + sum(columns.values()) + _AWAY * len(columns)
     rows = _layout(titles, labels, right)
     epochs = " or ".join(map(str, sorted(found["epoch"].unique())))
-    note = f"{subject(table)}; test images; epoch {epochs}; {about}; {seeds_note(found)}{left_out}."
+    cells = len(titles) * len(ranks) * len(series)
+    holes = f"; {_NOTHING}: not measured" if len(found) < cells else ""
+    note = f"{subject(table)}; test images; epoch {epochs}; {about}; {seeds_note(found)}{left_out}{holes}."
     key = [one.line() for one in series.values()]
     figure, axes = sheet(rows, Words(title, note, "accuracy (%)"), key, right=right)
     looks = networks(table).lines
@@ -116,7 +120,9 @@ def draw_dots(
 
 def _layout(titles: list[str], labels: list[str], right: float) -> list[Row]:
     """Levels side by side, or below each other where their panels would be too narrow."""
-    height, label = _ROW * (len(labels) + _BELOW), max(map(text_width, labels)) + 0.06
+    row = _ROW + LINE * max(label.count("\n") for label in labels)
+    height = row * (len(labels) + _BELOW)
+    label = max(text_width(line) for label in labels for line in label.split("\n")) + 0.06
     room = PAGE - 0.3 - label - len(titles) * right - 0.22 * (len(titles) - 1)
     if room / len(titles) >= _NARROWEST:
         return [Row("", titles, height, [label, *[0.0] * (len(titles) - 1)], True)]
@@ -178,7 +184,8 @@ def _write_numbers(
         right += _AWAY + width
         looks = {"textcoords": "offset points", "ha": "right", "size": SIZE, "family": FONT, "annotation_clip": False}
         ax.annotate(series[name].head, (1, 1), xycoords="axes fraction", xytext=(72 * right, 4.3), color=INK, **looks)
-        for _, one in rows[rows["series"] == name].iterrows():
-            y = len(ranks) - 1 - ranks.index(one["network"])
+        of_series = rows[rows["series"] == name].set_index("network")
+        for y, network in enumerate(reversed(ranks)):
             at = {"xycoords": ("axes fraction", "data"), "xytext": (72 * right, 0), "va": "center_baseline"}
-            ax.annotate(_number(one), (1, y), color=INK, **at, **looks)
+            text, colour = (_number(of_series.loc[network]), INK) if network in of_series.index else (_NOTHING, GREY)
+            ax.annotate(text, (1, y), color=colour, **at, **looks)

@@ -13,11 +13,11 @@ class Panel(NamedTuple):
     """One panel.
 
     Attributes:
-        rows: Its numbers.
+        rows: Its numbers; none where they were not measured.
         group: Panels of one group share a vertical scale.
         title: That of its column; "" where the panel above has it.
-        x_labels: No panel of its column stands below, so the numbers of the horizontal axis do.
-        y_labels: The panel at its left has another scale, or there is none.
+        x_labels: No numbers of its column stand below, so those of the horizontal axis do.
+        y_labels: The numbers at its left have another scale, or there are none.
     """
 
     rows: Frame
@@ -28,7 +28,7 @@ class Panel(NamedTuple):
 
 
 class GridRow(NamedTuple):
-    """A row of panels, None where a place is empty, and the name of its vertical axis."""
+    """A row of panels, None behind the last column, and the name of its vertical axis."""
 
     label: str
     panels: list[Panel | None]
@@ -49,19 +49,22 @@ def grid(found: Frame) -> list[GridRow]:
 
 
 def _block(rows_of: dict[Any, Frame], names: list[str], columns: list[str], size: int) -> list[GridRow]:
+    names = [name for name in names if any((name, column) in rows_of for column in columns)]
     there = [[(name, column) in rows_of for column in columns] for name in names]
     group = {at: rows["group"].iloc[0] for at, rows in rows_of.items()}
+    nothing = next(iter(rows_of.values())).iloc[:0]
     found = []
     for i, name in enumerate(names):
         panels: list[Panel | None] = [None] * size
         for j, column in enumerate(columns):
+            title, below = column if i == 0 else "", any(row[j] for row in there[i + 1 :])
+            left = [group[name, columns[k]] for k in range(j) if there[i][k]]
             if there[i][j]:
-                above, below = any(row[j] for row in there[:i]), any(row[j] for row in there[i + 1 :])
-                same = j > 0 and there[i][j - 1] and group[name, columns[j - 1]] == group[name, column]
-                rows = rows_of[name, column]
-                panels[j] = Panel(rows, group[name, column], "" if above else column, not below, not same)
-        if any(panels):
-            found.append(GridRow(name, panels))
+                same = bool(left) and left[-1] == group[name, column]
+                panels[j] = Panel(rows_of[name, column], group[name, column], title, not below, not same)
+            else:
+                panels[j] = Panel(nothing, None, title, x_labels=False, y_labels=False)
+        found.append(GridRow(name, panels))
     return found
 
 

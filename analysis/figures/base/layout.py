@@ -12,7 +12,7 @@ from analysis.figures.base.networks import Networks, in_order
 from analysis.figures.base.numbers import Frame, evenly, level_names, subject
 from analysis.figures.base.sheet import Line
 
-MAX_RESTS: Final = 3
+MAX_RESTS: Final = 4
 
 LEVEL_LOOKS: Final = {
     "sample": Line("sample", "#0072b2", "solid", "o"),

@@ -1,4 +1,4 @@
-"""Dotted lines at values that one compares with, named where no data is in the way."""
+"""Dotted lines at values that one compares with, named where no data is in the way; what was not measured."""
 
 from __future__ import annotations
 
@@ -7,13 +7,14 @@ from typing import Final
 
 import numpy as np
 from matplotlib.axes import Axes
+from matplotlib.patches import Rectangle
 from matplotlib.patheffects import withStroke
 
-from analysis.figures.base.sheet import FONT, GREY, SIZE, text_width
+from analysis.figures.base.sheet import FONT, GREY, SIZE, text_width, wrap
 
 DOTTED: Final = (0, (1, 2))
 _HEIGHT, _AWAY = 0.13, 0.03  # inches, of the name and between it and the line
-_HALO = withStroke(linewidth=2, foreground="white")
+_HALO = withStroke(linewidth=2.5, foreground="white")
 
 
 def rule(ax: Axes, height: float, name: str) -> bool:
@@ -41,6 +42,21 @@ def rule(ax: Axes, height: float, name: str) -> bool:
     ax.text(x / inches[0], y / inches[1], name, transform=ax.transAxes, color=GREY, size=SIZE, family=FONT,
             va="center", zorder=4, path_effects=[_HALO])  # fmt: skip
     return True
+
+
+def not_measured(ax: Axes) -> None:
+    """Hatches a panel without numbers, and says so: a place that is left white looks like an error."""
+    ax.set(xlim=(0, 1), ylim=(0, 1), xticks=[], yticks=[])
+    for spine in ax.spines.values():
+        spine.set_visible(False)
+    hatched(ax, 0, 0)
+    ax.text(0.5, 0.5, wrap("not measured", panel_inches(ax)[0]), color=GREY, size=SIZE, family=FONT, ha="center",
+            va="center", path_effects=[_HALO])  # fmt: skip
+
+
+def hatched(ax: Axes, x: float, y: float) -> None:
+    """Hatches the unit square whose lower left corner is given."""
+    ax.add_patch(Rectangle((x, y), 1, 1, fc="white", ec="#c8c8c8", hatch="////", lw=0))
 
 
 def _place(points: np.ndarray, height: float, width: float, inches: np.ndarray) -> tuple[float, float] | None:

@@ -13,7 +13,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import FixedFormatter, FixedLocator, NullFormatter, NullLocator
 
 from analysis.figures.base.grid import GridRow, Panel, grid
-from analysis.figures.base.marks import DOTTED, panel_inches, rule
+from analysis.figures.base.marks import DOTTED, not_measured, panel_inches, rule
 from analysis.figures.base.numbers import Frame
 from analysis.figures.base.sheet import FAINT, GREY, Line, Row, Words, marker, sheet, text_width
 from analysis.figures.base.ticks import layer_ticks, padded, reaching, tick_labels, x_ticks, y_ticks
@@ -92,7 +92,12 @@ def lines(
     layout = [_layout(row, scales, height) for row in rows]
     figure, axes = sheet(layout, words, key)
     if not chart.draw(axes):  # some dotted line has no room for its name
-        figure, axes = sheet(layout, words, [*key, Line(reference[1] if reference else "chance", GREY, DOTTED, "None")])
+        drawn, beyond = chart.rules()
+        if drawn:
+            key = [*key, Line(reference[1] if reference else "chance", GREY, DOTTED, "None")]
+        if beyond:
+            words = words._replace(note=f"{words.note.removesuffix('.')}; {' and '.join(beyond)}: beyond the axis.")
+        figure, axes = sheet(layout, words, key)
         chart.draw(axes)
     return figure
 
@@ -116,6 +121,9 @@ class _Chart(NamedTuple):
             for j, (panel, ax) in enumerate(zip(row.panels, row_axes, strict=True)):
                 if panel is None or ax is None:
                     continue
+                if panel.rows.empty:
+                    not_measured(ax)
+                    continue
                 if panel.y_labels:
                     start = j
                     unnamed.add((i, start))
@@ -124,6 +132,18 @@ class _Chart(NamedTuple):
                 if np.isnan(height) or rule(ax, height, name if (i, start) in unnamed else ""):
                     unnamed.discard((i, start))
         return not unnamed
+
+    def rules(self) -> tuple[bool, list[str]]:
+        """Returns whether any dotted line is inside its panel, and the names of those that are not."""
+        inside, beyond = False, list[str]()
+        for panel in (panel for row in self.rows for panel in row.panels if panel is not None and len(panel.rows)):
+            height, name = self._rule(panel)
+            scale = self.scales[panel.group]
+            if scale.low <= height <= scale.high:
+                inside = True
+            elif np.isfinite(height) and name not in beyond:
+                beyond.append(name)
+        return inside, beyond
 
     def _rule(self, panel: Panel) -> tuple[float, str]:
         """The height and name of the dotted line; NaN where there is none."""

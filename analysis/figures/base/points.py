@@ -11,7 +11,7 @@ from matplotlib.figure import Figure
 from analysis.figures.base.marks import panel_inches
 from analysis.figures.base.networks import MARKERS, OKABE_ITO
 from analysis.figures.base.numbers import LEVELS, REPRESENTATION, Frame, evenly, trials
-from analysis.figures.base.sheet import FONT, GREY, INK, SIZE, Line, Row, Words, marker, sheet, shortened
+from analysis.figures.base.sheet import FONT, GREY, INK, LINE, SIZE, Line, Row, Words, marker, sheet, wrap
 from analysis.needs import is_self_supervised
 
 ALONE: Final = "every panel is a UMAP by itself: axes have no unit and are not those of another panel"
@@ -114,8 +114,10 @@ def draw_grid(table: Frame, level: str, title: str) -> Figure | None:
     key = looks(found)
     epochs = sorted(found["epoch"].unique())
     rows = []
-    for (_, name), of_layer in found.groupby(["layer", "layer_name"], sort=True):
-        rows.append(PanelRow(str(name), [of_layer[of_layer["epoch"] == epoch] for epoch in epochs], key))
+    for (layer, name), of_layer in found.groupby(["layer", "layer_name"], sort=True):
+        repeated = layer == found["layer"].max() and name != REPRESENTATION
+        text = f"{layer} {name} = {layer + 1} {REPRESENTATION}" if repeated else f"{layer} {name}"
+        rows.append(PanelRow(text, [of_layer[of_layer["epoch"] == epoch] for epoch in epochs], key))
     fewer = len(found) < len(_distinct(table, level))
     note = f"{who(found, table)}; {subsample(found)}; {ALONE}{'; some of all layers and epochs' if fewer else ''}."
     titles = [f"epoch {epoch}" for epoch in epochs]
@@ -193,7 +195,10 @@ def _legend(ax: Axes, looks: dict[int, Line]) -> None:
     width, height = panel_inches(ax)
     ax.set(xlim=(0, width), ylim=(0, height))
     ax.set_axis_off()
-    for i, look in enumerate(looks.values()):
-        y = height - 0.12 - 0.2 * i
+    y = height - 0.12
+    for look in looks.values():
         ax.plot(0.1, y, ls="none", **marker(look, 4.5))
-        ax.text(0.22, y, shortened(look.label, width - 0.22), size=SIZE, family=FONT, color=INK, va="center_baseline")
+        for line in wrap(look.label, width - 0.22).split("\n"):
+            ax.text(0.22, y, line, size=SIZE, family=FONT, color=INK, va="center_baseline")
+            y -= LINE
+        y -= 0.05
