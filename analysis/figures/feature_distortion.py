@@ -58,7 +58,7 @@ def numbers(table: Frame) -> Frame:
     by_epoch = by_epoch.rename(columns={"epoch": "at"})
     every = pd.concat([by_layer, by_epoch], ignore_index=True).rename(columns={"split": "images"})
     start = [name for name in START if name != "pretrained_seed"]
-    return over_seeds(every, [*start, "setting", "protocol", "images", "metric", "by", "at"])
+    return over_seeds(every, [*start, "setting", "protocol", "images", "metric", "by", "at", "layer_name"])
 
 
 def draw(table: Frame) -> Figure | None:
