@@ -281,7 +281,10 @@ def test_the_command_prints_writes_and_ends_with_0(tmp_path: Path, capsys: pytes
     write_table(table, tmp_path)
     assert command.main(["claims", str(tmp_path)]) == EXIT_DONE
     out = capsys.readouterr().out
-    assert f"python -m analysis {tmp_path} --levels sample" in out and "one trial" in out
+    assert (
+        f"\n  python -m analysis {tmp_path} --levels sample\n      sample_clusters_form, " in out and "one trial" in out
+    )
+    assert out.count("sample_ncc_then_flat") == 1
     read = pd.read_csv(tmp_path / "figures" / "claims.csv", keep_default_na=False)
     rows = json.loads((tmp_path / "figures" / "claims.json").read_text())
     assert list(read["claim"]) == [row["claim"] for row in rows]

@@ -11,6 +11,8 @@ from __future__ import annotations
 import argparse
 import json
 import math
+import re
+import textwrap
 from collections.abc import Sequence
 from typing import Any, Final, cast
 
@@ -28,6 +30,7 @@ Frame = Any
 """A pandas frame; pyright cannot follow what selecting rows of one returns."""
 
 _HEADS: Final = ("claim", "figure", "estimate", "95% interval", "bound", "trials", "over", "verdict")
+_INDENT: Final = "      "
 
 
 def parse(arguments: Sequence[str]) -> argparse.Namespace:
@@ -48,8 +51,12 @@ def run(flags: argparse.Namespace) -> int:
     sweeps = [Storage.at(folder) for folder in flags.sweep]
     table = pd.concat([read_measurements(sweep) for sweep in sweeps], ignore_index=True)
     sweep, found = sweeps[0], cast(Frame, check(table, " ".join(flags.sweep)))
-    for (dataset, method), rows in found.groupby(["dataset", "method"], sort=False):
+    measured = found["num_trials"] > 0
+    for (dataset, method), rows in found[measured].groupby(["dataset", "method"], sort=False):
         print(f"{method or 'methods compared'} on {dataset}\n{as_text(rows)}\n")
+    lacking = found[~found["claim"].isin(found["claim"][measured])]
+    if not lacking.empty:
+        print(f"not measured:\n{lacking_as_text(lacking)}\n")
     counts = found["verdict"].value_counts()
     print(", ".join(f"{counts[verdict]} {verdict}" for verdict in counts.index))
     sweep.write(f"{FIGURES}/claims.csv", found.to_csv(index=False, lineterminator="\n").encode())
@@ -68,6 +75,17 @@ def as_text(found: Frame) -> str:
         notes = [f"  {row['claim']}: {row['note']}" for _, row in rows.iterrows()]
         text += [f"{title}:", *notes] if notes else []
     return "\n".join(text)
+
+
+def lacking_as_text(found: Frame) -> str:
+    """Returns what would measure claims that are not, one command and its claims after the other."""
+    claims: dict[str, list[str]] = {}
+    for claim, note in dict.fromkeys(zip(found["claim"], found["note"], strict=True)):
+        how = re.search(r": (python .*|a sweep .*)", note)
+        claims.setdefault(how[1] if how else note, []).append(claim)
+    names = ((how, ", ".join(dict.fromkeys(found))) for how, found in claims.items())
+    return "\n".join(f"  {how}\n{textwrap.fill(text, 110, initial_indent=_INDENT, subsequent_indent=_INDENT)}"
+                     for how, text in names)  # fmt: skip
 
 
 def as_json(found: Frame) -> str:
