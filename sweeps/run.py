@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from analysis import publication
-from analysis.command import Tracking, analyse_with_progress, finish, print_unsent, quiet
+from analysis.command import Tracking, analyse_with_progress, finish, quiet, send_the_rest
 from analysis.measurable import check_layers, check_measurable
 from analysis.settings import with_targets
 from analysis.survey import Survey, survey
@@ -35,8 +35,6 @@ from sweeps.data_card import DataCard
 from sweeps.report import Source
 from sweeps.wanted import reopen, runs, torn_configs
 
-CLOSE_SECONDS = 30.0
-"""How long the end of a command waits for an MLflow server."""
 INTERRUPTED_CLOSE_SECONDS = 5.0
 
 
@@ -128,10 +126,9 @@ def _run_leased(request: Request, storage: Storage, lease: Lease, dataset: Datas
             tracker.parent_end("KILLED")
             tracker.close(INTERRUPTED_CLOSE_SECONDS)
             raise
-        num_unsent = tracker.close(CLOSE_SECONDS)
+        num_unsent = send_the_rest(tracker, tracking)
     if not num_unsent:
         publication.record_sent(ledger, tracking, _parent_params(request), status)
-    print_unsent(num_unsent, tracking)
     report.print_results(request, ledger, tracking, num_rows)
     report.print_search(source, request)
     return report.print_failures(request, ledger, source.trials, errors)
