@@ -126,7 +126,7 @@ def _explain(outcome: Outcome, ledger: Ledger) -> str:
         TrialState.FAILED: "the sweep's command with --retry-failed trains it again",
     }
     way = ways.get(ledger.state(outcome.key), "its trial was stopped early and is not trained again")
-    return f"{outcome.error}, set aside in {ledger.trial(outcome.key).uri}/{SET_ASIDE}; {way}"
+    return f"{outcome.error}, set aside in {ledger.trial(outcome.key).address(SET_ASIDE)}; {way}"
 
 
 class Counter:

@@ -117,9 +117,9 @@ def run(flags: argparse.Namespace) -> int:
             print("nothing to measure: every checkpoint has these metrics")
         num_rows = finish(ledger, tracker, Path(scratch))
         send_the_rest(tracker, tracking)
-    where = ledger.sweep.uri
-    print(f"table     {where}/{MEASUREMENTS} ({num_rows} measurements)\nfigures   {where}/{FIGURES}")
-    print(f"report    {where}/{REPORT}")
+    sweep = ledger.sweep
+    print(f"table     {sweep.address(MEASUREMENTS)} ({num_rows} measurements)\nfigures   {sweep.address(FIGURES)}")
+    print(f"report    {sweep.address(REPORT)}")
     print(f"next:\n  {tracking.ui_command}")
     for error in errors:
         print_error(f"not analysed: {error}")
