@@ -44,7 +44,7 @@ def quiet() -> None:
     """Lets our own warnings through, one line each, and nobody else's chatter."""
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
     handler = logging.StreamHandler(sys.stderr)
-    handler.setFormatter(logging.Formatter("%(levelname)s: %(message)s"))
+    handler.setFormatter(logging.Formatter("warning: %(message)s"))  # nothing else is logged
     for name in ("ray_ssl", "analysis"):
         logger = logging.getLogger(name)
         logger.handlers = [handler]
