@@ -13,7 +13,15 @@ from analysis.measurable import check_layers, check_measurable
 from analysis.settings import with_targets
 from analysis.survey import Survey, survey
 from ray_ssl import interrupts
-from ray_ssl.cluster import Capacity, capacity, cluster_nodes, cluster_to_join, local_node, ray_session
+from ray_ssl.cluster import (
+    Capacity,
+    capacity,
+    cluster_nodes,
+    cluster_to_join,
+    local_node,
+    ray_session,
+    warn_of_absent_machines,
+)
 from ray_ssl.config import PretrainConfig
 from ray_ssl.data import Dataset
 from ray_ssl.data.streamed import prefetched_bytes
@@ -187,7 +195,9 @@ def _train_and_analyse(
         data_bytes += _side_by_side(request) * request.base.num_workers * ahead
     num_workers = request.base.num_workers
     with ray_session(request.machine, data_bytes, nested_train=num_workers > 1):
-        room = room_for(request, cluster_nodes(request.machine))
+        nodes = cluster_nodes(request.machine)
+        warn_of_absent_machines(request.machine, nodes)
+        room = room_for(request, nodes)
         if source.num_trials:
             hint = _idle_hint(source.num_trials, room.num_concurrent, request)
             together = min(source.num_trials, room.num_concurrent)
