@@ -36,13 +36,15 @@ from ray_ssl.tracking import Tracker
 
 NUM_BETWEEN_INDEXES = 500
 """Checkpoints after which the index of the parts is written: planning reads those that it lacks."""
+CLOSE_SECONDS = 30.0
+"""How long the end of a command waits for an MLflow server that takes nothing."""
 
 
 def quiet() -> None:
     """Lets our own warnings through, one line each, and nobody else's chatter."""
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
     handler = logging.StreamHandler(sys.stderr)
-    handler.setFormatter(logging.Formatter("%(levelname)s: %(message)s"))
+    handler.setFormatter(logging.Formatter("warning: %(message)s"))  # nothing else is logged
     for name in ("ray_ssl", "analysis"):
         logger = logging.getLogger(name)
         logger.handlers = [handler]
@@ -124,7 +126,7 @@ def _explain(outcome: Outcome, ledger: Ledger) -> str:
         TrialState.FAILED: "the sweep's command with --retry-failed trains it again",
     }
     way = ways.get(ledger.state(outcome.key), "its trial was stopped early and is not trained again")
-    return f"{outcome.error}, set aside in {ledger.trial(outcome.key).uri}/{SET_ASIDE}; {way}"
+    return f"{outcome.error}, set aside in {ledger.trial(outcome.key).address(SET_ASIDE)}; {way}"
 
 
 class Counter:
@@ -241,14 +243,20 @@ def _report(ledger: Ledger, measurements: Any, drawn: str, scratch: Path) -> Non
     publication.record_report(sweep, made_from)
 
 
-def print_unsent(num_calls: int, tracking: Tracking) -> None:
-    """Says how much MLflow did not take, and what to do about it."""
-    if num_calls:
+def send_the_rest(tracker: Tracker, tracking: Tracking) -> int:
+    """Waits for MLflow while it takes what it lacks, and says so; returns how many calls it did not take."""
+
+    def progress(num_calls: int) -> None:
+        print(f"sending to MLflow: {num_calls} call(s) left", flush=True)
+
+    num_unsent = tracker.close(CLOSE_SECONDS, progress)
+    if num_unsent:
         print(
-            f"warning: MLflow at {tracking.shown_uri} does not answer: nothing is lost, {num_calls} call(s) can be "
+            f"warning: MLflow at {tracking.shown_uri} does not answer: nothing is lost, {num_unsent} call(s) can be "
             "made again from the results: start it and run the same command again",
             file=sys.stderr, flush=True,
         )  # fmt: skip
+    return num_unsent
 
 
 def draw(sweep: Storage, measurements: Any, points: Any, folder: Path) -> list[str]:

@@ -151,8 +151,8 @@ def show(storage: Storage) -> int:
         storage.write(REPORT, make_report(Ledger(storage), measurements, Path(scratch)))
     for line in saturated_lines(measurements):
         print(line)
-    print(f"table     {storage.uri}/{MEASUREMENTS} ({len(measurements)} measurements)")
-    print(f"figures   {storage.uri}/{FIGURES}\nreport    {storage.uri}/{REPORT}")
+    print(f"table     {storage.address(MEASUREMENTS)} ({len(measurements)} measurements)")
+    print(f"figures   {storage.address(FIGURES)}\nreport    {storage.address(REPORT)}")
     return EXIT_DONE
 
 

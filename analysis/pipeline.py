@@ -84,7 +84,7 @@ def analyse(
     context.autoscaling_config.actor_pool_util_upscaling_threshold = 0.9
     context.execution_no_progress_timeout_s = -1  # a checkpoint of a large network may take hours
     context.execution_options.preserve_order = images_per_block > 0
-    logging.getLogger("ray.data").setLevel(logging.ERROR)
+    logging.getLogger("ray.data").setLevel(logging.CRITICAL)  # a lost node is one line of ours, not pages of traces
     images = measured_images(dataset, settings, sorted({task for one in work for task in one.tasks}))
     pool = _Pool(ledger, ray.put(images), cpus_per_worker)
     if images_per_block:

@@ -19,7 +19,7 @@ from analysis.command import (
     Tracking,
     analyse_with_progress,
     finish,
-    print_unsent,
+    send_the_rest,
 )
 from analysis.flags import add_measure_flags, refuse_other_numbers
 from analysis.measurable import check_layers, unmeasurable
@@ -116,11 +116,10 @@ def run(flags: argparse.Namespace) -> int:
         else:
             print("nothing to measure: every checkpoint has these metrics")
         num_rows = finish(ledger, tracker, Path(scratch))
-        num_unsent = tracker.close(timeout=30)
-    where = ledger.sweep.uri
-    print_unsent(num_unsent, tracking)
-    print(f"table     {where}/{MEASUREMENTS} ({num_rows} measurements)\nfigures   {where}/{FIGURES}")
-    print(f"report    {where}/{REPORT}")
+        send_the_rest(tracker, tracking)
+    sweep = ledger.sweep
+    print(f"table     {sweep.address(MEASUREMENTS)} ({num_rows} measurements)\nfigures   {sweep.address(FIGURES)}")
+    print(f"report    {sweep.address(REPORT)}")
     print(f"next:\n  {tracking.ui_command}")
     for error in errors:
         print_error(f"not analysed: {error}")

@@ -126,7 +126,7 @@ def load_newest_state(trial: Storage, warn: Callable[[str], None]) -> Checkpoint
             damages.append(str(error))
     if damages:
         start = "goes on from the state before it" if found else "trains again from the start"
-        warn(f"{'; '.join(damages)}: set aside in {trial.uri}/{SET_ASIDE}; the trial {start}")
+        warn(f"{'; '.join(damages)}: set aside in {trial.address(SET_ASIDE)}; the trial {start}")
     if found:
         _delete_older_states(trial)
     return found

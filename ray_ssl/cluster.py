@@ -39,6 +39,7 @@ QUIET_RAY = {
     "TUNE_DISABLE_STRICT_METRIC_CHECKING": "1",  # a trial that fails in its first epoch has no metrics
 }
 
+log = logging.getLogger("ray_ssl")
 
 DESCRIPTION: Final = "~/ray_bootstrap_config.yaml"
 """Where `ray up` puts the description of the cluster on its head."""
@@ -257,12 +258,14 @@ def cluster_nodes(options: MachineOptions) -> list[dict[str, float]]:
     """
     import ray
 
-    description = Path(DESCRIPTION).expanduser()
-    if cluster_to_join(options) is not None and description.is_file():
-        promised = promised_nodes(yaml.safe_load(description.read_text()))
-        if promised:
-            return promised
-    return [node["Resources"] for node in ray.nodes() if node["Alive"]]
+    promised = promised_nodes(_description(options))
+    return promised or [node["Resources"] for node in ray.nodes() if node["Alive"]]
+
+
+def _description(options: MachineOptions) -> dict[str, Any]:
+    """What `ray up` was given, on the head of a cluster that is joined; {} elsewhere."""
+    file = Path(DESCRIPTION).expanduser()
+    return yaml.safe_load(file.read_text()) if cluster_to_join(options) is not None and file.is_file() else {}
 
 
 def promised_nodes(description: dict[str, Any]) -> list[dict[str, float]]:
@@ -280,6 +283,16 @@ def promised_nodes(description: dict[str, Any]) -> list[dict[str, float]]:
         return []
     workers = [kind["resources"] for kind in kinds.values() for _ in range(kind.get("max_workers", 0))]
     return [kinds[head]["resources"], *workers[: description.get("max_workers", 0)]] if head in kinds else []
+
+
+def warn_of_absent_machines(options: MachineOptions, nodes: list[dict[str, float]]) -> None:
+    """Says which share of the machines one owns the trials are planned for, where some have not joined Ray (yet)."""
+    description = _description(options)
+    provider = description.get("provider", {})
+    num_owned = 1 + min(len(provider.get("worker_ips", [])), description.get("max_workers", 0))
+    if provider.get("type") == "local" and len(nodes) < num_owned:
+        joined = f"{len(nodes)} of the cluster's {num_owned} machines have joined Ray so far"
+        log.warning("%s, and trials are planned for these alone; `ray status` shows them", joined)
 
 
 def cluster_gpus(options: MachineOptions) -> float:

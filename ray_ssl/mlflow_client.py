@@ -170,7 +170,7 @@ def explain(error: Exception, uri: str) -> str:
         status = error.get_http_status_code()
         if _is_denied(error):
             return (
-                f"the experiment on the MLflow server at {shown(uri)} is another user's: he gives the permission EDIT, "
+                f"the experiment on the MLflow server at {shown(uri)} is another user's: ask for the permission EDIT, "
                 "or choose another --experiment"
             )
         if status in (401, 403):

@@ -92,8 +92,12 @@ class Storage:
 
     def child(self, name: str) -> Storage:
         """Returns the storage of a sub-folder."""
+        return replace(self, uri=self.address(name))
+
+    def address(self, name: str) -> str:
+        """Returns the address of a file or sub-folder: a query stays behind its path."""
         base, query = self._parts()
-        return replace(self, uri=f"{base}/{name}{query}")
+        return f"{base}/{name}{query}"
 
     def ancestor(self, levels: int) -> Storage:
         """Returns the storage of the folder that many levels up."""

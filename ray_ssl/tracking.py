@@ -14,6 +14,7 @@ nothing of MLflow.
 
 import logging
 import threading
+import time
 from collections import deque
 from collections.abc import Callable
 from functools import partial
@@ -31,6 +32,7 @@ Status = Literal["FINISHED", "FAILED", "KILLED"]
 _COALESCE: Final = 200  # steps of one run shipped together
 _MAX_PENDING: Final = 100_000  # calls, about 100 MB: more of a dead server's are not kept
 _FIRST_PAUSE, _LAST_PAUSE = 0.5, 15.0  # seconds between two attempts on a dead server
+_PROGRESS_SECONDS: Final = 10.0
 
 _logger = logging.getLogger("ray_ssl")
 
@@ -144,8 +146,13 @@ class Tracker:
         with self._changed:
             return self._num_pending
 
-    def close(self, timeout: float) -> int:
-        """Ships what is queued, for at most `timeout` seconds; the tracker takes nothing more. Never raises.
+    def close(self, timeout: float, progress: Callable[[int], None] | None = None) -> int:
+        """Ships what is queued; the tracker takes nothing more. Never raises.
+
+        Args:
+            timeout: Seconds that this may take; with `progress`, since a call last arrived: a slow server gets
+                everything, a dead one costs no more.
+            progress: Told every 10 s how many calls are left.
 
         Returns:
             Number of calls that could not be shipped; running the sweep again ships them.
@@ -153,8 +160,15 @@ class Tracker:
         with self._changed:
             self._closing = True
             self._changed.notify_all()
-            if self._thread.is_alive():
-                self._changed.wait_for(lambda: not self._queues, timeout)
+            told = time.monotonic()
+            deadline, left = told + timeout, self._num_pending
+            while self._queues and self._thread.is_alive() and (now := time.monotonic()) < deadline:
+                if progress is not None and self._num_pending < left:
+                    deadline, left = now + timeout, self._num_pending
+                if progress is not None and now - told >= _PROGRESS_SECONDS:
+                    progress(left)
+                    told = now
+                self._changed.wait(min(deadline - now, _PROGRESS_SECONDS))
             self._stopped = True
             self._changed.notify_all()
             return self._num_pending + self._num_left_out

@@ -100,9 +100,9 @@ def print_results(request: Request, ledger: Ledger, tracking: Tracking, num_rows
         return
     print()
     print(f"results   {where}")
-    print(f"table     {where}/{MEASUREMENTS} ({num_rows} measurements)")
-    print(f"figures   {where}/{FIGURES}")
-    print(f"report    {where}/{REPORT}")
+    print(f"table     {ledger.sweep.address(MEASUREMENTS)} ({num_rows} measurements)")
+    print(f"figures   {ledger.sweep.address(FIGURES)}")
+    print(f"report    {ledger.sweep.address(REPORT)}")
     print(f"MLflow    {tracking.shown_uri}, experiment {tracking.experiment}")
     print("next:")
     for line in (tracking.ui_command, f"python -m analysis {shlex.quote(where)}", *next_steps(request)):
@@ -164,7 +164,7 @@ def print_failures(request: Request, ledger: Ledger, trials: Sequence[Trial], er
         if record is None:
             print_error(f"not finished: {trial.name} ({trial.key}); the same command goes on")
             continue
-        log = f"{ledger.trial(trial.key).uri}/{ERROR_LOG}"
+        log = ledger.trial(trial.key).address(ERROR_LOG)
         print_error(f"failed: {trial.name} ({trial.key}): {record['reason']}; log: {log}")
     if any(ledger.record(trial.key, FAILED) for trial in failed):
         retry = request.command if request.retry_failed else f"{request.command} --retry-failed"

@@ -8,12 +8,20 @@ from pathlib import Path
 from typing import Any
 
 from analysis import publication
-from analysis.command import Tracking, analyse_with_progress, finish, print_unsent, quiet
+from analysis.command import Tracking, analyse_with_progress, finish, quiet, send_the_rest
 from analysis.measurable import check_layers, check_measurable
 from analysis.settings import with_targets
 from analysis.survey import Survey, survey
 from ray_ssl import interrupts
-from ray_ssl.cluster import Capacity, capacity, cluster_nodes, cluster_to_join, local_node, ray_session
+from ray_ssl.cluster import (
+    Capacity,
+    capacity,
+    cluster_nodes,
+    cluster_to_join,
+    local_node,
+    ray_session,
+    warn_of_absent_machines,
+)
 from ray_ssl.config import PretrainConfig
 from ray_ssl.data import Dataset
 from ray_ssl.data.streamed import prefetched_bytes
@@ -35,8 +43,6 @@ from sweeps.data_card import DataCard
 from sweeps.report import Source
 from sweeps.wanted import reopen, runs, torn_configs
 
-CLOSE_SECONDS = 30.0
-"""How long the end of a command waits for an MLflow server."""
 INTERRUPTED_CLOSE_SECONDS = 5.0
 
 
@@ -128,10 +134,9 @@ def _run_leased(request: Request, storage: Storage, lease: Lease, dataset: Datas
             tracker.parent_end("KILLED")
             tracker.close(INTERRUPTED_CLOSE_SECONDS)
             raise
-        num_unsent = tracker.close(CLOSE_SECONDS)
+        num_unsent = send_the_rest(tracker, tracking)
     if not num_unsent:
         publication.record_sent(ledger, tracking, _parent_params(request), status)
-    print_unsent(num_unsent, tracking)
     report.print_results(request, ledger, tracking, num_rows)
     report.print_search(source, request)
     return report.print_failures(request, ledger, source.trials, errors)
@@ -190,7 +195,9 @@ def _train_and_analyse(
         data_bytes += _side_by_side(request) * request.base.num_workers * ahead
     num_workers = request.base.num_workers
     with ray_session(request.machine, data_bytes, nested_train=num_workers > 1):
-        room = room_for(request, cluster_nodes(request.machine))
+        nodes = cluster_nodes(request.machine)
+        warn_of_absent_machines(request.machine, nodes)
+        room = room_for(request, nodes)
         if source.num_trials:
             hint = _idle_hint(source.num_trials, room.num_concurrent, request)
             together = min(source.num_trials, room.num_concurrent)

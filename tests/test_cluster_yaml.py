@@ -14,7 +14,7 @@ from ray.autoscaler._private.resource_demand_scheduler import get_nodes_for
 from ray.autoscaler._private.util import prepare_config, validate_config
 from ray.autoscaler.node_launch_exception import NodeLaunchException
 
-from ray_ssl.cluster import MachineOptions, capacity, promised_nodes
+from ray_ssl.cluster import MachineOptions, capacity, promised_nodes, warn_of_absent_machines
 from ray_ssl.node_choice import prefer_available
 
 ROOT = Path(__file__).parents[1]
@@ -95,6 +95,19 @@ def test_trials_are_planned_for_the_nodes_that_may_come(description: dict[str, A
     assert capacity(MachineOptions(), num_workers=1, nodes=nodes).num_concurrent == description["max_workers"]
     assert promised_nodes({"available_node_types": {"local": {"resources": {}, "max_workers": 2}}}) == []
     assert promised_nodes({}) == []
+
+
+def test_machines_that_have_not_joined_are_told(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    file = tmp_path / "description.yaml"
+    file.write_text("max_workers: 2\nprovider: {type: local, head_ip: a, worker_ips: [b, c]}")
+    monkeypatch.setattr("ray_ssl.cluster.DESCRIPTION", str(file))
+    options = MachineOptions(address="head:6379")
+    warn_of_absent_machines(options, [{"CPU": 2.0}] * 3)
+    assert not caplog.records
+    warn_of_absent_machines(options, [{"CPU": 2.0}])
+    assert "1 of the cluster's 3 machines" in caplog.text
 
 
 def nodes_for(description: dict[str, Any], num_trials: int, refused: dict[str, str]) -> dict[str, int]:

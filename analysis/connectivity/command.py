@@ -225,7 +225,7 @@ def _show(sweep: Storage, typed: str) -> None:
         paths = draw_one(FIGURE, table, Path(scratch))
         for path in paths:
             sweep.write(f"{FIGURES}/{path.name}", path.read_bytes())
-            print(f"figure    {sweep.uri}/{FIGURES}/{path.name}")
-    print(f"errors    {sweep.uri}/{ERRORS}")
+            print(f"figure    {sweep.child(FIGURES).address(path.name)}")
+    print(f"errors    {sweep.address(ERRORS)}")
     if not paths:
         print(f"next:\n  python -m analysis {typed} --metrics transfer_pairs")

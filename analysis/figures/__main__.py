@@ -102,7 +102,7 @@ def _answer(arguments: list[str]) -> int:
             paths = draw_one(name, table, Path(scratch), points)
             for path in paths:
                 out.write(path.name, path.read_bytes())
-                print(f"{out.uri}/{path.name}", flush=True)
+                print(out.address(path.name), flush=True)
             written += len(paths)
             if not paths:
                 print(f"{name.replace('_', ' ') if name.startswith('fig') else name} "

@@ -51,5 +51,5 @@ def run(flags: argparse.Namespace) -> int:
         sweep.write(REPORT, make_report(ledger, measurements, folder))
     if drawn is not None:
         publication.record_report(sweep, publication.report_from(ledger, drawn))
-    print(f"report    {sweep.uri}/{REPORT}")
+    print(f"report    {sweep.address(REPORT)}")
     return EXIT_DONE

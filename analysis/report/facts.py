@@ -125,7 +125,7 @@ def _trial(ledger: Ledger, key: str, name: str, config: dict[str, Any]) -> Trial
     precision = {"precision": done["precision"]} if "precision" in done else {}
     return TrialFacts(
         key, name, flat(config), state, failed.get("reason", ""),
-        f"{ledger.trial(key).uri}/{ERROR_LOG}" if failed else "",
+        ledger.trial(key).address(ERROR_LOG) if failed else "",
         done.get("collapsed", False), done.get("environment", {}) | precision,
     )  # fmt: skip
 

@@ -33,10 +33,10 @@ def _explain(ledger: Ledger, trial: Trial) -> list[str]:
     ]
     aside = [f"{kind}/{name}" for kind in ("state", "checkpoints") for name in folder.names(f"{SET_ASIDE}/{kind}")]
     if aside:
-        lines.append(f"damaged     {', '.join(aside)}: set aside in {folder.uri}/{SET_ASIDE}")
+        lines.append(f"damaged     {', '.join(aside)}: set aside in {folder.address(SET_ASIDE)}")
     if state is not TrialState.DONE and folder.exists(ERROR_LOG):
         log = folder.read(ERROR_LOG).decode(errors="replace").splitlines()
-        lines += [f"the last lines of {folder.uri}/{ERROR_LOG}:", *(f"  {line}" for line in log[-NUM_LINES:])]
+        lines += [f"the last lines of {folder.address(ERROR_LOG)}:", *(f"  {line}" for line in log[-NUM_LINES:])]
     epochs = last_epochs(ledger, trial, state)
     if epochs:
         lines += ["its last epochs:", *(f"  {line}" for line in epochs)]

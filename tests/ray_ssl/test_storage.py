@@ -23,6 +23,7 @@ def test_a_local_path_is_taken_letter_by_letter(tmp_path: Path, name: str) -> No
 def test_a_uri_keeps_its_query() -> None:
     storage = Storage("s3://bucket/results?region=x")
     assert storage.child("sweep") == Storage("s3://bucket/results/sweep?region=x")
+    assert storage.child("sweep").address("report.html") == "s3://bucket/results/sweep/report.html?region=x"
     assert storage.child("sweep").ancestor(1) == storage and storage.name == "results"
 
 

@@ -13,6 +13,7 @@ import threading
 import time
 from collections import Counter
 from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -361,6 +362,26 @@ def test_close_gives_up_in_time_and_a_later_tracker_completes(server, gate):
     with_tracker((server.uri, None), lambda tracker: send(tracker, TRIAL, 3), experiment="later")
     (trial,) = trials((server.uri, None), "later")
     assert set(history((server.uri, None), trial, "loss")) == {0, 1, 2}
+
+
+def test_close_waits_for_a_slow_server_as_long_as_calls_arrive(store, monkeypatch):
+    tracker = connected(store)
+    end = tracker._store.end
+
+    def slow_end(*args):
+        time.sleep(0.3)
+        end(*args)
+
+    monkeypatch.setattr(tracker._store, "end", slow_end)
+    monkeypatch.setattr("ray_ssl.tracking._PROGRESS_SECONDS", 0.2)
+    for i in range(6):
+        send(tracker, replace(TRIAL, key=f"k{i}"), 1)
+    told: list[int] = []
+    started = time.perf_counter()
+    assert tracker.close(1.2, told.append) == 0
+    assert time.perf_counter() - started > 1.2
+    assert told == sorted(told, reverse=True) and len(told) > 3
+    assert [run.info.status for run in trials(store)] == ["FINISHED"] * 6
 
 
 @pytest.mark.parametrize("relative", [False, True])

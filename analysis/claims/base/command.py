@@ -61,7 +61,7 @@ def run(flags: argparse.Namespace) -> int:
     print(", ".join(f"{counts[verdict]} {verdict}" for verdict in counts.index))
     sweep.write(f"{FIGURES}/claims.csv", found.to_csv(index=False, lineterminator="\n").encode())
     sweep.write(f"{FIGURES}/claims.json", as_json(found).encode())
-    print(f"claims    {sweep.uri}/{FIGURES}/claims.csv, claims.json")
+    print(f"claims    {sweep.child(FIGURES).address('claims.csv')}, claims.json")
     return EXIT_DONE
 
 
