@@ -11,6 +11,7 @@ start is taken, at that epoch; of equal ones the smallest rate and the earliest 
 from __future__ import annotations
 
 import math
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from statistics import mean
 from typing import Any, Final, NamedTuple
@@ -104,11 +105,15 @@ def lines(chosen: Sequence[Chosen]) -> list[str]:
     names = list(chosen[0].accuracy)
     head = "  ".join(f"{name:>14}" for name in names)
     moved = "  ".join(f"{f'moved {name}':>16}" for name in names if name != VALIDATION)
+    plain = Counter({start: start.partition("@")[0] for start, _, _ in groups}.values())
+    shown = {
+        start: name if plain[name := start.partition("@")[0]] == 1 else start[: len(name) + 5] for start, _, _ in groups
+    }
     table = [f"{'start':28}  {'protocol':8}  {'BatchNorm':9}  seeds  {head}  {moved}"]
     for (start, protocol, norm), ones in groups.items():
         accuracies = "  ".join(_percent([one.accuracy[name] for one in ones]) for name in names)
         distances = "  ".join(f"{mean(one.relative[n] for one in ones):16.3f}" for n in names if n != VALIDATION)
-        table.append(f"{start.partition('@')[0]:28}  {protocol:8}  {norm:9}  {len(ones):5}  {accuracies}  {distances}")
+        table.append(f"{shown[start]:28}  {protocol:8}  {norm:9}  {len(ones):5}  {accuracies}  {distances}")
     return table
 
 

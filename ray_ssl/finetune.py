@@ -16,6 +16,7 @@ a linear layer, batch norms are trained or stay in evaluation mode, weights and 
 from __future__ import annotations
 
 import hashlib
+import re
 from typing import Any, Final
 
 from safetensors.torch import save
@@ -47,11 +48,17 @@ def make_start(pretrained: Checkpoint, head: tuple[Tensor, Tensor], probe: dict[
 
 
 def start_option(start: Checkpoint) -> str:
-    """Returns the method's option `start` that names it, e.g. "vicreg-5-32-s0-e100@0123456789abcdef"."""
+    """Returns the method's option `start` that names it, e.g. "vicreg-5-32-s0-e100@0123456789abcdef".
+
+    What tells pretrained networks of one method apart stands behind it, as in "swav_source-5-32-s0-e100@...", but for
+    both domains, the usual ones.
+    """
     config, epoch = PretrainConfig.from_dict(start.card["config"]), start.card["epoch"]
     shape = config.backbone.model_dump()
     network = f"{shape['depth']}-{shape['width']}" if {"depth", "width"} <= set(shape) else shape["name"]
-    return f"{config.method.name}-{network}-s{config.seed}-e{epoch}@{start_hash(start)}"
+    variant = config.variant.replace(" (source + target)", "").replace("source + target + ", "")
+    method = config.method.name + re.sub(r"[^\w.]+", "_", variant.removesuffix(")"))
+    return f"{method}-{network}-s{config.seed}-e{epoch}@{start_hash(start)}"
 
 
 def start_hash(start: Checkpoint) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Final
@@ -90,7 +91,7 @@ def _pretrained(request: Request) -> list[tuple[Trial, int]]:
         UserError: No such sweep, trial, method or checkpoint; an option that the sweep sets itself.
     """
     from ray_ssl.checkpoints import saved_epochs
-    from ray_ssl.ledger import Ledger, TrialState
+    from ray_ssl.ledger import Ledger, TrialState, no_sweep
     from ray_ssl.storage import Storage
 
     given = request.given
@@ -102,6 +103,8 @@ def _pretrained(request: Request) -> list[tuple[Trial, int]]:
     if request.search != "grid":
         raise UserError("sweeps/finetune.py chooses among all its learning rates: it takes no --search")
     source = Ledger(Storage.at(given["from"]))
+    if not source.known_trials():
+        raise no_sweep(source.sweep, given["from"])
     trials = {t.key: t for t in source.known_trials() if source.state(t.key) is TrialState.DONE}
     methods, keys = given["from_methods"], given["from_trials"]
     for key in keys or []:
@@ -181,7 +184,21 @@ def _starts(request: Request, ledger: Ledger, pretrained: Sequence[tuple[Trial, 
                     f"linear probe of {start_option(start)}: C {probe['c']:.2g}, validation accuracy "
                     f"{probe['validation_accuracy']:.1%}", flush=True,
                 )  # fmt: skip
-    return [known[trial.key, epoch] for trial, epoch in pretrained]
+    options = [known[trial.key, epoch] for trial, epoch in pretrained]
+    for line in same_names(options):
+        print(line, flush=True)
+    return options
+
+
+def same_names(options: Sequence[str]) -> list[str]:
+    """Returns a warning for every name that several starts have: the table holds their names alone."""
+    counts = Counter(option.partition("@")[0] for option in options)
+    return [
+        f"warning: {count} checkpoints are called {name}, and differ in what the table does not say: figures, claims "
+        "and the report leave them out; choose one by --from-trials"
+        for name, count in counts.items()
+        if count > 1
+    ]
 
 
 def _origin(start: Checkpoint) -> Origin:

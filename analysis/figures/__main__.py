@@ -81,7 +81,7 @@ def _answer(arguments: list[str]) -> int:
     import pandas as pd
 
     from analysis.command import quiet, read_measurements
-    from analysis.figures.base import draw_one, why_not_drawn
+    from analysis.figures.base import draw_one, lacks, why_not_drawn
     from analysis.publication import FIGURES
     from analysis.stored import read_projections
     from ray_ssl.errors import EXIT_DONE, UserError
@@ -89,8 +89,9 @@ def _answer(arguments: list[str]) -> int:
 
     quiet()
     sweeps = [Storage.at(folder) for folder in flags.sweep]
-    typed = " ".join(flags.sweep)
-    table: Any = pd.concat([read_measurements(sweep) for sweep in sweeps], ignore_index=True)
+    typed = flags.sweep[0] if len(sweeps) == 1 else "SWEEP_FOLDER"
+    tables: list[Any] = [read_measurements(sweep) for sweep in sweeps]
+    table: Any = pd.concat(tables, ignore_index=True)
     points: Any = pd.concat([read_projections(sweep) for sweep in sweeps], ignore_index=True)
     if flags.trials:
         table = _of_trials(table, flags.trials, typed)
@@ -104,6 +105,9 @@ def _answer(arguments: list[str]) -> int:
                 out.write(path.name, path.read_bytes())
                 print(out.address(path.name), flush=True)
             written += len(paths)
+            for one, folder in zip(tables if paths and len(tables) > 1 else [], flags.sweep, strict=False):
+                if lacking := lacks(name, one, folder):
+                    print(f"without {folder}: {name} {lacking}", flush=True)
             if not paths:
                 print(f"{name.replace('_', ' ') if name.startswith('fig') else name} "
                       f"{why_not_drawn(name, table, typed, points)}", flush=True)  # fmt: skip

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from typing import Final
 
+import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
 
@@ -83,7 +84,7 @@ def draw(table: Frame) -> Figure | None:
         f"{about}{found['dataset'].iloc[0]}; pretrained for {epochs} epochs; test images; {CHOSEN}; "
         f"{interval_note(found)}{left_out}."
     )
-    return bars(found, _looks(), Words(TITLE, note, ""))
+    return bars(found, _looks(), Words(TITLE, note, ""), ends=(0, np.inf))
 
 
 def _looks() -> dict[str, Line]:

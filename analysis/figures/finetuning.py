@@ -67,4 +67,4 @@ def draw(table: Frame) -> Figure | None:
     tuned = found[found["protocol"] != LP]
     seeds = interval_note(tuned if len(tuned) else found)
     note = f"{about}{found['dataset'].iloc[0]}; test images; {CHOSEN}; {seeds}{left_out}."
-    return bars(found, LOOKS, Words(TITLE, note, "epochs of pretraining"), percent=True)
+    return bars(found, LOOKS, Words(TITLE, note, "epochs of pretraining"), percent=True, ends=(0, 1))

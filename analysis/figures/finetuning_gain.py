@@ -75,4 +75,4 @@ def draw(table: Frame) -> Figure | None:
     )
     about = f"{shown[0]}; " if len(shown) == 1 else ""
     note = f"{about}test images of the target; {CHOSEN}; {interval_note(found)}{left_out}."
-    return bars(found, looks, Words(TITLE, note, ""), percent=True, zero=True)
+    return bars(found, looks, Words(TITLE, note, ""), percent=True, zero=True, ends=(-1, 1))

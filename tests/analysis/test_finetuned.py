@@ -22,7 +22,9 @@ from analysis.finetuned import (
     measured_sets,
     spread,
 )
-from analysis.finetuned_outcomes import choose, lines
+from analysis.finetuned_choice import is_fine_tuned
+from analysis.finetuned_outcomes import Case as OutcomeCase
+from analysis.finetuned_outcomes import Chosen, choose, lines
 from analysis.finetuning_stage import lacking_epochs, measure_trial
 from analysis.labels import data_levels
 from analysis.measurable import unmeasurable
@@ -39,6 +41,7 @@ from ray_ssl.finetune import HEAD, make_start, start_hash, start_of, start_optio
 from ray_ssl.ledger import Ledger, Trial, make_trials
 from ray_ssl.pretrain import pretrain
 from ray_ssl.storage import Storage
+from sweeps.finetuning import same_names
 from tests.ray_ssl.test_pretrain import KillAfter, Killed, images, untimed
 
 CPU = torch.device("cpu")
@@ -284,3 +287,27 @@ def test_held_out_images_are_balanced_and_of_the_source_alone() -> None:
     assert isinstance(test, ImageSet)
     with pytest.raises(UserError, match=r"in the target is measured, .* 40 of 40 test images .* have no label"):
         measured_sets(change(held, test=without_labels(test)))
+
+
+def test_a_start_is_named_by_the_domains_it_was_pretrained_on(sweep: tuple[Storage, Checkpoint, Probe]) -> None:
+    start = sweep[1]
+
+    def name(**options: Any) -> str:
+        config = {**start.card["config"], "data": start.card["config"]["data"] | {"shift": "blur:0.5"}}
+        config["training"] = config["training"] | options
+        return start_option(Checkpoint(start.card | {"config": config}, start.model)).partition("-")[0]
+
+    method = start.card["config"]["method"]["name"]
+    assert name(train_domains="both") == method
+    assert name(train_domains="source") == f"{method}_source"
+    assert is_fine_tuned(f"supervised from {method}_source-1-8-s0-e2 (probed head)")
+
+
+def test_starts_of_one_name_are_told_apart_and_warned_of() -> None:
+    twins = [f"vicreg-1-8-s0-e2@{digit * 16}" for digit in "ab"]
+    assert same_names([*twins, "vicreg-1-8-s1-e2@" + "c" * 16])[0].startswith(
+        "warning: 2 checkpoints are called vicreg"
+    )
+    values = {"validation": 0.5, "test": 0.5}
+    chosen = [Chosen(OutcomeCase(start, "ft", "train", 0), 0.1, 1, values, values, values) for start in twins]
+    assert [line.split()[0] for line in lines(chosen)[1:]] == ["vicreg-1-8-s0-e2@aaaa", "vicreg-1-8-s0-e2@bbbb"]

@@ -113,7 +113,7 @@ def test_the_same_line_again_has_nothing_to_do(finished: tuple[Path, str]) -> No
     ("arguments", "message"),
     [
         ([], "--from SWEEP_FOLDER is missing"),
-        (["--from", "nowhere"], "no finished trial of these in .*nowhere: it has finished trials of none"),
+        (["--from", "nowhere"], "there is no folder .*nowhere"),
         (["--from", "results/pretrained", "--from-methods", "simclr"], "it has finished trials of vicreg"),
         (["--from", "results/pretrained", "--from-trials", "0123456789abcdef"], "no finished trial '0123456789abcdef'"),
         (["--from", "results/pretrained"], r"different networks, .*depth=\d.* choose those of one by --from-trials"),

@@ -50,7 +50,7 @@ def run(flags: argparse.Namespace) -> int:
     """
     sweeps = [Storage.at(folder) for folder in flags.sweep]
     table = pd.concat([read_measurements(sweep) for sweep in sweeps], ignore_index=True)
-    sweep, found = sweeps[0], cast(Frame, check(table, " ".join(flags.sweep)))
+    sweep, found = sweeps[0], cast(Frame, check(table, flags.sweep[0] if len(sweeps) == 1 else "SWEEP_FOLDER"))
     measured = found["num_trials"] > 0
     for (dataset, method), rows in found[measured].groupby(["dataset", "method"], sort=False):
         print(f"{method or 'methods compared'} on {dataset}\n{as_text(rows)}\n")

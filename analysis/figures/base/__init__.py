@@ -79,9 +79,14 @@ def why_not_drawn(name: str, table: pd.DataFrame, sweep: str, projections: pd.Da
     shown = _shown(module, source)
     if shown.empty and not source.empty:
         return "leaves out fine-tuned networks, and there are no others: figure finetuning compares them"
-    lacking = first_lacking(getattr(module, "NEEDS", ()), shown, sweep)
+    lacking = lacks(name, shown, sweep)
     # Every figure says in its docstring where it returns None.
     return lacking or f"is not drawn {' '.join((module.draw.__doc__ or '').split()).partition('None ')[2].rstrip('.')}"
+
+
+def lacks(name: str, table: pd.DataFrame, sweep: str) -> str | None:
+    """Returns what a table lacks of what a figure needs, in one line; None where it lacks nothing."""
+    return first_lacking(getattr(plugin_module(FIGURES, name), "NEEDS", ()), table, sweep)
 
 
 def _shown(module: Any, table: Any) -> Any:

@@ -20,7 +20,15 @@ _BREADTH: Final = 0.4
 """Of the places' distance, that the marks of one place take."""
 
 
-def bars(found: Frame, looks: Mapping[Any, Line], words: Words, *, percent: bool = False, zero: bool = False) -> Figure:
+def bars(
+    found: Frame,
+    looks: Mapping[Any, Line],
+    words: Words,
+    *,
+    percent: bool = False,
+    zero: bool = False,
+    ends: tuple[float, float] = (-np.inf, np.inf),
+) -> Figure:
     """Draws marks with an interval, joined by lines, in a panel for each `row` and `column`.
 
     Args:
@@ -30,10 +38,11 @@ def bars(found: Frame, looks: Mapping[Any, Line], words: Words, *, percent: bool
         words: The figure's text.
         percent: Values are fractions, written as percent.
         zero: A dotted line at 0, which all panels hold.
+        ends: Smallest and largest value that is possible: intervals of few seeds reach beyond it, and end there.
     """
     rows = grid(found)
     present = {name: look for name, look in looks.items() if (found["series"] == name).any()}
-    scales = {group: _scale(one, zero) for group, one in found.groupby("group", sort=False)}
+    scales = {group: _scale(one, zero, ends) for group, one in found.groupby("group", sort=False)}
     height = 1.9 if len(rows) == 1 else 1.45
     ticks = {group: y_ticks(low, high, height) for group, (low, high) in scales.items()}
     labels = {group: tick_labels(at, 100 if percent else 1) for group, at in ticks.items()}
@@ -52,7 +61,7 @@ def bars(found: Frame, looks: Mapping[Any, Line], words: Words, *, percent: bool
                 continue
             column = found[found["column"] == panel.rows["column"].iloc[0]]
             there = {name: look for name, look in present.items() if (column["series"] == name).any()}
-            _marks(ax, panel, sorted(column["at"].unique()), there)
+            _marks(ax, panel, sorted(column["at"].unique()), there, ends)
             ax.set_ylim(*scales[panel.group])
             ax.yaxis.set_major_locator(FixedLocator(ticks[panel.group]))
             ax.yaxis.set_minor_locator(NullLocator())
@@ -64,13 +73,15 @@ def bars(found: Frame, looks: Mapping[Any, Line], words: Words, *, percent: bool
     return figure
 
 
-def _scale(rows: Frame, zero: bool) -> tuple[float, float]:
+def _scale(rows: Frame, zero: bool, ends: tuple[float, float]) -> tuple[float, float]:
     spread = rows["spread"].fillna(0)
-    low, high = float((rows["mean"] - spread).min()), float((rows["mean"] + spread).max())
+    low, high = float((rows["mean"] - spread).clip(*ends).min()), float((rows["mean"] + spread).clip(*ends).max())
     return padded(min(low, 0.0), max(high, 0.0), False) if zero else padded(low, high, False)
 
 
-def _marks(ax: Axes, panel: Panel, places: Sequence[float], looks: Mapping[Any, Line]) -> None:
+def _marks(
+    ax: Axes, panel: Panel, places: Sequence[float], looks: Mapping[Any, Line], ends: tuple[float, float]
+) -> None:
     at = {place: i for i, place in enumerate(places)}
     size = 4.5 if len(places) <= 12 else 2.5
     offsets = np.linspace(-_BREADTH / 2, _BREADTH / 2, len(looks)) if len(looks) > 1 else [0.0]
@@ -79,7 +90,8 @@ def _marks(ax: Axes, panel: Panel, places: Sequence[float], looks: Mapping[Any, 
         x = one["at"].map(at).to_numpy(float) + offset
         mean, spread = one["mean"].to_numpy(float), one["spread"].to_numpy(float)
         known = np.isfinite(spread)
-        ax.vlines(x[known], (mean - spread)[known], (mean + spread)[known], color=look.colour, lw=1.1, zorder=2)
+        low, high = np.clip(mean - spread, *ends), np.clip(mean + spread, *ends)
+        ax.vlines(x[known], low[known], high[known], color=look.colour, lw=1.1, zorder=2)
         ax.plot(x, mean, color=look.colour, ls=look.dash, lw=0.8, zorder=3, **marker(look, size))
     ax.set_xlim(-0.6, len(places) - 0.4)
     texts = [f"{place:g}" for place in places]
