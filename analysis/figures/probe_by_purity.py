@@ -37,7 +37,7 @@ LEAST_GAP: Final = 1e-6
 """Smaller eigengaps are drawn as this one: the axis is logarithmic."""
 
 _HEIGHT = 2.4  # inches
-_ACROSS: Final = {"purity": "purity of k clusters (%)", "eigengap": "eigengap after the k-th direction"}
+_ACROSS: Final = {"purity": "purity of k clusters (%)", "eigengap": "eigengap after the k-th direction (logarithmic)"}
 _GUARANTEED: Final = "what the bound guarantees of them"
 _RHO: Final = "\N{GREEK SMALL LETTER RHO}"
 
@@ -78,8 +78,8 @@ def draw(table: Frame) -> Figure | None:
     seeds = f"; means over {' to '.join(map(str, num_seeds[:: max(1, len(num_seeds) - 1)]))} seed(s)"
     note = (
         f"{table['dataset'].iloc[0]}; dotted: accuracy = purity; {_RHO}: rank correlation over encoders, epochs and k "
-        f"(95 % bootstrap interval), and its range over the points of one k{seeds if num_seeds else ''}"
-        f"{shown.left_out}."
+        f"(95 % bootstrap interval), and its range over the points of one k; networks that are the same at "
+        f"initialisation count once{seeds if num_seeds else ''}{shown.left_out}."
     )
     figure, axes = sheet(rows, Words(TITLE, note, ""), _key(drawn, shown, marks))
     for view, (left, right) in zip(views, axes, strict=True):
