@@ -118,6 +118,8 @@ def _pretrained(request: Request) -> list[tuple[Trial, int]]:
     if not chosen:
         known = ", ".join(sorted({trial.config.method.name for trial in trials.values()})) or "none"
         raise UserError(f"no finished trial of these in {source.sweep.uri}: it has finished trials of {known}")
+    if any(getattr(trial.config.method, "start", "") for trial in chosen):
+        raise UserError(f"{source.sweep.uri} is itself a sweep of fine-tuning: give --from the one that pretrained")
     found: dict[Origin, tuple[Trial, int]] = {}
     for trial in sorted(chosen, key=lambda t: (t.config.method.name, t.config.seed, t.key)):
         saved = saved_epochs(source.trial(trial.key))
@@ -125,6 +127,8 @@ def _pretrained(request: Request) -> list[tuple[Trial, int]]:
             raise UserError(f"{trial.name} ({trial.key}) in {source.sweep.uri} has no checkpoint")
         for epoch in given["from_epochs"] or saved[-1:]:
             nearest = min(saved, key=lambda other: abs(other - epoch))
+            if nearest != epoch:
+                print(f"note: {trial.name} has no checkpoint of epoch {epoch}: {nearest} is taken", flush=True)
             found[trial.key, nearest] = trial, nearest
     return list(found.values())
 

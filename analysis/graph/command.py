@@ -159,7 +159,9 @@ def what_steps_keep(kept: float, chance: float) -> str:
     if np.isnan(kept):
         return "no step leaves its image, so edges say nothing of labels"
     more = kept - chance > CHANCE_MARGIN * min(chance, 1 - chance)
-    verdict = "" if more else ": no more than chance, edges say nothing of labels"
+    verdict = (
+        "" if more else f": no more than chance and {CHANCE_MARGIN:.0%} of it, edges say next to nothing of labels"
+    )
     return f"a step to another image keeps it {kept:.3f} (chance {chance:.3f}){verdict}"
 
 

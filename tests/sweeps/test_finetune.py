@@ -109,6 +109,11 @@ def test_the_same_line_again_has_nothing_to_do(finished: tuple[Path, str]) -> No
     assert {path: path.stat().st_mtime_ns for path in folder.rglob("*") if path.is_file()} == before
 
 
+def test_what_is_fine_tuned_is_not_fine_tuned_again(finished: tuple[Path, str]) -> None:
+    with pytest.raises(UserError, match="itself a sweep of fine-tuning"):
+        _run(parse(SWEEP, ["--from", sweep_of(finished[0]).uri]))
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
