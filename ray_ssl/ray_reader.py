@@ -7,9 +7,10 @@ the order it is told: order and window are the trial's (see `data/streamed.py`).
 from __future__ import annotations
 
 import logging
+import time
 from collections.abc import Iterator, Sequence
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 
@@ -21,6 +22,30 @@ from ray_ssl.storage import describe_os_error
 
 if TYPE_CHECKING:  # it imports torch, which is most of a decoding process's memory
     from ray_ssl.batches import Reader
+
+
+STEP_SECONDS: Final = 0.01
+"""Pause of Ray Data's scheduler after each of its steps, many times shorter than a decoding task."""
+
+
+class _Pause:
+    """Lets the scheduler rest, one of Ray Data's execution callbacks.
+
+    It is a thread of the trial, and looks again at once where decoded images wait to be taken: that is most of the
+    time, and took the trial more than half of its own (measured with Ray 2.60: 1,200 images/s instead of 3,400).
+    """
+
+    def before_execution_starts(self, executor: Any) -> None:
+        pass
+
+    def on_execution_step(self, executor: Any) -> None:
+        time.sleep(STEP_SECONDS)
+
+    def after_execution_succeeds(self, executor: Any) -> None:
+        pass
+
+    def after_execution_fails(self, executor: Any, error: Exception) -> None:
+        pass
 
 
 def ray_reader(dataset: Any, num_tasks: int) -> Reader:
@@ -46,6 +71,7 @@ def _read(dataset: Any, num_tasks: int, images: StreamedSet, wanted: Sequence[Ro
     context.execution_no_progress_timeout_s = -1  # training takes images as slowly as it likes
     context.enable_progress_bars = False
     context.execution_options.preserve_order = True
+    context.custom_execution_callback_classes = [_Pause]  # type: ignore[list-item]
     context.execution_options.resource_limits = ray.data.ExecutionResources.for_limits(
         object_store_memory=prefetched_bytes(images.image_size, num_tasks)
     )
