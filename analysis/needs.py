@@ -23,11 +23,26 @@ _TRAINING = "training"
 _SHIFTED = ", of a sweep with a --shift, as sweeps/transfer.py is"
 
 
+class Lacking(NamedTuple):
+    """What a table lacks.
+
+    Attributes:
+        what: One line, such as "needs cdnv at level class".
+        way: The command or the sweep that gives it; "" where nothing is known to.
+    """
+
+    what: str
+    way: str = ""
+
+    def __str__(self) -> str:
+        return f"{self.what}: {self.way}" if self.way else self.what
+
+
 class Need(Protocol):
     """Something to look for."""
 
-    def lacking(self, table: Frame, sweep: str) -> str | None:
-        """Returns one line, what is lacking and the command that gives it; None where it is there.
+    def lacking(self, table: Frame, sweep: str) -> Lacking | None:
+        """Returns what is lacking; None where it is there.
 
         Args:
             table: See `analysis.table`.
@@ -55,7 +70,7 @@ class Measured(NamedTuple):
     start: bool = False
     num_layers: int = 1
 
-    def lacking(self, table: Frame, sweep: str) -> str | None:
+    def lacking(self, table: Frame, sweep: str) -> Lacking | None:
         """See `Need`."""
         rows = table[(table["metric"] == self.metric) & np.isfinite(table["value"])]
         others = rows
@@ -65,15 +80,19 @@ class Measured(NamedTuple):
         if rows.empty:
             if self.level == "superclass" and "superclass" not in set(table["level"]) and not others.empty:
                 images = " and ".join(sorted(others["dataset"].unique()))
-                return f"needs images with superclasses, as shapes or cifar100 have them: {images} has classes alone"
-            what = f"{self.metric}{where}{f' ({self.split})' if self.split else ''}"
-            return f"needs {what}: {_command(self.metric, self.level, sweep)}"
+                return Lacking(
+                    f"needs images with superclasses, as shapes or cifar100 have them: {images} has classes alone"
+                )
+            split = f" ({self.split})" if self.split else ""
+            return Lacking(f"needs {self.metric}{where}{split}", _command(self.metric, self.level, sweep))
         if rows["epoch"].nunique() < self.num_epochs:
-            return f"needs {self.num_epochs} measured epochs of {self.metric}{where}, has {rows['epoch'].nunique()}"
+            return Lacking(
+                f"needs {self.num_epochs} measured epochs of {self.metric}{where}, has {rows['epoch'].nunique()}"
+            )
         if self.start and not (rows["epoch"] == 0).any():
-            return f"needs {self.metric}{where} at epoch 0, begins with epoch {rows['epoch'].min()}"
+            return Lacking(f"needs {self.metric}{where} at epoch 0, begins with epoch {rows['epoch'].min()}")
         if rows["layer"].nunique() < self.num_layers:
-            return f"needs {self.num_layers} layers of {self.metric}{where}, has {rows['layer'].nunique()}"
+            return Lacking(f"needs {self.num_layers} layers of {self.metric}{where}, has {rows['layer'].nunique()}")
         return None
 
 
@@ -83,13 +102,15 @@ class Shifts(NamedTuple):
     metric: str
     num_datasets: int
 
-    def lacking(self, table: Frame, sweep: str) -> str | None:
+    def lacking(self, table: Frame, sweep: str) -> Lacking | None:
         """See `Need`."""
         found = table.loc[table["metric"] == self.metric, "dataset"].nunique()
         if found >= self.num_datasets:
             return None
-        return (f"needs {self.metric} of {self.num_datasets} shifts, has {found}: python -m analysis claims {sweep} "
-                "OTHER_SWEEP ...")  # fmt: skip
+        return Lacking(
+            f"needs {self.metric} of {self.num_datasets} shifts, has {found}",
+            f"python -m analysis claims {sweep} OTHER_SWEEP ...",
+        )
 
 
 class Projected(NamedTuple):
@@ -98,14 +119,16 @@ class Projected(NamedTuple):
     level: str
     num_epochs: int = 1
 
-    def lacking(self, table: Frame, sweep: str) -> str | None:
+    def lacking(self, table: Frame, sweep: str) -> Lacking | None:
         """See `Need`."""
         rows = table[table["level"] == self.level] if "label_name" in table else table.iloc[:0]
         if rows.empty:
             groups = f"{DOMAINS}{_SHIFTED}" if self.level == DOMAINS else f"{DATA} {SAMPLE}"
-            return f"needs UMAP of level {self.level}: python -m analysis {sweep} --metrics umap --levels {groups}"
+            return Lacking(
+                f"needs UMAP of level {self.level}", f"python -m analysis {sweep} --metrics umap --levels {groups}"
+            )
         if rows.groupby("trial_key")["epoch"].nunique().max() < self.num_epochs:
-            return f"needs UMAP of a trial at {self.num_epochs} epochs"
+            return Lacking(f"needs UMAP of a trial at {self.num_epochs} epochs")
         return None
 
 
@@ -114,14 +137,16 @@ class Curve(NamedTuple):
 
     metric: str
 
-    def lacking(self, table: Frame, sweep: str) -> str | None:
+    def lacking(self, table: Frame, sweep: str) -> Lacking | None:
         """See `Need`."""
         rows = table[(table["metric"] == self.metric) & (table["layer_name"] == _TRAINING)]
         if rows.empty:
-            return (f"needs the curve of {self.metric}, which finished trials of methods with that term have: "
-                    f"python -m analysis {sweep}")  # fmt: skip
+            return Lacking(
+                f"needs the curve of {self.metric}, which finished trials of methods with that term have",
+                f"python -m analysis {sweep}",
+            )
         if rows["epoch"].nunique() < 2:
-            return f"needs 2 epochs of training, has {rows['epoch'].nunique()}"
+            return Lacking(f"needs 2 epochs of training, has {rows['epoch'].nunique()}")
         return None
 
 
@@ -130,16 +155,16 @@ class Trials(NamedTuple):
 
     method: str
 
-    def lacking(self, table: Frame, sweep: str) -> str | None:
+    def lacking(self, table: Frame, sweep: str) -> Lacking | None:
         """See `Need`."""
         methods = set(table["method"])
         if self.method == "self-supervised":
             there = any(map(is_self_supervised, methods))
-            return None if there else "needs self-supervised trials: a sweep with --method vicreg"
+            return None if there else Lacking("needs self-supervised trials", "a sweep with --method vicreg")
         if self.method in methods:
             return None
         flag = " --no-augment" if self.method == NO_AUGMENTATION else ""
-        return f"needs trials of {self.method}: a sweep with --method supervised{flag}"
+        return Lacking(f"needs trials of {self.method}", f"a sweep with --method supervised{flag}")
 
 
 class Adapted(NamedTuple):
@@ -153,7 +178,7 @@ class Adapted(NamedTuple):
     domains: tuple[str, ...]
     method: str = ""
 
-    def lacking(self, table: Frame, sweep: str) -> str | None:
+    def lacking(self, table: Frame, sweep: str) -> Lacking | None:
         """See `Need`."""
         ends = tuple(f" ({domains})" for domains in self.domains)
         there = [method for method in table["method"].unique() if method.endswith(ends)]
@@ -161,7 +186,7 @@ class Adapted(NamedTuple):
             return None
         flags = f" --baselines {self.method}" if self.method else " --num-extra N" if "extra" in self.domains[0] else ""
         what = self.method or "self-supervised pretraining"
-        return f"needs trials of {what} ({self.domains[0]}): python sweeps/transfer.py{flags}"
+        return Lacking(f"needs trials of {what} ({self.domains[0]})", f"python sweeps/transfer.py{flags}")
 
 
 class FineTuned(NamedTuple):
@@ -175,23 +200,25 @@ class FineTuned(NamedTuple):
     protocols: tuple[str, ...] = ()
     in_target: bool = False
 
-    def lacking(self, table: Frame, sweep: str) -> str | None:
+    def lacking(self, table: Frame, sweep: str) -> Lacking | None:
         """See `Need`."""
         found = chosen(table)
         if found.empty:
-            return f"needs {ACCURACY} of fine-tuned trials: python sweeps/finetune.py --from {sweep} --shift SHIFT"
+            return Lacking(
+                f"needs {ACCURACY} of fine-tuned trials", f"python sweeps/finetune.py --from {sweep} --shift SHIFT"
+            )
         for protocol in self.protocols:
             if protocol not in set(found["protocol"]):
                 heads = "fresh" if protocol == FT else "probe"
-                return f"needs {PROTOCOLS[protocol]}: sweeps/finetune.py with --heads {heads}"
+                return Lacking(f"needs {PROTOCOLS[protocol]}", f"python sweeps/finetune.py with --heads {heads}")
         if self.in_target and not found[TARGET].notna().any():
-            return f"needs {ACCURACY} in a target: sweeps/finetune.py with a --shift"
+            return Lacking(f"needs {ACCURACY} in a target", "python sweeps/finetune.py with a --shift")
         return None
 
 
-def first_lacking(needs: Iterable[Need], table: Frame, sweep: str) -> str | None:
+def first_lacking(needs: Iterable[Need], table: Frame, sweep: str) -> Lacking | None:
     """Returns what is lacking of the first need that is not met; None where all are."""
-    return next((text for need in needs if (text := need.lacking(table, sweep)) is not None), None)
+    return next((found for need in needs if (found := need.lacking(table, sweep)) is not None), None)
 
 
 def is_self_supervised(method: str) -> bool:

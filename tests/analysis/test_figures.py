@@ -286,6 +286,6 @@ def test_images_without_superclasses_are_not_told_to_measure_them():
     table = synthetic((2,), (16,), (0,), levels=("class",))
     needs = plugin_module("analysis.figures", "fig5_middle").NEEDS
     lacking = first_lacking(needs, table, "SWEEP")
-    assert lacking is not None and "superclasses" in lacking and "python -m analysis" not in lacking
+    assert lacking is not None and "superclasses" in lacking.what and not lacking.way
     nothing = first_lacking(needs, table[table["metric"] != "linear_accuracy"], "SWEEP")
-    assert nothing is not None and nothing.endswith(": python -m analysis SWEEP")
+    assert nothing is not None and nothing.way == "python -m analysis SWEEP"

@@ -11,7 +11,7 @@ import pandas as pd
 from analysis.claims.base.contract import FAILS, HOLDS, UNKNOWN, Claim
 from analysis.claims.base.interval import Estimate, estimate
 from analysis.figures.base.numbers import prepare
-from analysis.needs import Trials, first_lacking, is_self_supervised
+from analysis.needs import Lacking, Trials, first_lacking, is_self_supervised
 from ray_ssl.plugins import plugin_module, plugin_names
 
 Frame = Any
@@ -20,7 +20,7 @@ Frame = Any
 CLAIMS: Final = "analysis.claims"
 COLUMNS: Final = (
     "claim", "figure", "dataset", "method", "statement", "statistic", "bound", "estimate", "low", "high",
-    "num_trials", "basis", "verdict", "note",
+    "num_trials", "basis", "verdict", "note", "command",
 )  # fmt: skip
 
 LEAST_EQUAL: Final = 3
@@ -55,8 +55,9 @@ def check(table: pd.DataFrame, sweep: str = "SWEEP_FOLDER", names: Collection[st
     Returns:
         Columns claim, figure, dataset, method ("" where methods are compared), statement, statistic, bound ("> 0"),
         estimate, low, high (95 % confidence interval, NaN where there is none), num_trials, basis (what the interval
-        is over), verdict ("holds", "does not hold", "not enough data") and note (what is lacking, and the command that
-        measures it; or what makes the comparison less than it says).
+        is over), verdict ("holds", "does not hold", "not enough data"), note (what is lacking, and the command that
+        measures it; or what makes the comparison less than it says) and command (that one alone, "" where there is
+        none).
     """
     claims = [claim for claim in every_claim() if names is None or claim.name in names]
     rows = []
@@ -81,8 +82,9 @@ def _rows(claim: Claim, table: Frame, prepared: Frame, sweep: str) -> Iterator[d
     for method in methods:
         yield _row(claim, table[table["method"] == method], prepared[prepared["method"] == method], method, sweep)
     if not methods:
-        lacking = Trials("self-supervised").lacking(table, sweep) or ""
-        yield _about(claim, "") | {"num_trials": 0, "basis": "", "verdict": UNKNOWN, "note": lacking}
+        lacking = Trials("self-supervised").lacking(table, sweep)
+        assert lacking is not None
+        yield _about(claim, "") | _unknown(lacking)
 
 
 def _row(claim: Claim, table: Frame, prepared: Frame, method: str, sweep: str) -> dict[str, Any]:
@@ -90,15 +92,20 @@ def _row(claim: Claim, table: Frame, prepared: Frame, method: str, sweep: str) -
     values = None if lacking else claim.measure(prepared)
     nothing = math.isnan(values.mean) if isinstance(values, Estimate) else values is None or values.empty
     if nothing:
-        note = lacking or f"no trial has what it is computed from: {claim.statistic}"
-        return _about(claim, method) | {"num_trials": 0, "basis": "", "verdict": UNKNOWN, "note": note}
+        return _about(claim, method) | _unknown(
+            lacking or Lacking(f"no trial has what it is computed from: {claim.statistic}")
+        )
     found = (values if isinstance(values, Estimate) else estimate(values)).within(*claim.within)
     verdict, note = judge(claim, found)
     note = "; ".join(filter(None, (note, claim.caveat(prepared) if claim.caveat else "")))
     numbers = {"estimate": found.mean, "low": found.low, "high": found.high}
     return _about(claim, method) | numbers | {
-        "num_trials": found.num_trials, "basis": found.basis, "verdict": verdict, "note": note
+        "num_trials": found.num_trials, "basis": found.basis, "verdict": verdict, "note": note, "command": ""
     }  # fmt: skip
+
+
+def _unknown(lacking: Lacking) -> dict[str, Any]:
+    return {"num_trials": 0, "basis": "", "verdict": UNKNOWN, "note": str(lacking), "command": lacking.way}
 
 
 def judge(claim: Claim, found: Estimate) -> tuple[str, str]:

@@ -11,7 +11,6 @@ from __future__ import annotations
 import argparse
 import json
 import math
-import re
 import textwrap
 from collections.abc import Sequence
 from typing import Any, Final, cast
@@ -80,9 +79,8 @@ def as_text(found: Frame) -> str:
 def lacking_as_text(found: Frame) -> str:
     """Returns what would measure claims that are not, one command and its claims after the other."""
     claims: dict[str, list[str]] = {}
-    for claim, note in dict.fromkeys(zip(found["claim"], found["note"], strict=True)):
-        how = re.search(r": (python .*|a sweep .*)", note)
-        claims.setdefault(how[1] if how else note, []).append(claim)
+    for claim, note, command in zip(found["claim"], found["note"], found["command"], strict=True):
+        claims.setdefault(command or note, []).append(claim)
     names = ((how, ", ".join(dict.fromkeys(found))) for how, found in claims.items())
     return "\n".join(f"  {how}\n{textwrap.fill(text, 110, initial_indent=_INDENT, subsequent_indent=_INDENT)}"
                      for how, text in names)  # fmt: skip

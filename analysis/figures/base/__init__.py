@@ -86,7 +86,8 @@ def why_not_drawn(name: str, table: pd.DataFrame, sweep: str, projections: pd.Da
 
 def lacks(name: str, table: pd.DataFrame, sweep: str) -> str | None:
     """Returns what a table lacks of what a figure needs, in one line; None where it lacks nothing."""
-    return first_lacking(getattr(plugin_module(FIGURES, name), "NEEDS", ()), table, sweep)
+    found = first_lacking(getattr(plugin_module(FIGURES, name), "NEEDS", ()), table, sweep)
+    return None if found is None else str(found)
 
 
 def _shown(module: Any, table: Any) -> Any:
