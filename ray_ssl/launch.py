@@ -13,7 +13,8 @@ import tempfile
 from typing import Any, NamedTuple, Protocol
 
 from ray_ssl import interrupts
-from ray_ssl.cluster import Capacity, MachineOptions
+from ray_ssl.capacity import Capacity
+from ray_ssl.cluster import MachineOptions
 from ray_ssl.data.base import Dataset
 from ray_ssl.ledger import FAILED, STOPPED, Ledger, Trial, TrialState
 from ray_ssl.storage import describe_os_error

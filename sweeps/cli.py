@@ -234,7 +234,8 @@ def parse(sweep: Sweep, arguments: Sequence[str] | None = None) -> Request:
 
 def _has_gpus(sweep: Sweep, address: str) -> bool:
     """Returns whether the cluster that will be joined has GPUs; says what that means for a command without data."""
-    from ray_ssl.cluster import MachineOptions, cluster_gpus
+    from ray_ssl.capacity import cluster_gpus
+    from ray_ssl.cluster import MachineOptions
 
     num_gpus = cluster_gpus(MachineOptions(address))
     if num_gpus:

@@ -8,7 +8,8 @@ from typing import Final
 import torch
 
 from analysis.survey import survey
-from ray_ssl.cluster import capacity, local_node
+from ray_ssl.capacity import capacity
+from ray_ssl.cluster import local_node
 from ray_ssl.config import PretrainConfig
 from ray_ssl.data import Dataset
 from ray_ssl.errors import EXIT_DONE

@@ -76,7 +76,8 @@ class DataSizes:
             return cls._shifted(config, settings)
         asked = (config.num_images, config.num_test_images)
         if config.source == "shapes":
-            from ray_ssl.data.shapes import DEFAULT_NUM_IMAGES, DEFAULT_NUM_TEST_IMAGES, SHAPES
+            from ray_ssl.data.shape_outlines import SHAPES
+            from ray_ssl.data.shapes import DEFAULT_NUM_IMAGES, DEFAULT_NUM_TEST_IMAGES
 
             train, test = (a or n for a, n in zip(asked, (DEFAULT_NUM_IMAGES, DEFAULT_NUM_TEST_IMAGES), strict=True))
             return cls(train, test, len(SHAPES), config.image_size)

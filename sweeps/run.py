@@ -13,15 +13,8 @@ from analysis.measurable import check_layers, check_measurable
 from analysis.settings import with_targets
 from analysis.survey import Survey, survey
 from ray_ssl import interrupts
-from ray_ssl.cluster import (
-    Capacity,
-    capacity,
-    cluster_nodes,
-    cluster_to_join,
-    local_node,
-    ray_session,
-    warn_of_absent_machines,
-)
+from ray_ssl.capacity import Capacity, capacity, cluster_nodes, warn_of_absent_machines
+from ray_ssl.cluster import cluster_to_join, local_node, ray_session
 from ray_ssl.config import PretrainConfig
 from ray_ssl.data import Dataset
 from ray_ssl.data.streamed import prefetched_bytes

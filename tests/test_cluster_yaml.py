@@ -14,7 +14,8 @@ from ray.autoscaler._private.resource_demand_scheduler import get_nodes_for
 from ray.autoscaler._private.util import prepare_config, validate_config
 from ray.autoscaler.node_launch_exception import NodeLaunchException
 
-from ray_ssl.cluster import MachineOptions, capacity, promised_nodes, warn_of_absent_machines
+from ray_ssl.capacity import capacity, promised_nodes, warn_of_absent_machines
+from ray_ssl.cluster import MachineOptions
 from ray_ssl.node_choice import prefer_available
 
 ROOT = Path(__file__).parents[1]
@@ -102,7 +103,7 @@ def test_machines_that_have_not_joined_are_told(
 ) -> None:
     file = tmp_path / "description.yaml"
     file.write_text("max_workers: 2\nprovider: {type: local, head_ip: a, worker_ips: [b, c]}")
-    monkeypatch.setattr("ray_ssl.cluster.DESCRIPTION", str(file))
+    monkeypatch.setattr("ray_ssl.capacity.DESCRIPTION", str(file))
     options = MachineOptions(address="head:6379")
     warn_of_absent_machines(options, [{"CPU": 2.0}] * 3)
     assert not caplog.records

@@ -13,6 +13,7 @@ from ray_ssl.data import shapes
 from ray_ssl.data.base import EXTRA, SOURCE, TARGET, UNLABELLED, Dataset, ImageSet, balanced_rows, strata_of
 from ray_ssl.data.corruptions import corrupt
 from ray_ssl.data.decode import TooManyError, check_count
+from ray_ssl.data.shape_outlines import FINE_NAMES
 from ray_ssl.data.streamed import StreamedSet
 from ray_ssl.data_config import DataConfig
 from ray_ssl.errors import UserError, did_you_mean
@@ -82,10 +83,10 @@ def _num_train(config: DataConfig) -> int | None:
 
 def _drawn(config: DataConfig, shift: Shift, load: Loader) -> _Shifted:
     """Shapes: source photo, target sketch."""
-    classes = shift.classes or shapes.FINE_NAMES
+    classes = shift.classes or FINE_NAMES
     for name in classes:
-        if name not in shapes.FINE_NAMES:
-            raise UserError(f"--shift {config.shift}: no shape {name!r}{did_you_mean(name, shapes.FINE_NAMES)}")
+        if name not in FINE_NAMES:
+            raise UserError(f"--shift {config.shift}: no shape {name!r}{did_you_mean(name, FINE_NAMES)}")
     both = config.model_copy(update={"shapes_domain": "both"})
 
     def split(name: str, num_images: int) -> ImageSet:

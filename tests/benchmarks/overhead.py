@@ -13,7 +13,8 @@ from pathlib import Path
 import torch
 
 from analysis.command import Tracking, quiet
-from ray_ssl.cluster import MachineOptions, capacity, cluster_nodes, local_cpus, ray_session
+from ray_ssl.capacity import capacity, cluster_nodes
+from ray_ssl.cluster import MachineOptions, local_cpus, ray_session
 from ray_ssl.config import PretrainConfig, replace
 from ray_ssl.data import Dataset, load_dataset
 from ray_ssl.follower import Follower

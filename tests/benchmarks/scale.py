@@ -24,7 +24,8 @@ from unittest import mock
 from analysis.command import Tracking, quiet
 from analysis.pipeline import MEASUREMENTS
 from analysis.table import read_table
-from ray_ssl.cluster import MachineOptions, capacity, cluster_nodes, ray_session
+from ray_ssl.capacity import capacity, cluster_nodes
+from ray_ssl.cluster import MachineOptions, ray_session
 from ray_ssl.config import PretrainConfig, replace
 from ray_ssl.data import load_dataset
 from ray_ssl.follower import Follower

@@ -15,7 +15,8 @@ from typing import Any
 
 from ray.cluster_utils import Cluster
 
-from ray_ssl.cluster import MachineOptions, capacity, cluster_nodes
+from ray_ssl.capacity import capacity, cluster_nodes
+from ray_ssl.cluster import MachineOptions
 from ray_ssl.config import replace
 from ray_ssl.data.base import Dataset
 from ray_ssl.launch import run_trials

@@ -14,7 +14,8 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from ray_ssl.cluster import MachineOptions, capacity
+from ray_ssl.capacity import capacity
+from ray_ssl.cluster import MachineOptions
 from ray_ssl.config import PretrainConfig
 from ray_ssl.errors import EXIT_BAD_INPUT, UserError
 from ray_ssl.flags import Parser

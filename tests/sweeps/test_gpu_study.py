@@ -3,8 +3,9 @@
 import pytest
 
 from analysis.flags import encoder_flags, graph_flags
-from ray_ssl import cluster
-from ray_ssl.cluster import MachineOptions, cluster_gpus, ray_session
+from ray_ssl import capacity
+from ray_ssl.capacity import cluster_gpus
+from ray_ssl.cluster import MachineOptions, ray_session
 from ray_ssl.errors import UserError
 from sweeps import depth_width, method, randomness, reverse_engineering
 from sweeps.cli import Sweep, parse
@@ -14,7 +15,7 @@ SWEEPS = [depth_width.SWEEP, method.SWEEP, randomness.SWEEP, reverse_engineering
 
 
 def with_gpus(monkeypatch: pytest.MonkeyPatch, number: float) -> None:
-    monkeypatch.setattr(cluster, "cluster_gpus", lambda options: number)
+    monkeypatch.setattr(capacity, "cluster_gpus", lambda options: number)
 
 
 @pytest.mark.parametrize("sweep", SWEEPS, ids=lambda sweep: sweep.name)

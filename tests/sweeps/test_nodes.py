@@ -13,7 +13,8 @@ from ray.data import DataContext
 from analysis.pipeline import analyse
 from analysis.settings import AnalysisSettings
 from analysis.survey import Work
-from ray_ssl.cluster import MachineOptions, capacity, cluster_nodes
+from ray_ssl.capacity import capacity, cluster_nodes
+from ray_ssl.cluster import MachineOptions
 from ray_ssl.config import PretrainConfig, replace
 from ray_ssl.data.base import Dataset
 from ray_ssl.launch import run_trials

@@ -7,17 +7,9 @@ import numpy as np
 import pytest
 
 from ray_ssl.data import Dataset, load_dataset
-from ray_ssl.data.shapes import (
-    COARSE_NAMES,
-    FINE_NAMES,
-    SHAPES,
-    _distance,
-    _draw_scene,
-    _draw_textures,
-    _grid,
-    _shape_distance,
-    _typical_textures,
-)
+from ray_ssl.data.shape_outlines import COARSE_NAMES, FINE_NAMES, SHAPES
+from ray_ssl.data.shape_pixels import _distance, _grid, _shape_distance
+from ray_ssl.data.shapes import _draw_scene, _draw_textures, _typical_textures
 from ray_ssl.data_config import DataConfig
 from ray_ssl.rng import numpy_stream
 
