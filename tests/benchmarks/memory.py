@@ -5,7 +5,6 @@ The sum of the proportional memory of all analysis processes, sampled while Ray 
     RAY_SSL_CIFAR100=FOLDER python -m tests.benchmarks.memory
 """
 
-import os
 import tempfile
 import threading
 from pathlib import Path
@@ -24,6 +23,7 @@ from ray_ssl.data import load_dataset
 from ray_ssl.ledger import Ledger, make_trials
 from ray_ssl.storage import Storage
 from ray_ssl.trainer import Trainer
+from tests.benchmarks.images import source
 
 COUNTS = (4, 32)
 
@@ -49,8 +49,7 @@ class Peak(threading.Thread):
 
 def main() -> None:
     quiet()
-    source = os.environ.get("RAY_SSL_CIFAR100")
-    data = {"dataset": f"parquet:{source}", "num_images": 10_000} if source else {"dataset": "shapes"}
+    data = {"dataset": source()} | ({} if source() == "shapes" else {"num_images": 10_000})
     config = PretrainConfig.from_dict(
         {"data": data, "backbone": {"name": "res_lh", "depth": 5, "width": 64},
          "method": {"name": "vicreg", "projector_width": 64, "embedding_dim": 64}}

@@ -8,7 +8,6 @@ against steps of the same network and loss on one fixed batch.
 """
 
 import argparse
-import os
 import statistics
 from concurrent.futures import ProcessPoolExecutor
 from functools import cache
@@ -27,6 +26,7 @@ from ray_ssl.data.base import ImageSet
 from ray_ssl.health import knn_accuracy
 from ray_ssl.plugins import plugin_module, plugin_names
 from ray_ssl.trainer import Trainer
+from tests.benchmarks.images import source
 from tests.benchmarks.pretrain import limit, ours
 
 UNTRAINED, PIXELS = "(untrained network)", "(raw pixels)"
@@ -44,11 +44,10 @@ def configuration(name: str, seed: int, flags: argparse.Namespace, depth: int, w
     options = {option: value for option, value in wished.items() if option in known and known[option].default}
     short_rate, short_options = SHORT.get(name, (None, {}))
     rate = flags.learning_rate or short_rate
-    source = os.environ.get("RAY_SSL_CIFAR100")
     training = {"epochs": flags.epochs, "global_batch_size": flags.batch, "knn_every": flags.epochs}
     return PretrainConfig.from_dict(
         {
-            "data": {"dataset": f"parquet:{source}" if source else "shapes", "num_images": flags.num_images},
+            "data": {"dataset": source(), "num_images": flags.num_images},
             "views": {"crop_scale": flags.crop_scale},
             "backbone": {"name": "res_lh", "depth": depth, "width": width},
             "method": {"name": name, **options, **short_options},

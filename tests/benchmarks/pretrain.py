@@ -10,7 +10,6 @@ best round of each counts.
 
 import argparse
 import itertools
-import os
 import tempfile
 import time
 from collections.abc import Callable, Iterator
@@ -33,16 +32,16 @@ from ray_ssl.methods.base import mlp
 from ray_ssl.pretrain import pretrain
 from ray_ssl.storage import Storage
 from ray_ssl.trainer import Trainer
+from tests.benchmarks.images import source
 
 BATCH_SIZE = 256
 NETWORKS = ((2, 16, 256), (2, 16, 2048), (5, 64, 256), (5, 64, 2048))
 
 
 def configuration(depth: int, width: int, dim: int, num_images: int, epochs: int) -> PretrainConfig:
-    source = os.environ.get("RAY_SSL_CIFAR100")
     return PretrainConfig.from_dict(
         {
-            "data": {"dataset": f"parquet:{source}" if source else "shapes", "num_images": num_images},
+            "data": {"dataset": source(), "num_images": num_images},
             "backbone": {"name": "res_lh", "depth": depth, "width": width},
             "method": {"name": "vicreg", "projector_width": dim, "embedding_dim": dim},
             "optimiser": {"learning_rate": 1e-3},  # two epochs are no warm-up for more

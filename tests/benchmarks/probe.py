@@ -13,7 +13,6 @@ the cores, `--threads 1` and the ratio of CPU seconds above it are what to compa
 from __future__ import annotations
 
 import argparse
-import os
 import resource
 import time
 from collections.abc import Callable
@@ -34,6 +33,7 @@ from ray_ssl.backbones.res_lh import Config
 from ray_ssl.data.load import load_dataset
 from ray_ssl.data_config import DataConfig
 from ray_ssl.rng import torch_stream
+from tests.benchmarks.images import source
 
 NUM_RANDOM_SETS = 5
 Result = TypeVar("Result")
@@ -44,7 +44,7 @@ def random_layer() -> Layer:
     """Returns the pooled features of CIFAR-100 under a randomly initialised RES-3-128, with both label sets."""
     torch.manual_seed(0)
     backbone = build_backbone(Config(depth=3, width=128), 32).eval()
-    dataset = load_dataset(DataConfig(dataset=f"parquet:{os.environ['RAY_SSL_CIFAR100']}"))
+    dataset = load_dataset(DataConfig(dataset=source()))
     layer: Layer = {}
     for features_key, labels_key, split in (("train", "ytr", dataset.train), ("test", "yte", dataset.test)):
         with torch.no_grad():
@@ -79,7 +79,9 @@ def main() -> None:
     torch.set_num_threads(arguments.threads)
     threadpool_limits(arguments.threads)
     if path and path.exists():
-        layer = torch.load(path)
+        layer = torch.load(path, weights_only=True)
+    elif source() == "shapes":
+        parser.error("RAY_SSL_CIFAR100 must name the folder of CIFAR-100's Parquet files, or --features a file")
     else:
         layer = random_layer()
         if path:
