@@ -141,6 +141,10 @@ def predict(checkpoint: Checkpoint, images: NDArray[np.uint8], device: torch.dev
     return torch.cat(labels).numpy()
 
 
+class UntrainedTeacherError(UserError):
+    """A teacher that is no better at its end than at its initialisation: it has no randomness to grade."""
+
+
 def randomness_by_epoch(accuracy: Mapping[int, float]) -> dict[int, float]:
     """Returns the randomness of a teacher's labels by epoch; see the module.
 
@@ -148,11 +152,11 @@ def randomness_by_epoch(accuracy: Mapping[int, float]) -> dict[int, float]:
         accuracy: Share of training images predicted right, by epoch; the first is initialisation.
 
     Raises:
-        UserError: The last is not above the first.
+        UntrainedTeacherError: The last is not above the first.
     """
     first, last = accuracy[min(accuracy)], accuracy[max(accuracy)]
     if last <= first:
-        raise UserError(
+        raise UntrainedTeacherError(
             f"the teacher learned nothing: it predicts {last:.1%} of the training images right after its last epoch, "
             f"{first:.1%} at initialisation; give more --teacher-epochs, or more images, under another --name"
         )

@@ -74,6 +74,20 @@ def run(request: Request) -> int:
     return code
 
 
+def check(request: Request) -> None:
+    """Refuses what `run` would, before anything starts.
+
+    Raises:
+        UserError: Bad input, or what can never fit or be measured.
+    """
+    from sweeps.room import load_what_fits
+
+    check_layers(request.grid.configs(), request.settings, request.tasks)
+    ledger = Ledger(Storage.at(request.storage).child(request.name))
+    dataset = load_what_fits(request, ledger, _side_by_side(request))
+    check_measurable(dataset, request.settings, request.tasks)
+
+
 def _answer_if_nothing_to_do(request: Request, storage: Storage, ledger: Ledger, data: DataCard) -> int | None:
     """Prints what a command prints that finds everything done, and returns its exit code; None where it is not.
 

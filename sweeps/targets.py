@@ -9,7 +9,7 @@ from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING, Any, Final
 
-from ray_ssl.errors import EXIT_DONE, UserError, print_error
+from ray_ssl.errors import EXIT_DONE, EXIT_SOME_FAILED, UserError, print_error
 from sweeps.cli import Extension, Request, Sweep, folder_name
 
 if TYPE_CHECKING:
@@ -20,6 +20,8 @@ RANDOMNESS: Final = (0.0, 0.25, 0.5, 0.75, 1.0)
 TRAIN_ON: Final = (0.0, 1.0)
 NUM_TEACHER_CHECKPOINTS: Final = 16
 DEMO_TEACHER_EPOCHS: Final = 30
+TEACHER_SEED: Final = 1000
+"""Not one that networks usually have: networks of one seed begin with the same weights, whatever they learn."""
 
 NETWORK: Final = ("depth", "width")
 PANEL_METRICS: Final = ("mine", "umap")
@@ -55,8 +57,9 @@ def _add_flags(parser: argparse.ArgumentParser) -> None:
         "--learning-rate, else that of supervised training)",
     )  # fmt: skip
     group.add_argument(
-        "--teacher-seed", type=int, default=0, metavar="N", help="seed of the teacher and of the noise (default: 0)"
-    )
+        "--teacher-seed", type=int, default=TEACHER_SEED, metavar="N",
+        help="seed of the teacher and of the noise, none of the networks' (default: %(default)s)",
+    )  # fmt: skip
 
 
 def _add_network_flags(parser: argparse.ArgumentParser) -> None:
@@ -93,12 +96,18 @@ def _run(request: Request, everything: bool = False) -> int:
     from ray_ssl.ledger import Ledger
     from ray_ssl.storage import Storage
     from ray_ssl.targets import read_targets
-    from sweeps.run import run
+    from ray_ssl.teacher_targets import UntrainedTeacherError
+    from sweeps.run import check, run
     from sweeps.target_table import print_targets
 
     if request.base.data.stream:
         raise UserError(
             f"sweeps/{request.sweep.name}.py labels all images at once: it needs them in memory, no --stream"
+        )
+    if (seed := request.shared["teacher.seed"]) in request.grid.axes["seed"]:
+        raise UserError(
+            f"--teacher-seed {seed} is a network's seed, too: the teacher would begin with that network's weights, and "
+            "what it predicts at random would be read off them; give another"
         )
     if request.search != "grid":
         raise UserError(
@@ -114,15 +123,20 @@ def _run(request: Request, everything: bool = False) -> int:
     ledger.is_of(request.shared)
     targets = read_targets(ledger.sweep)
     lacking = [level for level in levels if targets is None or f"teacher-{level:.2f}" not in targets.sets]
-    if lacking and request.dry_run:
-        return _dry_run(request, teacher, train_on, everything)
     if lacking:
-        code = run(teacher)
-        if code != EXIT_DONE:
-            return _without_teacher(request, train_on, everything, targets, code)
+        check(_with(_without_targets(request), list(_references(request)) if everything else []))
+        if request.dry_run:
+            return _dry_run(request, teacher, train_on, everything)
         from sweeps.labelling import label
 
-        targets = label(request, teacher, ledger, levels)
+        code, untrained = run(teacher), ""
+        if code == EXIT_DONE:
+            try:
+                targets = label(request, teacher, ledger, levels)
+            except UntrainedTeacherError as error:
+                code, untrained = EXIT_SOME_FAILED, str(error)
+        if code != EXIT_DONE:
+            return _without_teacher(request, train_on, everything, targets, code, untrained)
     assert targets is not None
     print_targets(targets)
     return run(
@@ -142,7 +156,7 @@ def _on_targets(request: Request, targets: Targets, train_on: list[float]) -> li
 
 
 def _without_teacher(
-    request: Request, train_on: list[float], everything: bool, targets: Targets | None, code: int
+    request: Request, train_on: list[float], everything: bool, targets: Targets | None, code: int, untrained: str
 ) -> int:
     """Runs what does not need a teacher that failed, and says what waits for it; returns the exit code.
 
@@ -151,21 +165,23 @@ def _without_teacher(
         train_on: Randomness of the targets that networks are trained on.
         everything: As in `_run`.
         targets: Those that an earlier command made.
-        code: What the teacher's own sweep ended with.
+        code: To be returned.
+        untrained: What is wrong with a teacher that learned nothing, and what would be right; "": training it failed.
     """
     from sweeps.run import run
 
+    why = untrained or "the teacher failed (see above)"
     made = [level for level in train_on if targets is not None and f"teacher-{level:.2f}" in targets.sets]
     more = [] if targets is None else _on_targets(request, targets, made)
     num_waiting = (len(train_on) - len(made)) * len(request.grid.axes["seed"])
-    print("the teacher failed; what does not need it:", flush=True)
+    print(f"{why}\nwhat does not need it:", flush=True)
     rest = _without_targets(request) if targets is None else request
     run(_with(rest, [*(_references(request) if everything else []), *more]))
     what = "level targets of every network" if targets is None else "its other targets"
-    print_error(f"waiting for the teacher, which failed (see above): {num_waiting} supervised network(s) on its "
-                f"predictions, and {what}")  # fmt: skip
-    retry = request.command if request.retry_failed else f"{request.command} --retry-failed"
-    print(f"to train it again and go on:\n  {retry}", flush=True)
+    print_error(f"{num_waiting} supervised network(s) on the teacher's predictions, and {what}, wait for one: {why}")
+    if not untrained:
+        retry = request.command if request.retry_failed else f"{request.command} --retry-failed"
+        print(f"to train it again and go on:\n  {retry}", flush=True)
     return code
 
 

@@ -20,7 +20,7 @@ from ray_ssl.ledger import DONE, Ledger, make_trials
 from ray_ssl.pretrain import pretrain
 from ray_ssl.storage import Storage
 from ray_ssl.targets import attach_targets, read_targets
-from ray_ssl.teacher_targets import make_targets
+from ray_ssl.teacher_targets import UntrainedTeacherError, make_targets
 from sweeps.cli import Request, main
 from sweeps.randomness import SWEEP
 from tests.sweeps.command import kill, run, start, wait_for
@@ -160,6 +160,8 @@ def test_what_cannot_be_is_one_line(
         (["--randomness", "0.125"], "--randomness is 0 to 1 with at most two decimals, given 0.125"),
         (["--randomness", "0", "--train-on", "0.25"], "--train-on 0.25 has no target: --randomness is 0"),
         (["--teacher-epochs", "0"], "--teacher-epochs: "),
+        (["--seeds", "0", "1", "--teacher-seed", "1"], "--teacher-seed 1 is a network's seed, too"),
+        (["--levels", "sample", "--num-images", "100"], "level sample takes 500 training images, shapes has 100"),
         (["--search", "optuna", "--num-trials", "2"], "takes no --search"),
     ):
         assert main(SWEEP, [*line, *storage]) == 2
@@ -172,7 +174,7 @@ def test_another_teacher_is_another_study(finished: tuple[Path, str], capsys: py
     folder, _ = finished
     place = ["--storage", str(folder / "results"), "--name", only(folder, "randomness").name]
     assert main(SWEEP, [*LINE, *place, "--teacher-seed", "1"]) == 2
-    assert "was made with teacher.seed = 0, now 1; give another --name" in capsys.readouterr().err
+    assert "was made with teacher.seed = 1000, now 1; give another --name" in capsys.readouterr().err
     assert len(list((folder / "results").glob("teacher-*"))) == 1
 
 
@@ -192,5 +194,26 @@ def test_what_needs_no_teacher_is_trained_although_it_failed(
     assert [config.method.name for config in rest.grid.configs()] == ["vicreg"]
     assert rest.tasks == ("ncc",), "targets that are not there cannot be measured"
     captured = capsys.readouterr()
-    assert captured.err.startswith("error: waiting for the teacher") and captured.err.count("\n") == 1
+    assert captured.err.endswith("wait for one: the teacher failed (see above)\n") and captured.err.count("\n") == 1
     assert "1 supervised network(s)" in captured.err and captured.out.endswith(" --retry-failed\n")
+
+
+def test_a_teacher_that_learned_nothing_stops_only_what_needs_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    ran: list[Request] = []
+
+    def run(request: Request) -> int:
+        ran.append(request)
+        return EXIT_DONE
+
+    def label(*_: object) -> None:
+        raise UntrainedTeacherError("the teacher learned nothing: give more --teacher-epochs")
+
+    monkeypatch.setattr("sweeps.run.run", run)
+    monkeypatch.setattr("sweeps.labelling.label", label)
+    assert main(SWEEP, [*LINE, "--storage", str(tmp_path)]) == EXIT_SOME_FAILED
+    assert [config.method.name for config in ran[1].grid.configs()] == ["vicreg"]
+    captured = capsys.readouterr()
+    assert captured.err.endswith("the teacher learned nothing: give more --teacher-epochs\n")
+    assert captured.err.count("\n") == 1 and "--retry-failed" not in captured.out

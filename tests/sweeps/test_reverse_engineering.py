@@ -17,8 +17,9 @@ from sweeps.cli import Request, main, parse
 from sweeps.reverse_engineering import SWEEP
 
 LINE = [
-    "--depths", "1", "2", "--widths", "6", "8", "--seeds", "0", "1", "--num-images", "40", "--num-test-images", "20",
+    "--depths", "1", "2", "--widths", "6", "8", "--seeds", "0", "1", "--num-images", "40", "--num-test-images", "80",
     "--epochs", "3", "--projector-width", "16", "--embedding-dim", "8", "--randomness", "0", "1", "--train-on", "0",
+    "--global-batch-size", "20", "--num-samples", "20",
 ]  # fmt: skip
 
 
