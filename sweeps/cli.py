@@ -112,6 +112,7 @@ class Request:
         command: The line that was typed.
         given: Values of all flags.
         reference_tasks: What supervised networks on the classes are measured on; None: the same as the others.
+        on_target_tasks: What supervised networks on other labels are measured on; None: the same as the others.
         stage: What is measured besides; None: nothing.
         is_part: It prepares another sweep of the same command, and its results are not announced.
     """
@@ -139,6 +140,7 @@ class Request:
     levels: list[str] | None
     given: dict[str, Any] = field(default_factory=dict)
     reference_tasks: tuple[str, ...] | None = None
+    on_target_tasks: tuple[str, ...] | None = None
     stage: Stage | None = None
     is_part: bool = False
 
@@ -155,8 +157,10 @@ class Request:
 
     def tasks_of(self, trial: Trial) -> tuple[str, ...]:
         """What is measured of a trial's checkpoints."""
-        reference = trial.config.method.name == "supervised" and trial.config.trained_on == "class"
-        return self.reference_tasks if reference and self.reference_tasks is not None else self.tasks
+        if trial.config.method.name != "supervised":
+            return self.tasks
+        own = self.reference_tasks if trial.config.trained_on == "class" else self.on_target_tasks
+        return self.tasks if own is None else own
 
 
 def main(sweep: Sweep, arguments: Sequence[str] | None = None) -> int:

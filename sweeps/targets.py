@@ -90,7 +90,8 @@ def _run(request: Request, everything: bool = False) -> int:
     Args:
         request: The sweep.
         everything: Train each network also supervised, with and without augmentation, as references that are measured
-            at the data's levels; measure the others at all levels, with `PANEL_METRICS` too.
+            at the data's levels, as those on targets are at the targets' too; measure the others at all levels, with
+            `PANEL_METRICS` too.
     """
     from analysis.tasks import DATA, SAMPLE, TARGETS, find_tasks
     from ray_ssl.ledger import Ledger
@@ -114,8 +115,13 @@ def _run(request: Request, everything: bool = False) -> int:
             f"sweeps/{request.sweep.name}.py compares the same networks on all targets: it takes no --search"
         )
     if everything and request.metrics is None and request.levels is None:
-        levels = [DATA, SAMPLE, TARGETS]
-        request = replace(request, metrics=_panel_metrics(), levels=levels, reference_tasks=find_tasks())
+        request = replace(
+            request,
+            metrics=_panel_metrics(),
+            levels=[DATA, SAMPLE, TARGETS],
+            reference_tasks=find_tasks(),
+            on_target_tasks=find_tasks(None, [DATA, TARGETS]),
+        )
     request = replace(request, levels=request.levels or [DATA, TARGETS])
     levels, train_on = _levels(request)
     teacher = _teacher_request(request)
