@@ -6,8 +6,6 @@ import math
 from collections.abc import Iterator, Sequence
 from typing import Final
 
-from scipy.stats import t as student
-
 from analysis.figures.base.finetuned import CHOSEN
 from analysis.figures.base.numbers import Frame
 from analysis.figures.base.transfer import DOMAINS, LOGISTIC
@@ -101,7 +99,7 @@ def finetuning_table(measurements: Frame) -> str:
             first = one.iloc[0]
             lines.append([
                 words, *(markup.text(first[name]) or _NONE for name in about), str(first["pretrained_epoch"]),
-                _of(one, TEST, 100, half=True), *([_of(one, TARGET, 100, half=True)] if in_target else []),
+                _of(one, TEST, 100), *([_of(one, TARGET, 100)] if in_target else []),
                 first["rates"] or _NONE, first["epochs"] or _NONE, str(int(one["n"].max())),
             ])  # fmt: skip
     shared = ", ".join(str(found[name].iloc[0]) for name in same[:-1] if name not in about and found[name].iloc[0])
@@ -114,23 +112,18 @@ def finetuning_table(measurements: Frame) -> str:
     return markup.table(head, lines, caption, range(1 + len(about), len(head)))
 
 
-def _of(found: Frame, key: str, factor: float, half: bool = False) -> str:
+def _of(found: Frame, key: str, factor: float) -> str:
     """A mean with half its interval.
 
     Args:
-        found: Columns mean, spread and n; the spread is a standard deviation, or with `half` half the interval.
+        found: Columns mean and spread, which is half the interval.
         key: In its index.
         factor: 100 of what is shown in per cent.
     """
     if key not in found.index:
         return _NONE
     one = found.loc[key]
-    width = one["spread"] if half else half_width(one["spread"], int(one["n"]))
+    width = one["spread"]
     digits = 1 if factor == 100 else 2
     interval = "" if math.isnan(width) else f" {_PLUS_MINUS} {factor * width:.{digits}f}"
     return f"{factor * one['mean']:.{digits}f}{interval}"
-
-
-def half_width(deviation: float, n: int) -> float:
-    """Returns half the 95 % interval of a mean of n values with a sample standard deviation; NaN of one value."""
-    return float(student.ppf(0.975, n - 1)) * deviation / math.sqrt(n) if n > 1 else math.nan
