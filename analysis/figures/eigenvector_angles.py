@@ -45,13 +45,14 @@ NEEDS = (Measured(ENCODERS, num_epochs=2),)
 
 def numbers(table: Frame) -> Frame:
     """Returns each quantity by network, split and epoch, with what a random span has of it (`chance`; NaN: unknown)."""
-    with_nodes = table[table["metric"] == NUM_NODES].groupby("split")["value"].max()
-    table = prepare(_with_angles(table), *QUANTITIES)
+    table = prepare(_with_angles(table), *QUANTITIES, NUM_NODES)
+    nodes = table[table["metric"] == NUM_NODES].groupby(["network", "split"])["value"].max()
     table = table[table["layer_name"] == REPRESENTATION]
     found = [values(table, metric, split=measured_split(table, metric), level=False) for metric in QUANTITIES]
     found = over_seeds(pd.concat(found), ["metric", "split", "epoch"])
     k = found["width"].where(found["metric"] == ALIGNMENT, NUM_ENCODED).where(found["metric"] != SMALLEST)
-    return found.assign(chance=random_alignment(k.astype(float), found["split"].map(with_nodes).astype(float)))
+    num_nodes = nodes.reindex(pd.MultiIndex.from_frame(found[["network", "split"]])).to_numpy(float)
+    return found.assign(chance=random_alignment(k.astype(float), num_nodes))
 
 
 def draw(table: Frame) -> Figure | None:

@@ -75,7 +75,10 @@ def draw(table: Frame) -> Figure | None:
         for i, name in enumerate(names)
     }  # fmt: skip
     (x, y), left, right = _ranges(found), f"target accuracy (%) by min({_GREEK['alpha']}, {_GREEK['beta']})", ""
-    left, right = f"{left} \N{MINUS SIGN} {_GREEK['gamma']}", "connectivity of the images: mean \N{PLUS-MINUS SIGN} SD of pairs"
+    left, right = (
+        f"{left} \N{MINUS SIGN} {_GREEK['gamma']}",
+        "connectivity of the images: mean \N{PLUS-MINUS SIGN} SD of pairs",
+    )
     at, edge = y_ticks(*y, _HEIGHT), padded(0.0, max(_CHANCE, float(found[list(EDGES)].to_numpy().max())), log=False)
     edge_at = y_ticks(*edge, _HEIGHT)
     widths = [max(map(text_width, tick_labels(ticks, factor))) + 0.06 for ticks, factor in ((at, 100), (edge_at, 1))]

@@ -25,6 +25,9 @@ MAX_VALUES: Final = 400_000
 MAX_CURVE_EPOCHS: Final = 200
 """Epochs of a trial's training curves in a page, evenly over all."""
 
+ON_GRAPH: Final = "eigenvector_alignment"
+"""Of features that are learned on an exact graph: how close they are to its eigenvectors."""
+
 _MIN_EPOCHS: Final = 4
 _TRIAL: Final = ["dataset", "trial_key"]
 _BLOCK: Final = [*_TRIAL, "metric", "level", "split"]
@@ -69,6 +72,8 @@ def _first(metrics: Collection[str], splits: Collection[str]) -> dict[str, str]:
     """What the chart opens on: what the study is about."""
     if ACCURACY in metrics:
         return {"metric": ACCURACY, "split": TARGET if TARGET in splits else TEST}
+    if ON_GRAPH in metrics:
+        return {"metric": ON_GRAPH, "split": "train"}
     return {"metric": TARGET_ACCURACY if TARGET_ACCURACY in metrics else LINEAR, "split": TEST}
 
 

@@ -163,7 +163,9 @@ def _axes(ax: Axes, rows: Frame, labels: list[str]) -> None:
 
 def _dot(ax: Axes, y: int, one: Frame, line: Line) -> None:
     spread = one["spread"] if one["n"] > 1 else 0.0
-    ax.plot([max(0.0, one["mean"] - spread), min(1.0, one["mean"] + spread)], [y, y], color=line.colour, lw=1.1, zorder=2)
+    ax.plot(
+        [max(0.0, one["mean"] - spread), min(1.0, one["mean"] + spread)], [y, y], color=line.colour, lw=1.1, zorder=2
+    )
     ax.plot([one["mean"]], [y], ls="none", zorder=3, **marker(line, 5))
 
 
