@@ -2,7 +2,8 @@
 
 Heads of the representation: logistic regression, and preconditioned feature averaging (PFA) with that power t of 1, 2
 and 3 which is best in the source, so that no label of the target chooses it. Sorted by logistic accuracy in the target.
-Bars are 95 % intervals over seeds. Drawn where a sweep with a --shift compares methods. The comparison of arXiv 2204.00570.
+Bars are 95 % intervals over seeds. Drawn where a sweep with a --shift compares methods. The comparison of arXiv
+2204.00570.
 """
 
 from __future__ import annotations

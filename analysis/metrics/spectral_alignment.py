@@ -16,11 +16,14 @@ from analysis.tasks import GRAPH
 SIZES: Final = (5, 10, 20, 50)
 """Numbers of eigenvectors that are compared with, k."""
 
-SPECS = tuple(
-    MetricSpec(f"{name}_top{k}", 0, 1, "up", labelled=False)
-    for k in SIZES
-    for name in ("spectral_alignment", "spectral_coverage")
-) + (MetricSpec(NUM_NODES, 1, math.inf, "", labelled=False),)
+SPECS = (
+    *(
+        MetricSpec(f"{name}_top{k}", 0, 1, "up", labelled=False)
+        for k in SIZES
+        for name in ("spectral_alignment", "spectral_coverage")
+    ),
+    MetricSpec(NUM_NODES, 1, math.inf, "", labelled=False),
+)
 
 GROUPS: Final = (GRAPH,)
 ON_REQUEST: Final = True
@@ -39,9 +42,9 @@ def measure(features: LayerFeatures, levels: list[LabelLevel]) -> Iterator[Measu
     - spectral_coverage_topK: of all directions of the features. 1: the eigenvectors are linear functions of the
       features; D / N of D unrelated ones.
 
-    And graph_num_nodes, N. NaN for a graph of fewer than k nodes. Features are the network's of one picture of each node, in full
-    resolution and colour; the graph's own views are coarse and grey, so its eigenvectors are not those of the
-    augmentation that the network was trained with.
+    And graph_num_nodes, N. NaN for a graph of fewer than k nodes. Features are the network's of one picture of each
+    node, in full resolution and colour; the graph's own views are coarse and grey, so its eigenvectors are not those of
+    the augmentation that the network was trained with.
 
     Raises:
         ValueError: The features come without the graphs.

@@ -13,8 +13,8 @@ from analysis.report.results import Estimate, estimate
 QUESTION: Final = (
     "Does minimising the spectral contrastive loss find the top eigenvectors of the graph of positive pairs, and do "
     "linear heads on them solve the labels?\n\nAn exact graph of a finite family of views (python -m analysis graph): "
-    "free features of its nodes (spectral table) and a small network of the views (spectral network) minimise the loss; "
-    "both are compared with the eigenvectors (arXiv 2106.04156)."
+    "free features of its nodes (spectral table) and a small network of the views (spectral network) minimise the "
+    "loss; both are compared with the eigenvectors (arXiv 2106.04156)."
 )
 
 _NONE: Final = "\N{EN DASH}"
@@ -39,9 +39,9 @@ def learned_table(measurements: Frame) -> str:
     found = [line for _, one in rows.groupby("dataset") for line in _learned_of(one, _levels(rows))]
     caption = (
         "After the last full-batch step, mean \N{PLUS-MINUS SIGN} half the 95 % confidence interval over seeds "
-        "(Student's t; one seed has none). Cosines of the principal angles between the learned span and that of as many "
-        "top eigenvectors: 1 is the same span, k / nodes the mean squared cosine of a random one. Linear probes in per "
-        "cent, on test images."
+        "(Student's t; one seed has none). Cosines of the principal angles between the learned span and that of as "
+        "many top eigenvectors: 1 is the same span, k / nodes the mean squared cosine of a random one. Linear probes "
+        "in per cent, on test images."
     )
     head = ["features", "graph of", "nodes", "step", *_LEARNED.values(), *_titles(rows), "seeds"]
     return markup.table(head, found, caption, range(2, len(head)))
@@ -67,7 +67,8 @@ def eigenvectors_table(measurements: Frame) -> str:
             lines.append([
                 markup.text(network), markup.text(dataset), markup.text(level),
                 _number(value.get(("eigengap", "none", "train")), 4), _number(purity, 3),
-                _percent(None if error is None else 1 - error), _percent(None if bound is None else max(0.0, 1 - bound)),
+                _percent(None if error is None else 1 - error),
+                _percent(None if bound is None else max(0.0, 1 - bound)),
                 _percent(probe), _percent(1 / classes[level] if level in classes else None),
             ])  # fmt: skip
     caption = (

@@ -170,7 +170,7 @@ def test_a_target_without_labels_is_refused_by_a_dry_run_too(
     key = next(path.name for path in (two_networks / "results/pretrained").iterdir() if path.is_dir())
     images = ["--dataset", f"folder:{source}", "--shift", f"to:folder:{target}", "--image-size", "32"]
     for dry in (["--dry-run"], []):
-        with pytest.raises(UserError, match="16 of 16 test images outside the source .* have no label") as error:
+        with pytest.raises(UserError, match=r"16 of 16 test images outside the source .* have no label") as error:
             _run(parse(SWEEP, ["--from", "results/pretrained", "--from-trials", key, *images, *dry]))
         assert "\n" not in str(error.value)
     assert [path.name for path in (two_networks / "results").iterdir()] == ["pretrained"]

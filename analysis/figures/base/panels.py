@@ -71,8 +71,8 @@ def lines(
 
     Args:
         found: Numbers with the columns mean, spread; row and column, the texts that name the vertical axis and title
-            the column; group, panels of one group share a vertical scale; series; chance, where accuracies are shown, or the values of
-            another `level` to compare with (NaN: none).
+            the column; group, panels of one group share a vertical scale; series; chance, where accuracies are
+            shown, or the values of another `level` to compare with (NaN: none).
         looks: Of each series, in the order they are drawn.
         words: The figure's text.
         key: Its entries.
