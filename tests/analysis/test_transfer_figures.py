@@ -9,6 +9,7 @@ from scipy import stats
 
 from analysis.figures.base import why_not_drawn
 from analysis.figures.base.numbers import Frame
+from analysis.report.domain_tables import transfer_table
 from ray_ssl.plugins import plugin_module
 from tests.analysis.figure_tables import lookup, points, synthetic
 from tests.analysis.test_figures import assert_drawn_from_numbers, assert_fit_for_print, assert_no_text_overlaps
@@ -155,6 +156,15 @@ def test_points_of_domains_are_in_no_other_figure() -> None:
     both = pd.concat([clusters((0,)), clusters((0,), depth=5).assign(level="class", depth=1)])
     assert set(module_of("fig1").numbers(both)["depth"]) == {1}
     assert module_of("umap_by_layer_and_epoch").numbers(clusters((0,))).empty
+
+
+def test_a_target_without_labels_is_told_from_one_that_was_not_measured() -> None:
+    table = transferred((0,))
+    unlabelled = table[~table["metric"].str.startswith("target_") & (table["metric"] != "domain_distance_of_class")]
+    assert module_of("transfer_by_method").draw(unlabelled) is None
+    words = why_not_drawn("transfer_by_method", unlabelled, "results/x")
+    assert "needs labels of the target of shapes: accuracy could be measured in the source alone" in words
+    assert transfer_table(unlabelled) == ""
 
 
 def test_a_sweep_without_domains_is_told_what_has_them() -> None:
