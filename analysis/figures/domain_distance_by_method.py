@@ -49,23 +49,22 @@ _HEIGHT = 2.2  # inches
 
 
 def numbers(table: Frame) -> Frame:
-    """Returns `of_networks`; empty where there is one method only."""
+    """Returns `of_networks` that have both accuracy and distances; empty where there is one method only."""
     found = of_networks(table)
+    whole = [set(found.loc[found["metric"].isin(metrics), "network"]) for metrics in ([TARGET_ACCURACY], DISTANCES)]
+    found = found[found["network"].isin(whole[0] & whole[1])].reset_index(drop=True)
     return found if found["method"].nunique() > 1 else found.iloc[:0]
 
 
 def of_networks(table: Frame) -> Frame:
     """Returns accuracy in the target and the distances, by network at its last epoch, with chance of the accuracy.
 
-    Networks without an accuracy at that epoch, and those that were measured at initialisation alone where others were
-    trained, are left out.
+    Networks that were measured at initialisation alone where others were trained are left out.
     """
     rows = prepare(table, TARGET_ACCURACY, *DISTANCES)
     rows = rows[rows["layer_name"] == REPRESENTATION]
     rows = pd.concat([values(rows, metric) for metric in (TARGET_ACCURACY, *DISTANCES)])
     found = with_intervals(over_seeds(trained(last_epoch(rows)), ["level", "epoch", "metric"]))
-    whole = [set(found.loc[found["metric"].isin(metrics), "network"]) for metrics in ([TARGET_ACCURACY], DISTANCES)]
-    found = found[found["network"].isin(whole[0] & whole[1])]
     chance = with_chance(found, table)["chance"]
     return found.assign(chance=chance.where(found["metric"] == TARGET_ACCURACY)).reset_index(drop=True)
 

@@ -29,7 +29,7 @@ _HEADS: Final = {
 
 def transfer_table(measurements: Frame) -> str:
     """Returns accuracy in source and target and how far the domains lie apart, one network and head a row; "" where
-    no accuracy in a target was measured.
+    none of it was measured. Of a target without labels there is no accuracy.
 
     Args:
         measurements: See `analysis.table`; fine-tuned trials are left out.
@@ -43,17 +43,20 @@ def _transfer_of(table: Frame) -> Iterator[str]:
     """The tables of one data set, one a level."""
     of_heads, apart = accuracies(table), distances(table)
     for level, found in of_heads.groupby("level", sort=False):
-        in_target = found[(found["domain"] == "target") & (found["head"] == LOGISTIC)]
-        if in_target.empty:
-            continue
+        logistic = found[found["head"] == LOGISTIC]
+        in_target = logistic[logistic["domain"] == "target"]
+        labelled = len(in_target) > 0
+        in_target = in_target if labelled else logistic
         in_target = in_target.sort_values("mean", ascending=False, kind="stable")
         away = apart[apart["level"] == level]
         metrics = [metric for metric in DISTANCES if (away["metric"] == metric).any()]
         chance = in_target["chance"].iloc[0]
+        chance_words = "" if math.isnan(chance) else f"; chance {100 * chance:.1f}"
+        by = "target" if labelled else "source, for the target has no labels"
         caption = (
             f"{table['dataset'].iloc[0]}, level {level}: accuracy in per cent on test images of heads of the "
             f"representation that learned labels of the source alone, after the last measured epoch; {_INTERVAL}; "
-            f"sorted by the logistic head in the target{'' if math.isnan(chance) else f'; chance {100 * chance:.1f}'}. "
+            f"sorted by the logistic head in the {by}{chance_words}. "
             "PFA with the t that is best in the source. Distances: 1 is that of two classes; domains that are mixed "
             "are told apart 50 % of the time."
         )

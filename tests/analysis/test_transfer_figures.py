@@ -164,7 +164,10 @@ def test_a_target_without_labels_is_told_from_one_that_was_not_measured() -> Non
     assert module_of("transfer_by_method").draw(unlabelled) is None
     words = why_not_drawn("transfer_by_method", unlabelled, "results/x")
     assert "needs labels of the target of shapes: accuracy could be measured in the source alone" in words
-    assert transfer_table(unlabelled) == ""
+    html = transfer_table(unlabelled)
+    assert "sorted by the logistic head in the source, for the target has no labels" in html
+    assert "told apart linearly" in html and "distance of means within a class" not in html
+    assert module_of("domain_distance_by_method").draw(unlabelled) is None
 
 
 def test_a_sweep_without_domains_is_told_what_has_them() -> None:
