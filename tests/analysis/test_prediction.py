@@ -108,7 +108,7 @@ def test_connectivity_is_drawn_once_where_several_networks_saw_the_same_images()
         figure = transfer_prediction.draw(rows)
         assert figure is not None
         points, edges = (
-            [line for line in ax.lines if line.get_marker() != "None" and len(line.get_xdata()) > 1]
+            [line for line in ax.lines if line.get_marker() != "None" and np.size(line.get_xdata()) > 1]
             for ax in figure.axes
         )
         assert len(points) == num_series and len(edges) == num_drawn

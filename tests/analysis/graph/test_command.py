@@ -82,7 +82,7 @@ def test_figure_has_both_rows(folder: Path) -> None:
     texts = [text.get_text() for text in figure.texts]
     assert any(text.startswith("full-batch step") for text in texts)
     drawn = [line for ax in figure.axes for line in ax.lines if line.get_linestyle() not in ("-", "None")]
-    assert [line.get_ydata()[0] for line in drawn] == [at]
+    assert [float(np.asarray(line.get_ydata())[0]) for line in drawn] == [at]
     assert f"random span {at:.2g}" in " ".join(text.get_text() for text in figure.findobj(Text))
     assert any(text.startswith("k 4 on shapes") for text in texts) and not any("width" in text for text in texts)
     for band in (band for ax in figure.axes for band in ax.collections):
