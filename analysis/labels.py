@@ -38,7 +38,8 @@ class LabelLevel:
         num_classes: Number of labels; some may have no image.
         target: Of a target of graded randomness alone.
         names: Of the labels; empty where they have none.
-        domains: int64 [N] and [M], `SOURCE`, `TARGET` or `EXTRA` of each image; of level group "domains" alone.
+        domains: int64 [N] and [M], `SOURCE`, `TARGET` or `EXTRA` of each image; of level group "domains" alone, where
+            labels of images outside the source may be `UNLABELLED`.
         domain_names: Of `SOURCE`, `TARGET` ...; of level group "domains" alone.
     """
 
@@ -81,11 +82,12 @@ def data_levels(dataset: Dataset) -> list[LabelLevel]:
 
 
 def domain_levels(dataset: Dataset) -> list[LabelLevel]:
-    """Returns the level class with the domain of each image."""
+    """Returns the level class with the domain of each image; images of the target may have no label."""
     train, test = dataset.train, dataset.test
     assert train.domain is not None and test.domain is not None
     domains = torch.tensor(train.domain), torch.tensor(test.domain)
-    return [replace(data_levels(dataset)[0], domains=domains, domain_names=train.domain_names)]
+    fine, names = (torch.tensor(train.fine), torch.tensor(test.fine)), train.fine_names
+    return [LabelLevel("class", *fine, len(names), names=names, domains=domains, domain_names=train.domain_names)]
 
 
 def target_levels(dataset: Dataset) -> list[LabelLevel]:

@@ -11,7 +11,7 @@ import torch
 
 from analysis.labels import LabelLevel, data_levels, domain_levels, sample_level, target_levels
 from analysis.settings import NO_DOMAINS, NO_TARGETS, AnalysisSettings, check_pair
-from analysis.tasks import DATA, DOMAINS, GRAPH, METRICS, SAMPLE, TARGETS, metric_and_group
+from analysis.tasks import DATA, DOMAINS, GRAPH, METRICS, SAMPLE, TARGETS, metric_and_group, metric_names
 from ray_ssl.backbones.base import build_backbone
 from ray_ssl.config import PretrainConfig
 from ray_ssl.data.base import UNLABELLED, Dataset, balanced_rows, missing_labels
@@ -38,11 +38,7 @@ def unmeasurable(dataset: Dataset, settings: AnalysisSettings, tasks: Sequence[s
         lacking[TARGETS] = NO_TARGETS
     if dataset.train.domain is None:
         lacking[DOMAINS] = NO_DOMAINS
-    if missing := missing_labels(dataset, "train", "test"):
-        lacking[DOMAINS] = (
-            f"level domains asks for accuracy in the target, and {missing}: give a target with labels, in class "
-            "folders or a label column, or other --levels, e.g. data, which is of the images with labels"
-        )
+    missing = missing_labels(dataset, "train", "test")
     measured: Dataset | None = None
     found: dict[str, str] = {}
     for task in tasks:
@@ -50,6 +46,12 @@ def unmeasurable(dataset: Dataset, settings: AnalysisSettings, tasks: Sequence[s
         check: Any = getattr(plugin_module(METRICS, metric), "check_levels", None)
         if group in lacking:
             found[task] = lacking[group]
+        elif group == DOMAINS and missing and not _needs_no_labels(metric):
+            able = " ".join(name for name in metric_names() if _needs_no_labels(name))
+            found[task] = (
+                f"{metric} of level domains asks for labels of the target, and {missing}: give a target with labels, "
+                f"in class folders or a label column, or other --metrics; {able} measure what needs none"
+            )
         elif check is not None:
             measured = measured if measured is not None else _labels_measured(dataset, settings)
             try:
@@ -57,6 +59,21 @@ def unmeasurable(dataset: Dataset, settings: AnalysisSettings, tasks: Sequence[s
             except UserError as error:
                 found[task] = str(error)
     return found
+
+
+def not_measured(dataset: Dataset, tasks: Sequence[str]) -> str:
+    """Returns what tasks leave out where images of the target have no label, in one line; "" where it is nothing."""
+    missing = missing_labels(dataset, "train", "test")
+    if not missing or not any(metric_and_group(task)[1] in (DATA, DOMAINS) for task in tasks):
+        return ""
+    return (
+        f"{missing}: accuracy in the target and distances within a class are not measured, and what asks for class "
+        "labels is measured on the images that have one"
+    )
+
+
+def _needs_no_labels(metric: str) -> bool:
+    return getattr(plugin_module(METRICS, metric), "WITHOUT_TARGET_LABELS", False)
 
 
 def check_layers(configs: Iterable[PretrainConfig], settings: AnalysisSettings, tasks: Sequence[str]) -> None:

@@ -32,7 +32,7 @@ MAX_COMPARED: Final = 2000
 """Test images, evenly spaced, on which whole networks are compared with each other."""
 
 POPULATIONS: Final = ((DATA, TARGETS, DOMAINS), (SAMPLE,), (GRAPH,))
-"""Groups of label levels that share their images, hence their features."""
+"""Groups of label levels that share their images, where all of these have labels."""
 
 Earlier = Mapping[int, Callable[[], Checkpoint]]
 """Epoch -> how to load the checkpoint of the same trial at that epoch."""
@@ -50,12 +50,25 @@ class MeasuredImages:
         samples: uint8 [S, H, W, 3] of level "sample"; empty unless a task needs them.
         settings: See `AnalysisSettings`.
         nodes: Of the graphs of training and test images; None unless a task needs them.
+        domains: For level domains, where images of the target have no label, which `dataset` leaves out; else None.
     """
 
     dataset: Dataset
     samples: NDArray[np.uint8]
     settings: AnalysisSettings
     nodes: tuple[GraphNodes, GraphNodes] | None = None
+    domains: Dataset | None = None
+
+    def of(self, group: str) -> Dataset:
+        """Returns the images of a group of levels of the data."""
+        return self.dataset if group != DOMAINS or self.domains is None else self.domains
+
+    @property
+    def populations(self) -> tuple[tuple[str, ...], ...]:
+        """Groups of label levels that share their images, hence their features."""
+        if self.domains is None:
+            return POPULATIONS
+        return (*(tuple(group for group in one if group != DOMAINS) for one in POPULATIONS), (DOMAINS,))
 
 
 def measured_images(dataset: Dataset, settings: AnalysisSettings, tasks: Sequence[str]) -> MeasuredImages:
@@ -72,7 +85,9 @@ def measured_images(dataset: Dataset, settings: AnalysisSettings, tasks: Sequenc
     if GRAPH in groups:
         test = _random_images(dataset.test, num_samples, settings, "test images of the graph")
         nodes = graph_nodes(samples), graph_nodes(test)
-    return MeasuredImages(_measured(dataset, settings), samples, settings, nodes)
+    known = labelled(dataset)
+    domains = _measured(dataset, settings) if DOMAINS in groups and known is not dataset else None
+    return MeasuredImages(_measured(known, settings), samples, settings, nodes, domains)
 
 
 def _random_images(split: Any, count: int, settings: AnalysisSettings, purpose: str) -> NDArray[np.uint8]:
@@ -81,7 +96,6 @@ def _random_images(split: Any, count: int, settings: AnalysisSettings, purpose: 
 
 
 def _measured(dataset: Dataset, settings: AnalysisSettings) -> Dataset:
-    dataset = labelled(dataset)
     train = dataset.train.balanced_subset(min(len(dataset.train), settings.num_train_images), seed=0)
     test = dataset.test.balanced_subset(min(len(dataset.test), settings.num_test_images), seed=0)
     return replace(dataset, train=train, test=test)
@@ -124,7 +138,7 @@ def measure_backbone(
     """
     backbone = backbone.to(device)
     rows: Rows = {task: [] for task in tasks}
-    for groups in POPULATIONS:
+    for groups in images.populations:
         of_groups = [task for task in tasks if metric_and_group(task)[1] in groups]
         if of_groups:
             measured = _Population(backbone, card, images, groups[0], device)
@@ -158,7 +172,7 @@ class _Population:
             self._give_inputs()
         if group == GRAPH:
             self._give_nodes()
-        levels = label_levels(self.images.dataset, self.images.settings, group)
+        levels = label_levels(self.images.of(group), self.images.settings, group)
         chosen = self._layers_of() if getattr(module, "NEEDS_INPUTS", False) else None
         yield from measure_layers(module, self.names, self.layers, levels, chosen)
 
@@ -234,7 +248,8 @@ def pictures(card: dict[str, Any], images: MeasuredImages, group: str) -> tuple[
         train, test = (Pictures(nodes.pictures) for nodes in images.nodes)
         return train, test
     if group != SAMPLE:
-        return Pictures(images.dataset.train.images), Pictures(images.dataset.test.images)
+        dataset = images.of(group)
+        return Pictures(dataset.train.images), Pictures(dataset.test.images)
     views, settings = ViewConfig.model_validate_json(json.dumps(card["config"].get("views", {}))), images.settings
     train, test = (
         Pictures(images.samples, count, views, settings.sample_seed, f"sample views of {split}")

@@ -20,6 +20,7 @@ LABELLED: Final = ("supervised", "dann", "self_training")
 """How the names of methods that see labels begin."""
 
 _TRAINING = "training"
+_OF_TARGET, _OF_SOURCE = "target_accuracy_", "source_accuracy_"
 _SHIFTED = ", of a sweep with a --shift, as sweeps/transfer.py is"
 
 
@@ -82,6 +83,12 @@ class Measured(NamedTuple):
                 images = " and ".join(sorted(others["dataset"].unique()))
                 return Lacking(
                     f"needs images with superclasses, as shapes or cifar100 have them: {images} has classes alone"
+                )
+            in_source = self.metric.replace(_OF_TARGET, _OF_SOURCE)
+            if in_source != self.metric and (table["metric"] == in_source).any():
+                images = " and ".join(sorted(table["dataset"].unique()))
+                return Lacking(
+                    f"needs labels of the target of {images}: accuracy could be measured in the source alone"
                 )
             split = f" ({self.split})" if self.split else ""
             return Lacking(f"needs {self.metric}{where}{split}", _command(self.metric, self.level, sweep))

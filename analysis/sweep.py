@@ -22,7 +22,7 @@ from analysis.command import (
     send_the_rest,
 )
 from analysis.flags import add_measure_flags, refuse_other_numbers
-from analysis.measurable import check_layers, unmeasurable
+from analysis.measurable import check_layers, not_measured, unmeasurable
 from analysis.pipeline import MEASUREMENTS
 from analysis.settings import AnalysisSettings, read_settings, with_targets
 from analysis.survey import missing_work, sweep_name
@@ -102,6 +102,8 @@ def run(flags: argparse.Namespace) -> int:
     if work:
         dataset = attach_targets(sweep_dataset(trials, flags.dataset), targets)
         tasks, errors = _measurable(dataset, settings, tasks)
+        if lacking := not_measured(dataset, tasks):
+            print(f"note: {lacking}", flush=True)
         work = missing_work(ledger, measured, settings, tasks)
     elif not any(saved_epochs(ledger.trial(trial.key)) for trial in trials):
         raise _no_checkpoint(ledger, trials)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 import os
 import shutil
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import Any, NoReturn
 
 from ray_ssl.errors import EXIT_BAD_INPUT, did_you_mean
@@ -21,12 +21,19 @@ class Parser(argparse.ArgumentParser):
         """Prints one line and exits with code 2."""
         self.exit(EXIT_BAD_INPUT, f"{self.prog}: error: {message} (see --help)\n")
 
+    def hide(self, flags: Collection[str]) -> None:
+        """Leaves flags, which are only there to be refused by name, out of `--help` and of suggestions."""
+        for action in self._actions:
+            if set(action.option_strings) & set(flags):
+                action.help = argparse.SUPPRESS
+
     def parse_strictly(self, arguments: Sequence[str] | None) -> argparse.Namespace:
         """Parses all arguments; a flag that does not exist is refused with a suggestion."""
         namespace, unknown = self.parse_known_args(arguments)
         if unknown:
             first = unknown[0]
-            known = [flag for action in self._actions for flag in action.option_strings]
+            shown = [action for action in self._actions if action.help != argparse.SUPPRESS]
+            known = [flag for action in shown for flag in action.option_strings]
             hint = did_you_mean(first.partition("=")[0], known) if first.startswith("-") else ""
             self.error(f"unknown argument {first!r}{hint if 'did you' in hint else ''}")
         return namespace

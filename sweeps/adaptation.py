@@ -35,14 +35,12 @@ def _run(request: Request) -> int:
     """Runs the pretrainings on each choice of domains, and the baselines; returns the exit code.
 
     Raises:
-        UserError: No shift, an unknown baseline, an option that the sweep sets itself.
+        UserError: No shift, an unknown baseline.
     """
     from sweeps.run import run
 
     if not request.base.data.shift:
         raise UserError("sweeps/transfer.py needs a source and a target: give a --shift, e.g. --shift subpopulations")
-    if DOMAINS_OPTION in request.grid.given:
-        raise UserError("sweeps/transfer.py sets --train-domains itself: leave it out")
     if request.search != "grid":
         raise UserError("sweeps/transfer.py compares trainings at equal budget: it takes no --search")
     for name in request.given["baselines"]:
@@ -65,5 +63,5 @@ def _more(request: Request) -> Iterator[PretrainConfig]:
             yield request.grid.config({"method.name": name, "seed": seed, DOMAINS_OPTION: domains})
 
 
-ADAPTATION: Final = Extension(_add_flags, _shared, _run, methods=BASELINES)
+ADAPTATION: Final = Extension(_add_flags, _shared, _run, BASELINES, (DOMAINS_OPTION,))
 """For `Sweep.extension`."""

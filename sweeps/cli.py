@@ -57,12 +57,14 @@ class Extension:
         shared: From the values of all flags and the grid's first configuration, what identifies the study too.
         run: Takes the place of `sweeps.run.run`.
         methods: What it trains besides the methods of the grid.
+        sets: Dotted paths of the options that it sets itself; their flags are refused.
     """
 
     add_flags: Callable[[Parser], None]
     shared: Callable[[dict[str, Any], PretrainConfig], dict[str, Any]]
     run: Callable[[Request], int]
     methods: tuple[str, ...] = ()
+    sets: tuple[str, ...] = ()
 
 
 class Stage(Protocol):
@@ -199,6 +201,9 @@ def parse(sweep: Sweep, arguments: Sequence[str] | None = None) -> Request:
     if "data.dataset" not in given and _has_gpus(sweep, given["address"]):
         typed = [*shlex.split(sweep.example), *typed]
         given = vars(parser.parse_strictly(typed))
+    for path in () if sweep.extension is None else sweep.extension.sets:
+        if path in given:
+            raise UserError(f"sweeps/{sweep.name}.py sets {flags[path]} itself: leave it out")
     demo = "data.dataset" not in given
     preset = sweep.demo if demo else sweep.study
     axes = {axis.path: tuple(given.get(axis.path) or preset.get(axis.path) or axis.values) for axis in sweep.axes}
@@ -266,7 +271,11 @@ def _parser(sweep: Sweep) -> tuple[Parser, dict[str, str]]:
     if sweep.extension is not None:
         sweep.extension.add_flags(parser)
     add_run_flags(parser, sweep.name)
-    return parser, add_config_flags(parser, PretrainConfig(), {axis.path for axis in sweep.axes}, sweep.demo)
+    swept = {axis.path for axis in sweep.axes}
+    flags = add_config_flags(parser, PretrainConfig(), swept, sweep.demo, sweep.study)
+    if sweep.extension is not None:
+        parser.hide({flags[path] for path in sweep.extension.sets})
+    return parser, flags
 
 
 def folder_name(sweep: str, base: PretrainConfig, shared: dict[str, Any]) -> str:

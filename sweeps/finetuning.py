@@ -88,7 +88,7 @@ def _pretrained(request: Request) -> list[tuple[Trial, int]]:
     """Returns the trials and epochs that are fine-tuned, in the order of method, seed and epoch.
 
     Raises:
-        UserError: No such sweep, trial, method or checkpoint; an option that the sweep sets itself.
+        UserError: No such sweep, trial, method or checkpoint.
     """
     from ray_ssl.checkpoints import saved_epochs
     from ray_ssl.ledger import Ledger, TrialState, no_sweep
@@ -97,9 +97,6 @@ def _pretrained(request: Request) -> list[tuple[Trial, int]]:
     given = request.given
     if not given["from"]:
         raise UserError("--from SWEEP_FOLDER is missing: a sweep that pretrained encoders, e.g. of sweeps/method.py")
-    for path, option in (("method.start", "--start"), ("method.name", "--method"), ("method.target", "--target")):
-        if path in given:
-            raise UserError(f"sweeps/finetune.py sets {option} itself: leave it out")
     if request.search != "grid":
         raise UserError("sweeps/finetune.py chooses among all its learning rates: it takes no --search")
     source = Ledger(Storage.at(given["from"]))
@@ -162,7 +159,12 @@ def _of_network(request: Request, configs: Sequence[PretrainConfig]) -> Request:
 
 
 def _starts(request: Request, ledger: Ledger, pretrained: Sequence[tuple[Trial, int]]) -> list[str] | None:
-    """Returns the option `start` of each, made where it is not there yet; None where a dry run would have to."""
+    """Returns the option `start` of each, made where it is not there yet; None where a dry run would have to.
+
+    Raises:
+        UserError: The images do not allow what fine-tuning measures.
+    """
+    from analysis.finetuned import measured_sets
     from ray_ssl import interrupts
     from ray_ssl.finetune import read_starts, start_option, write_start
     from ray_ssl.lease import Lease
@@ -173,10 +175,11 @@ def _starts(request: Request, ledger: Ledger, pretrained: Sequence[tuple[Trial, 
     fingerprint = load_once(request.base.data).fingerprint if card is None else card.fingerprint
     known = {_origin(start): start_option(start) for start in read_starts(ledger.sweep) if _is_on(start, fingerprint)}
     lacking = [one for one in pretrained if (one[0].key, one[1]) not in known]
-    if lacking and request.dry_run:
-        return None
     if lacking:
         dataset = load_once(request.base.data)
+        measured_sets(dataset)
+        if request.dry_run:
+            return None
         ledger.open(request.sweep.question.strip(), request.shared)
         with interrupts.orderly(), Lease(ledger.sweep) as lease:
             for trial, epoch in lacking:
@@ -272,5 +275,7 @@ class _Stage:
         return errors
 
 
-FINETUNING: Final = Extension(_add_flags, lambda given, base: {}, _run, methods=("supervised",))
+FINETUNING: Final = Extension(
+    _add_flags, lambda given, base: {}, _run, ("supervised",), ("method.start", "method.name", "method.target")
+)
 """For `Sweep.extension`."""

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import argparse
 import types
+from collections.abc import Mapping
+from types import MappingProxyType
 from typing import Any, Literal, Union, get_args, get_origin
 
 from pydantic import TypeAdapter, ValidationError
@@ -17,7 +19,11 @@ PLUGINS: dict[type[Part], str] = {BackboneConfig: "ray_ssl.backbones", MethodCon
 
 
 def add_config_flags(
-    parser: argparse.ArgumentParser, base: PretrainConfig, swept: set[str], demo: dict[str, Any] | None = None
+    parser: argparse.ArgumentParser,
+    base: PretrainConfig,
+    swept: set[str],
+    demo: Mapping[str, Any] = MappingProxyType({}),
+    study: Mapping[str, Any] = MappingProxyType({}),
 ) -> dict[str, str]:
     """Adds one flag for every option of the configuration but those that are swept, in groups.
 
@@ -26,6 +32,7 @@ def add_config_flags(
         base: Its values are the defaults that `--help` shows.
         swept: Dotted paths of the options that have a plural flag of their own.
         demo: Values by dotted path that a run without `--dataset` has instead of the defaults.
+        study: The same of a run with `--dataset`.
 
     Returns:
         Flag by dotted path, e.g. {"training.epochs": "--epochs"}.
@@ -43,16 +50,20 @@ def add_config_flags(
             for leaf, inner in part.model_fields.items():
                 path, default = f"{name}.{leaf}", getattr(getattr(base, name), leaf)
                 _add_flag(group, path, inner, default, swept, flags, shown=_with_recommended(path, default))
-    _mention(parser, demo or {})
+    _mention(parser, demo, study)
     return flags
 
 
-def _mention(parser: argparse.ArgumentParser, demo: dict[str, Any]) -> None:
-    """Adds the demonstration's values to the help of the options that it sets."""
+def _mention(parser: argparse.ArgumentParser, demo: Mapping[str, Any], study: Mapping[str, Any]) -> None:
+    """Adds a sweep's own values to the help of the options that it sets."""
     for action in parser._actions:
-        if action.dest in demo and action.help and "without --dataset" not in action.help:
-            text = f"; without --dataset: {_show(demo[action.dest])})"
-            action.help = action.help.removesuffix(")") + text if action.help.endswith(")") else action.help + text
+        name, text = action.dest, action.help or ""
+        if (name in demo or name in study) and "without --dataset" not in text:
+            own = {"with": study, "without": demo}
+            parts = [f"{how} --dataset: {_show(values[name])}" for how, values in own.items() if name in values]
+            if name in demo and name in study and demo[name] == study[name]:
+                parts = [f"in this sweep: {_show(demo[name])}"]
+            action.help = f"{text.removesuffix(')')}; {'; '.join(parts)})"
 
 
 def _add_plugin_flags(

@@ -19,6 +19,8 @@ from analysis.tasks import GRAPH, SAMPLE, metric_and_group
 from ray_ssl.batches import RESIDENT_BYTES
 from ray_ssl.cluster import MachineOptions, cluster_to_join
 from ray_ssl.data import Dataset, load_dataset
+from ray_ssl.data.decode import TooManyError
+from ray_ssl.data.shifts import of_extra
 from ray_ssl.data.streamed import NUM_SAMPLED, prefetched_bytes
 from ray_ssl.data_config import DataConfig
 from ray_ssl.errors import UserError
@@ -104,7 +106,10 @@ class DataSizes:
             num_train = config.num_images + config.num_extra
         asked, sets = {"num_images": num_train, "num_test_images": config.num_test_images}, config.sets()
         if len(sets) == 1:
-            return cls.foretold(sets[0].model_copy(update=asked), settings)
+            try:
+                return cls.foretold(sets[0].model_copy(update=asked), settings)
+            except TooManyError as error:
+                raise of_extra(error, config) from None
         whole = dict.fromkeys(asked)
         source, target = (
             cls.foretold(one.model_copy(update=whole), settings, needs_labels=one is sets[0]) for one in sets

@@ -9,7 +9,7 @@ from typing import Any
 
 from analysis import publication
 from analysis.command import Tracking, analyse_with_progress, finish, quiet, send_the_rest
-from analysis.measurable import check_layers, check_measurable
+from analysis.measurable import check_layers, check_measurable, not_measured
 from analysis.settings import with_targets
 from analysis.survey import Survey, survey
 from ray_ssl import interrupts
@@ -62,6 +62,8 @@ def run(request: Request) -> int:
 
         dataset = load_what_fits(request, ledger, num_side_by_side)
         check_measurable(dataset, request.settings, request.tasks)
+        if lacking := not_measured(dataset, request.tasks):
+            print(f"note: {lacking}", flush=True)
         if request.dry_run:
             from sweeps.estimate import dry_run
 

@@ -19,12 +19,13 @@ import torch
 from pydantic import ValidationError
 
 from analysis.advice.domains import Domains, domains_of
-from analysis.advice.evidence import Case, cases_of, finished, lines
+from analysis.advice.evidence import FINE_TUNING, TRANSFER, Case, better, cases_of, finished, lines
 from analysis.advice.facts import LOGISTIC, LayerFacts, measure_layers
-from analysis.advice.rule import LP, LP_FT, PFA, Advice, recommend
+from analysis.advice.rule import FT, LP, LP_FT, PFA, Advice, recommend
 from ray_ssl.checkpoints import Checkpoint
 from ray_ssl.config import PretrainConfig
 from ray_ssl.data import Dataset, load_dataset
+from ray_ssl.data.base import TARGET
 from ray_ssl.data_config import DataConfig
 from ray_ssl.encoder_file import read_checkpoint
 from ray_ssl.errors import EXIT_DONE, UserError
@@ -33,7 +34,7 @@ from ray_ssl.part import explain
 _HOW = {
     LP: "linear probing: logistic regression on frozen features",
     PFA: "preconditioned feature averaging on frozen features",
-    "FT": "fine-tuning of the whole network",
+    FT: "fine-tuning of the whole network",
     LP_FT: "linear probing, then fine-tuning of the whole network from that head",
 }
 
@@ -48,7 +49,15 @@ FEW_IMAGES = 50
 """With fewer validation images the standard error of an accuracy of one half is above 7 points."""
 
 
-_CAVEAT = "expected  accuracy in the target, by a head's confidence alone: often too high, most under large shifts"
+_EXPLAINED = (
+    "valid.    accuracy on validation images of the source",
+    "expected  accuracy in the target, by a head's confidence alone: often too high, most under large shifts",
+    "agree     share of target images that LP and PFA give the same class; it decides nothing",
+)
+"""What the columns of `_COLUMNS` are, where their names do not say it."""
+
+_JUDGED_BY = {LP: (FINE_TUNING, TRANSFER), PFA: (TRANSFER,), FT: (FINE_TUNING,), LP_FT: (FINE_TUNING,)}
+"""Kinds of evidence that say something of an advice."""
 
 
 def run(flags: argparse.Namespace) -> int:
@@ -63,11 +72,14 @@ def run(flags: argparse.Namespace) -> int:
     config = data_config(checkpoint, flags.data)
     if not config.shift:
         raise UserError("--shift says what the target is, e.g. --shift to:folder:PATH or --shift blur:0.5")
-    said = advise(checkpoint, load_dataset(config), flags.level, config.data_seed)
+    dataset = load_dataset(config)
+    images = domains_of(dataset, flags.level, config.data_seed)
+    layers = measure_layers(checkpoint, images, "cuda" if torch.cuda.is_available() else "cpu")
     cases: list[Case] = []
     for uri in flags.evidence:
         cases += cases_of(uri, lambda text: print(f"measuring {text}", flush=True))
-    for line in (*said, *lines(cases)):
+    about = [*_about(dataset, images), *_few(len(images.validation))]
+    for line in (*about, *_table(layers), *_EXPLAINED, *_say(layers, images.num_classes, cases), *lines(cases)):
         print(line)
     if not cases:
         print("evidence  none given: how often such advice is right is not known here; --evidence SWEEP_FOLDER ... of "
@@ -93,26 +105,14 @@ def data_config(checkpoint: Checkpoint, given: dict[str, str]) -> DataConfig:
         raise UserError(explain(error, DataConfig)) from None
 
 
-def advise(checkpoint: Checkpoint, dataset: Dataset, level: str, seed: int) -> list[str]:
-    """Returns the advice in lines; labels of the target do not enter it.
-
-    Args:
-        checkpoint: Of any method.
-        dataset: With domains.
-        level: "class" or "superclass": the labels that are wanted.
-        seed: See `domains_of`.
-    """
-    images = domains_of(dataset, level, seed)
-    device = "cuda" if torch.cuda.is_available() else "cpu"
-    layers = measure_layers(checkpoint, images, device)
-    about = [*_about(dataset, images), *_few(len(images.validation))]
-    return [*about, *_table(layers), _CAVEAT, *_say(layers, images.num_classes)]
-
-
 def _about(dataset: Dataset, images: Domains) -> list[str]:
+    """Which images the advice is made of, and which are left."""
+    num_tested = 0 if dataset.test.domain is None else int((dataset.test.domain == TARGET).sum())
     return [
         f"images    {dataset.name}: {len(images.train)} labelled and {len(images.validation)} validation images of the "
-        f"source, {images.num_classes} classes; {len(images.target)} images of the target, labels unseen"
+        f"source, {images.num_classes} classes; {len(images.target)} images of the target, labels unseen",
+        f"          {num_tested} more images of the target are its test images, which advice does not use "
+        "(--test-fraction, where a set has no test split of its own)",
     ]
 
 
@@ -138,17 +138,36 @@ def _table(layers: Sequence[LayerFacts]) -> list[str]:
     return ["  ".join([row[0].ljust(first), *map(str.rjust, row[1:], others)]) for row in rows]
 
 
-def _say(layers: Sequence[LayerFacts], num_classes: int) -> list[str]:
-    """The advice, and that for a network that is to stay as it is where it is another."""
+def _say(layers: Sequence[LayerFacts], num_classes: int, cases: Sequence[Case] = ()) -> list[str]:
+    """The advice, and that for a network that is to stay as it is where it is another; each with what contradicts it.
+
+    Args:
+        layers: The representation last.
+        num_classes: Of the source.
+        cases: The evidence.
+    """
     best, frozen = recommend(layers, num_classes), recommend(layers, num_classes, (LP, PFA))
-    found = [f"advice    {_words(best)}", *_indented("why", best.reasons)]
+    found = [f"advice    {_words(best)}{_contradiction(best, cases)}", *_indented("why", best.reasons)]
     if frozen.way == best.way:
         return found
     return [
         *found,
-        f"frozen    if the network is not to be trained: {_words(frozen)}",
+        f"frozen    if the network is not to be trained: {_words(frozen)}{_contradiction(frozen, cases, (TRANSFER,))}",
         *_indented("", frozen.reasons[2:]),
     ]
+
+
+def _contradiction(advice: Advice, cases: Sequence[Case], kinds: Sequence[str] = ()) -> str:
+    """What the evidence says against advice, for its headline: "" where another choice was not better there."""
+    for kind in kinds or _JUDGED_BY[advice.way]:
+        ours = advice.way if kind == FINE_TUNING else f"{advice.head} of {advice.layer}"
+        best = better(cases, kind)
+        if best is not None and best.option != ours:
+            return (
+                f"; the evidence below is AGAINST it: over {best.num_cases} encoder(s) {best.name!r} was "
+                f"{100 * best.by:.1f} points better than such advice"
+            )
+    return ""
 
 
 def _words(advice: Advice) -> str:

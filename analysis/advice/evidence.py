@@ -166,6 +166,39 @@ def constants(kind: str) -> dict[str, str]:
     return {f"always {name}": f"{head} of representation" for name, head in zip(names, HEADS, strict=True)}
 
 
+class Better(NamedTuple):
+    """A constant choice that lost less than the advice.
+
+    Attributes:
+        name: One of `constants`.
+        option: What it chooses, a key of `Case.accuracies`.
+        by: How much less it lost on average, 0..1.
+        num_cases: Encoders that say so.
+    """
+
+    name: str
+    option: str
+    by: float
+    num_cases: int
+
+
+def better(cases: Sequence[Case], kind: str) -> Better | None:
+    """Returns the best constant choice of the cases of a kind, where it lost less than the advice."""
+    mine = [case for case in cases if case.kind == kind]
+    means = _mean_losses(mine, constants(kind))
+    least = min(means, key=lambda name: means[name], default="")
+    ours = fmean(case.lost(case.advised) for case in mine) if mine else 0.0
+    if not least or means[least] >= ours:
+        return None
+    return Better(least, constants(kind)[least], ours - means[least], len(mine))
+
+
+def _mean_losses(cases: Sequence[Case], options: Mapping[str, str]) -> dict[str, float]:
+    """Of the constant choices that were measured of all cases, by name."""
+    there = {name: option for name, option in options.items() if all(option in case.accuracies for case in cases)}
+    return {name: fmean(case.lost(option) for case in cases) for name, option in there.items()} if cases else {}
+
+
 def lines(cases: Sequence[Case]) -> Iterator[str]:
     """Yields how often the advice was right and how much it lost, against always choosing one; in lines."""
     for kind in (FINE_TUNING, TRANSFER):
@@ -182,19 +215,18 @@ def lines(cases: Sequence[Case]) -> Iterator[str]:
             right = sum(one < AT_LEAST for one in lost)
             yield (f"          {name:17} right {right} of {len(lost)} ({right / len(lost):.0%}), "
                    f"{100 * fmean(lost):.1f} points below the best")  # fmt: skip
-        yield from _against_constants(mine, rows, constants(kind))
+        yield _against_constants(mine, kind)
 
 
-def _against_constants(
-    cases: Sequence[Case], rows: Mapping[str, Sequence[float]], options: Mapping[str, str]
-) -> Iterator[str]:
-    """What these encoders say of the advice; a constant is compared that was measured of all of them."""
-    means = {name: fmean(lost) for name, lost in rows.items() if name != ADVICE and len(lost) == len(cases)}
+def _against_constants(cases: Sequence[Case], kind: str) -> str:
+    """What the encoders of a kind say of the advice; a constant is compared that was measured of all of them."""
+    if (best := better(cases, kind)) is not None:
+        return f"          there, {best.name!r} would have been better than this advice"
+    options = constants(kind)
+    means = _mean_losses(cases, options)
     same = [name for name in means if all(case.advised == options[name] for case in cases)]
-    least = min(means, key=lambda name: means[name], default="")
-    if least and means[least] < fmean(rows[ADVICE]):
-        yield f"          there, {least!r} would have been better than this advice"
-    elif same:
-        yield f"          there, this advice was {same[0]!r}: that measuring beats that is not shown"
-    elif least:
-        yield "          there, this advice lost no more than the best constant choice"
+    if same:
+        return f"          there, this advice was {same[0]!r}: that measuring beats that is not shown"
+    if means:
+        return "          there, this advice lost no more than the best constant choice"
+    return "          no constant choice was measured of all of them"

@@ -8,14 +8,38 @@ over layers of the same numbers would be above the last layer by chance alone.
 from __future__ import annotations
 
 from functools import partial
-from typing import Final
+from typing import Final, NamedTuple
 
 from analysis.claims.base.contract import CORRELATION, DIFFERENCE, SHARE, Claim, Frame
 from analysis.claims.base.series import by_layer, minus, per_trial, rank_correlation
-from analysis.figures.base.numbers import distinct_layers
-from analysis.needs import Measured
+from analysis.figures.base.numbers import distinct_layers, prepare
+from analysis.needs import Lacking, Measured
 
 LINEAR: Final = "linear_accuracy"
+
+
+class Layers(NamedTuple):
+    """A network whose layers can be put in an order: so many that differ, not all equally good at the last epoch."""
+
+    level: str
+    num_layers: int
+
+    def lacking(self, table: Frame, sweep: str) -> Lacking | None:
+        """See `analysis.needs.Need`."""
+        rows = _at_end(prepare(table, LINEAR), self.level).groupby("trial_key")
+        most = int(rows["layer"].nunique().max())
+        if most < self.num_layers:
+            return Lacking(
+                f"needs a network of {self.num_layers} layers, the deepest has {most} (a representation that repeats "
+                "the layer before it counts once)",
+                "a sweep with a larger --depth",
+            )
+        if (rows["value"].nunique() < 2).all():
+            return Lacking(
+                "every layer of every trial has the same accuracy at the last epoch, so they have no order",
+                "a sweep with more --epochs and --num-test-images",
+            )
+        return None
 
 
 def _accuracy(table: Frame, level: str) -> Frame:
@@ -82,8 +106,8 @@ CLAIMS: Final = (
     Claim(
         "accuracy_rises_with_layer", "5 left", "Linear accuracy of classes rises with the depth of the layer.",
         "rank correlation of layer and linear test accuracy at the last epoch",
-        partial(_rises, level="class"), "above", 0.0, (Measured(LINEAR, "class", "test", num_layers=3),),
-        within=CORRELATION,
+        partial(_rises, level="class"), "above", 0.0,
+        (Measured(LINEAR, "class", "test", num_layers=3), Layers("class", 3)), within=CORRELATION,
     ),
     Claim(
         "accuracy_rises_with_training", "5 left", "Linear accuracy of classes rises with training.",
@@ -102,8 +126,8 @@ CLAIMS: Final = (
         "superclass_accuracy_rises_with_layer", "5 middle",
         "Linear accuracy of superclasses rises with the depth of the layer.",
         "rank correlation of layer and linear test accuracy at the last epoch",
-        partial(_rises, level="superclass"), "above", 0.0, (Measured(LINEAR, "superclass", "test", num_layers=3),),
-        within=CORRELATION,
+        partial(_rises, level="superclass"), "above", 0.0,
+        (Measured(LINEAR, "superclass", "test", num_layers=3), Layers("superclass", 3)), within=CORRELATION,
     ),
     _best("5 middle", "superclass"),
     Claim(

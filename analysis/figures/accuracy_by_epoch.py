@@ -18,6 +18,7 @@ from analysis.figures.base.numbers import (
     REPRESENTATION,
     Frame,
     level_names,
+    networks_alone,
     over_seeds,
     prepare,
     seeds_note,
@@ -37,7 +38,7 @@ _ORDER: Final = {name: i for i, name in enumerate((*LEVELS, *PROBES))}
 
 def numbers(table: Frame) -> Frame:
     """Returns accuracy by network, level, metric (linear or NCC) and epoch, with that of chance."""
-    rows = prepare(table, LINEAR, NCC)
+    rows = prepare(networks_alone(table), LINEAR, NCC)
     rows = rows[rows["layer_name"] == REPRESENTATION]
     rows = pd.concat([values(rows, LINEAR), values(rows, NCC)])
     return with_chance(over_seeds(rows, ["level", "metric", "epoch"]), table)
@@ -45,6 +46,7 @@ def numbers(table: Frame) -> Frame:
 
 def draw(table: Frame) -> Figure | None:
     """Draws the figure; None where there are no two epochs of linear accuracy."""
+    table = networks_alone(table)
     shown = networks(table)
     found = shown.drawn(numbers(table))
     if found.loc[found["metric"] == LINEAR, "epoch"].nunique() < 2:

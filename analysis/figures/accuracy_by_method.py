@@ -19,6 +19,7 @@ from analysis.figures.base.numbers import (
     Frame,
     last_epoch,
     level_names,
+    networks_alone,
     over_seeds,
     prepare,
     values,
@@ -36,7 +37,7 @@ def numbers(table: Frame) -> Frame:
     Empty where there is one method only. Networks that were measured at initialisation alone, as those of failed
     trials are, are left out where others were trained.
     """
-    rows = prepare(table, LINEAR, NCC)
+    rows = prepare(networks_alone(table), LINEAR, NCC)
     rows = rows[rows["layer_name"] == REPRESENTATION]
     rows = trained(last_epoch(pd.concat([values(rows, LINEAR), values(rows, NCC)])))
     found = with_chance(over_seeds(rows, ["level", "metric", "epoch"]), table)
@@ -45,6 +46,7 @@ def numbers(table: Frame) -> Frame:
 
 def draw(table: Frame) -> Figure | None:
     """Draws the figure; None where there is one method only, or no linear accuracy."""
+    table = networks_alone(table)
     found = numbers(table)
     linear = found[found["metric"] == LINEAR]
     if linear.empty:

@@ -2,18 +2,20 @@
 
 Of the representation at the last epoch; the head is logistic regression of labels of the source alone. Pretraining may
 leave the domains further apart than domain-adversarial training (DANN) and transfer no worse (arXiv 2204.00570): its
-marks then stand to the right of DANN's and no lower.
+marks then stand to the right of DANN's and no lower. Bars are 95 % intervals over seeds.
 """
 
 from __future__ import annotations
 
 from typing import Final
 
+import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from analysis.figures.base.dots import trained
+from analysis.figures.base.finetuned import interval_note
 from analysis.figures.base.marks import DOTTED, panel_inches
 from analysis.figures.base.networks import networks
 from analysis.figures.base.numbers import (
@@ -22,14 +24,13 @@ from analysis.figures.base.numbers import (
     last_epoch,
     over_seeds,
     prepare,
-    seeds_note,
     subject,
     values,
     with_chance,
 )
 from analysis.figures.base.sheet import FAINT, GREY, Line, Row, Words, marker, sheet, text_width
 from analysis.figures.base.ticks import padded, reaching, tick_labels, y_ticks
-from analysis.figures.base.transfer import TARGET_ACCURACY
+from analysis.figures.base.transfer import TARGET_ACCURACY, with_intervals
 from analysis.needs import Measured
 
 TITLE = "Accuracy in the target against the distance of the domains"
@@ -48,23 +49,22 @@ _HEIGHT = 2.2  # inches
 
 
 def numbers(table: Frame) -> Frame:
-    """Returns `of_networks`; empty where there is one method only."""
+    """Returns `of_networks` that have both accuracy and distances; empty where there is one method only."""
     found = of_networks(table)
+    whole = [set(found.loc[found["metric"].isin(metrics), "network"]) for metrics in ([TARGET_ACCURACY], DISTANCES)]
+    found = found[found["network"].isin(whole[0] & whole[1])].reset_index(drop=True)
     return found if found["method"].nunique() > 1 else found.iloc[:0]
 
 
 def of_networks(table: Frame) -> Frame:
     """Returns accuracy in the target and the distances, by network at its last epoch, with chance of the accuracy.
 
-    Networks without an accuracy at that epoch, and those that were measured at initialisation alone where others were
-    trained, are left out.
+    Networks that were measured at initialisation alone where others were trained are left out.
     """
     rows = prepare(table, TARGET_ACCURACY, *DISTANCES)
     rows = rows[rows["layer_name"] == REPRESENTATION]
     rows = pd.concat([values(rows, metric) for metric in (TARGET_ACCURACY, *DISTANCES)])
-    found = over_seeds(trained(last_epoch(rows)), ["level", "epoch", "metric"])
-    whole = [set(found.loc[found["metric"].isin(metrics), "network"]) for metrics in ([TARGET_ACCURACY], DISTANCES)]
-    found = found[found["network"].isin(whole[0] & whole[1])]
+    found = with_intervals(over_seeds(trained(last_epoch(rows)), ["level", "epoch", "metric"]))
     chance = with_chance(found, table)["chance"]
     return found.assign(chance=chance.where(found["metric"] == TARGET_ACCURACY)).reset_index(drop=True)
 
@@ -85,7 +85,7 @@ def draw(table: Frame) -> Figure | None:
     chance = "" if accuracy["chance"].isna().all() else f"chance ({100 * accuracy['chance'].min():.3g}%), "
     note = (
         f"{subject(table)}; logistic head, labels of the source alone; test images; epoch {epochs}; dotted: {chance}"
-        f"domains that are mixed (50%), as far apart as two classes (1); {seeds_note(shown)}{looks.left_out}."
+        f"domains that are mixed (50%), as far apart as two classes (1); {interval_note(shown)}{looks.left_out}."
     )
     widths = [max(map(text_width, labels)) + 0.06, *[0.0] * (len(distances) - 1)]
     row = Row("accuracy in the target (%)", [DISTANCES[name] for name in distances], _HEIGHT, widths, True)
@@ -102,11 +102,18 @@ def draw(table: Frame) -> Figure | None:
 
 def _range(rows: Frame, *also: float) -> tuple[float, float]:
     """Holds every mean and bar, and chance or what one compares with unless that would flatten them."""
-    spread = rows["spread"].fillna(0)
-    low, high = float((rows["mean"] - spread).min()), float((rows["mean"] + spread).max())
+    ends = _ends(rows)
+    low, high = float(ends["low"].min()), float(ends["high"].max())
     for value in also:
         low, high = reaching(low, high, value) if value == value else (low, high)
     return padded(low, high, log=False)
+
+
+def _ends(rows: Frame) -> Frame:
+    """Returns the rows with the ends of their bars: intervals of few seeds reach beyond what is possible."""
+    spread = rows["spread"].fillna(0)
+    largest = rows["metric"].map(lambda metric: 1.0 if "accuracy" in metric else np.inf)
+    return rows.assign(low=(rows["mean"] - spread).clip(lower=0), high=(rows["mean"] + spread).clip(upper=largest))
 
 
 def _panel(ax: Axes, accuracy: Frame, distance: Frame, name: str, looks: dict[str, Line]) -> None:
@@ -119,9 +126,9 @@ def _panel(ax: Axes, accuracy: Frame, distance: Frame, name: str, looks: dict[st
     for value, rule in ((NOTHING[name], ax.axvline), (chance, ax.axhline)):
         rule(value, color=GREY, lw=0.8, ls=DOTTED, zorder=1)
     ax.set(xlim=(low, high))
-    for network, x in distance.iterrows():
+    accuracy = _ends(accuracy)
+    for network, x in _ends(distance).iterrows():
         y, look = accuracy.loc[network], looks[str(network)]
-        across, up = (one["spread"] if one["n"] > 1 else 0.0 for one in (x, y))
-        ax.plot([x["mean"] - across, x["mean"] + across], [y["mean"]] * 2, color=look.colour, lw=1.0, zorder=2)
-        ax.plot([x["mean"]] * 2, [y["mean"] - up, y["mean"] + up], color=look.colour, lw=1.0, zorder=2)
+        ax.plot([x["low"], x["high"]], [y["mean"]] * 2, color=look.colour, lw=1.0, zorder=2)
+        ax.plot([x["mean"]] * 2, [y["low"], y["high"]], color=look.colour, lw=1.0, zorder=2)
         ax.plot([x["mean"]], [y["mean"]], ls="none", zorder=3, **marker(look, 5.5))

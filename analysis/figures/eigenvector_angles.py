@@ -3,7 +3,8 @@
 Of encoders (`--metrics spectral_alignment`): the 20 strongest directions of the representation against the top 20
 eigenvectors of a graph of test images, by epoch. Of `python -m analysis graph`: features that the spectral contrastive
 loss learns on the graph itself, by full-batch step; the lower row is the cosine of the largest angle, 1
-where the spans are the same. No published panel; the theory is that of arXiv 2106.04156.
+where the spans are the same. Dotted: what a random span of as many dimensions has, k / nodes. No published panel; the
+theory is that of arXiv 2106.04156.
 """
 
 from __future__ import annotations
@@ -27,25 +28,32 @@ from analysis.figures.base.numbers import (
 )
 from analysis.figures.base.panels import EPOCH_AXIS, STEP_AXIS, lines
 from analysis.figures.base.sheet import Words
+from analysis.graph.alignment import NUM_NODES, random_alignment
 from analysis.needs import Measured
 
 TITLE = "Features against the top eigenvectors of the positive-pair graph"
 
-ENCODERS: Final = "spectral_alignment_top20"
+ALIGNMENT, SMALLEST = "eigenvector_alignment", "eigenvector_cosine"
+NUM_ENCODED: Final = 20
+ENCODERS: Final = f"spectral_alignment_top{NUM_ENCODED}"
 QUANTITIES: Final = {
     ENCODERS: "mean squared cosine",
-    "eigenvector_alignment": "mean squared cosine",
-    "eigenvector_cosine": "smallest cosine",
+    ALIGNMENT: "mean squared cosine",
+    SMALLEST: "smallest cosine",
 }
 NEEDS = (Measured(ENCODERS, num_epochs=2),)
 
 
 def numbers(table: Frame) -> Frame:
-    """Returns each quantity by network, split and epoch."""
-    table = prepare(_with_angles(table), *QUANTITIES)
+    """Returns each quantity by network, split and epoch, with what a random span has of it (`chance`; NaN: unknown)."""
+    table = prepare(_with_angles(table), *QUANTITIES, NUM_NODES)
+    nodes = table[table["metric"] == NUM_NODES].groupby(["network", "split"])["value"].max()
     table = table[table["layer_name"] == REPRESENTATION]
     found = [values(table, metric, split=measured_split(table, metric), level=False) for metric in QUANTITIES]
-    return over_seeds(pd.concat(found), ["metric", "split", "epoch"])
+    found = over_seeds(pd.concat(found), ["metric", "split", "epoch"])
+    k = found["width"].where(found["metric"] == ALIGNMENT, NUM_ENCODED).where(found["metric"] != SMALLEST)
+    num_nodes = nodes.reindex(pd.MultiIndex.from_frame(found[["network", "split"]])).to_numpy(float)
+    return found.assign(chance=random_alignment(k.astype(float), num_nodes))
 
 
 def draw(table: Frame) -> Figure | None:
@@ -67,7 +75,8 @@ def draw(table: Frame) -> Figure | None:
         f"rows scaled by the root of the view's probability; 1: the same span; {seeds_note(found)}{shown.left_out}."
     )
     words = Words(TITLE, note, _axis(set(found["method"])))
-    return lines(found, shown.lines, words, shown.key_of(found), x="epoch", possible={"": (0.0, 1.0)})
+    return lines(found, shown.lines, words, shown.key_of(found), x="epoch", possible={"": (0.0, 1.0)},
+                 level="random span")  # fmt: skip
 
 
 def _with_angles(table: Frame) -> Frame:

@@ -70,7 +70,9 @@ def draw(table: Frame) -> Figure | None:
     found = found.assign(start=start_names(found), name=found["metric"].map(METRICS))
     names = list(found["start"].unique())
     starts = evenly(names, MAX_STARTS)
-    left_out = "" if len(starts) == len(names) else f"; {len(starts)} of {len(names)} networks (the CSV has all)"
+    left_out = ""
+    if len(starts) < len(names):
+        left_out = f"; of {len(names)} networks the first and the last by name (the CSV has all)"
     found = found[found["start"].isin(starts)]
     found = found.assign(
         row=found["start"] + "\n" + found["name"] if len(starts) > 1 else found["name"],
@@ -80,8 +82,10 @@ def draw(table: Frame) -> Figure | None:
     ).sort_values(["start", "metric"], kind="stable")
     about = f"{starts[0]} on " if len(starts) == 1 else ""
     epochs = " or ".join(map(str, sorted(found["pretrained_epoch"].unique())))
+    several = chosen(table).groupby("network")["pretrained_epoch"].nunique().max() > 1
+    newest_alone = ", the newest checkpoint that was fine-tuned" if several else ""
     note = (
-        f"{about}{found['dataset'].iloc[0]}; pretrained for {epochs} epochs; test images; {CHOSEN}; "
+        f"{about}{found['dataset'].iloc[0]}; pretrained for {epochs} epochs{newest_alone}; test images; {CHOSEN}; "
         f"{interval_note(found)}{left_out}."
     )
     return bars(found, _looks(), Words(TITLE, note, ""), ends=(0, np.inf))

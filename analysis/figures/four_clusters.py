@@ -2,7 +2,8 @@
 
 The picture of arXiv 2204.02683: four clusters. Where a class of the source lies on the side of the same class of the
 target, a linear head that learned in the source transfers, however far apart the domains are. Of each method the
-deepest and widest network with the first seed is shown; the rows of other trials, given alone, draw those.
+deepest and widest network with the first seed is shown; the rows of other trials, given alone, draw those. Methods that
+start from the same network share the panel of its start.
 """
 
 from __future__ import annotations
@@ -53,12 +54,27 @@ def draw(table: Frame) -> Figure | None:
             panels.append(rows[rows["epoch"] == epoch])
     untrained = all((panel["epoch"] == 0).all() for panel in ends[0])
     names = ("before training" if untrained else "first epoch", "after training")
-    rows = [PanelRow(_name(name, panels), panels, looks) for name, panels in zip(names, ends, strict=True)]
+    starts = _distinct(ends[0], titles)
+    rows = [
+        PanelRow(_name(names[0], ends[0]), [points for points, _ in starts], looks, titles=[who for _, who in starts]),
+        PanelRow(_name(names[1], ends[1]), ends[1], looks, titles=titles),
+    ]
     key = list(looks.values())
     several = table["method"].nunique()
     fewer = f"; {len(titles)} of {several} methods" if len(titles) < several else ""
     note = f"{_who(found)}; {subsample(found)}; {ALONE}{fewer}."
     return draw_points(rows, titles, Words(TITLE, note, ""), key, widest=1.95)
+
+
+def _distinct(panels: list[Frame], methods: list[str]) -> list[tuple[Frame | None, str]]:
+    """The panels with the names of the methods that each is of, which may start from one network; None for others."""
+    keys = [panel[["label", "point", "x", "y"]].to_numpy(float).tobytes() for panel in panels]
+    found = list[tuple[Frame | None, str]]()
+    for key, panel in zip(keys, panels, strict=True):
+        same = [method for other, method in zip(keys, methods, strict=True) if other == key]
+        who = "all methods" if len(same) == len(methods) > 1 else ", ".join(same)
+        found.append((None, "") if key in keys[: len(found)] else (panel, who))
+    return found
 
 
 def _looks(found: Frame) -> dict[int, Line]:

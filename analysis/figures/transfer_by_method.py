@@ -2,7 +2,8 @@
 
 Heads of the representation: logistic regression, and preconditioned feature averaging (PFA) with that power t of 1, 2
 and 3 which is best in the source, so that no label of the target chooses it. Sorted by logistic accuracy in the target.
-Drawn where a sweep with a --shift compares methods. The comparison of arXiv 2204.00570.
+Bars are 95 % intervals over seeds. Drawn where a sweep with a --shift compares methods. The comparison of arXiv
+2204.00570.
 """
 
 from __future__ import annotations
@@ -12,8 +13,17 @@ from typing import Final
 from matplotlib.figure import Figure
 
 from analysis.figures.base.dots import Series, draw_dots, ranked, trained
+from analysis.figures.base.finetuned import interval_note
 from analysis.figures.base.numbers import REPRESENTATION, Frame, last_epoch, over_seeds, with_chance
-from analysis.figures.base.transfer import DOMAINS, LOGISTIC, PFA, TARGET_ACCURACY, prepared, transfer_accuracies
+from analysis.figures.base.transfer import (
+    DOMAINS,
+    LOGISTIC,
+    PFA,
+    TARGET_ACCURACY,
+    prepared,
+    transfer_accuracies,
+    with_intervals,
+)
 from analysis.needs import Measured
 
 TITLE = "Accuracy in source and target of heads that learned in the source, by method"
@@ -37,7 +47,7 @@ def of_networks(table: Frame) -> Frame:
     """
     rows = transfer_accuracies(prepared(table))
     rows = trained(last_epoch(rows[rows["layer_name"] == REPRESENTATION]))
-    found = over_seeds(rows, ["level", "epoch", "domain", "head"])
+    found = with_intervals(over_seeds(rows, ["level", "epoch", "domain", "head"]))
     averaged = found[found["head"].isin(PFA)]
     in_source = averaged[averaged["domain"] == "source"].sort_values("mean", ascending=False, kind="stable")
     best = in_source.drop_duplicates(["network", "level"])[["network", "level", "head"]]
@@ -58,4 +68,4 @@ def draw(table: Frame) -> Figure | None:
     )
     heads = {one.head: one for one in (_LOGISTIC, _PFA)}
     about = "labels of the source alone; PFA with the t that is best in the source; sorted by the target"
-    return draw_dots(table, found, ranked(in_target), heads, TITLE, about, one_scale=True)
+    return draw_dots(table, found, ranked(in_target), heads, TITLE, about, one_scale=True, bars=interval_note)

@@ -1,11 +1,12 @@
-"""Target accuracy of pairs of classes against what connectivity predicts, and the mean edge weights.
+"""Target accuracy of pairs of classes against what connectivity predicts, and the mean connectivity of each shift.
 
 Left: each point is a pair of classes; across, the prediction min(alpha, beta) - gamma (arXiv 2204.00570: a head
 transfers where it is above 0); upwards, the share of the target's test images that a two-class head of the source gets
 right. Named are Spearman's correlation over pairs and its 95 % bootstrap interval; of three shifts or more large marks
 are means over pairs, a point for each shift and network, correlated too. `transfer_prediction_correlations.csv` has the
-same of the other prediction and of the controls (`analysis.prediction`). Right: the edge weights, test errors
-of a classifier that tells two groups of augmented images apart. Networks that were pretrained on unlabelled images of
+same of the other prediction and of the controls (`analysis.prediction`). Right: the connectivity itself, test errors
+of a classifier that tells two groups of augmented images apart, which is of the images and the same for all networks on
+them. Networks that were pretrained on unlabelled images of
 both domains; `python -m analysis.figures transfer_prediction` of several sweeps shows several shifts in one.
 """
 
@@ -45,6 +46,10 @@ _CHANCE = 0.5
 _HEIGHT = 2.3  # inches
 _GREEK = {"rho": "\N{GREEK SMALL LETTER RHO}", "alpha": "\N{GREEK SMALL LETTER ALPHA}",
           "beta": "\N{GREEK SMALL LETTER BETA}", "gamma": "\N{GREEK SMALL LETTER GAMMA}"}  # fmt: skip
+_GROUPS: Final = (
+    f"{_GREEK['rho']} the same group, {_GREEK['alpha']} a class in the other domain, {_GREEK['beta']} another class, "
+    f"{_GREEK['gamma']} another class in the other domain"
+)
 
 
 def numbers(table: Frame) -> Frame:
@@ -70,15 +75,20 @@ def draw(table: Frame) -> Figure | None:
         for i, name in enumerate(names)
     }  # fmt: skip
     (x, y), left, right = _ranges(found), f"target accuracy (%) by min({_GREEK['alpha']}, {_GREEK['beta']})", ""
-    left, right = f"{left} \N{MINUS SIGN} {_GREEK['gamma']}", "edge weight: mean and standard deviation over pairs"
+    left, right = (
+        f"{left} \N{MINUS SIGN} {_GREEK['gamma']}",
+        "connectivity of the images: mean \N{PLUS-MINUS SIGN} SD of pairs",
+    )
     at, edge = y_ticks(*y, _HEIGHT), padded(0.0, max(_CHANCE, float(found[list(EDGES)].to_numpy().max())), log=False)
     edge_at = y_ticks(*edge, _HEIGHT)
     widths = [max(map(text_width, tick_labels(ticks, factor))) + 0.06 for ticks, factor in ((at, 100), (edge_at, 1))]
     seeds = f"{found['n'].min()} to {found['n'].max()}" if found["n"].nunique() > 1 else f"{found['n'].iloc[0]}"
     everything = "".join(f"; {name}: {words[name]}" for name in (ALL_PAIRS, SHIFT_MEANS) if name in words)
+    several = "" if len(_distinct(found)) == len(names) else ", once where several networks saw the same images"
     note = (
         f"{', '.join(sorted(found['dataset'].unique()))}; test images; two-class logistic heads of the source; "
-        f"means over {seeds} seed(s); named: rank correlation over pairs and its 95 % bootstrap interval{everything}."
+        f"means over {seeds} seed(s); named: rank correlation over pairs and its 95 % bootstrap interval{everything}. "
+        f"Right{several}: how often a small classifier takes augmented images of one group for another's, {_GROUPS}."
     )
     row = Row("", [left, right], _HEIGHT, widths, True)
     figure, axes = sheet([row], Words(TITLE, note, ""), looks.values())
@@ -107,16 +117,26 @@ def draw(table: Frame) -> Figure | None:
 
 
 def _draw_edges(ax: Axes, found: Frame, looks: dict[str, Line]) -> None:
-    """Mean edges of each series, side by side, with the spread over pairs."""
+    """Mean edges of each shift, side by side, with the spread over pairs."""
+    shown = _distinct(found)
     ax.set(xlim=(-0.5, len(EDGES) - 0.5))
     ax.set_xticks(range(len(EDGES)), [_GREEK[edge.rpartition("_")[2]] for edge in EDGES])
     ax.yaxis.grid(True, color=FAINT, lw=0.6)
-    for i, (name, look) in enumerate(looks.items()):
-        one = found.loc[found["series"] == name, list(EDGES)].to_numpy()
-        at = np.arange(len(EDGES)) + 0.6 * ((i + 0.5) / len(looks) - 0.5)
+    for i, name in enumerate(shown):
+        look, one = looks[name], found.loc[found["series"] == name, list(EDGES)].to_numpy()
+        at = np.arange(len(EDGES)) + 0.6 * ((i + 0.5) / len(shown) - 0.5)
         mean, spread = one.mean(0), one.std(0, ddof=1) if len(one) > 1 else np.zeros(len(EDGES))
         ax.vlines(at, mean - spread, mean + spread, color=look.colour, lw=1.1)
         ax.plot(at, mean, ls="none", zorder=3, **marker(look, 4.5))
+
+
+def _distinct(found: Frame) -> list[str]:
+    """The first series of those on the same images, whose edges are the same."""
+    first: dict[bytes, str] = {}
+    for name, one in found.groupby("series", sort=True):
+        edges = one.sort_values("level")[list(EDGES)].to_numpy(float).round(9)
+        first.setdefault(edges.tobytes(), str(name))
+    return list(first.values())
 
 
 def _ranges(found: Frame) -> tuple[tuple[float, float], tuple[float, float]]:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import Any, Final, NamedTuple
 
 import numpy as np
 
 from analysis.graph.pair_graph import Floats
 
+NUM_NODES: Final = "graph_num_nodes"
+"""Metric: how many nodes the features are of, N."""
 RELATIVE_RANK: float = 1e-6
 """Directions below this part of the largest singular value are rounding of float32."""
 
@@ -18,7 +20,7 @@ class Alignment(NamedTuple):
     Attributes:
         principal: Mean squared cosine of the principal angles between the span of the k strongest directions of the
             features (their first left singular vectors) and that of the eigenvectors, 0 .. 1; of fewer than k
-            directions those that lack count 0. Random features have about k / N.
+            directions those that lack count 0. That of a random span is `random_alignment`.
         whole: The same with all directions of the features: the share of the eigenvectors that some linear map of the
             features gives, about D / N of D random ones, and never below `principal`.
     """
@@ -51,6 +53,16 @@ def cosines(basis: Floats, vectors: Floats) -> Floats:
     """
     found = np.linalg.svd(basis.T @ vectors, compute_uv=False) if basis.shape[1] else np.zeros(0)
     return np.pad(np.minimum(found, 1), (0, vectors.shape[1] - len(found)))
+
+
+def random_alignment(k: Any, num_nodes: Any) -> Any:
+    """Returns the expected `Alignment.principal` of a uniformly random span of k dimensions: k / N.
+
+    The mean squared cosine is tr(P Q) / k, with P the projection on the random span and Q that on the eigenvectors.
+    No direction is preferred, so that E[P] is a multiple of the identity; its trace is k, so E[P] = (k / N) 1, and
+    E[tr(P Q)] / k = (k / N) tr(Q) / k = k / N.
+    """
+    return k / num_nodes
 
 
 def alignment(basis: Floats, vectors: Floats) -> Alignment:

@@ -14,9 +14,10 @@ from analysis.logistic import fit, predict
 from analysis.metrics.base import SPLITS, Measurement, MetricSpec
 from analysis.metrics.linear_probe import PENALTY, TOLERANCE
 from analysis.tasks import DOMAINS
-from ray_ssl.data.base import EXTRA, SOURCE, TARGET
+from ray_ssl.data.base import EXTRA, SOURCE, TARGET, UNLABELLED
 
 GROUPS: Final = (DOMAINS,)
+WITHOUT_TARGET_LABELS: Final = True
 SPECS = (
     MetricSpec("domain_accuracy", 0, 1, ""),
     MetricSpec("domain_distance", 0, float("inf"), ""),
@@ -31,7 +32,8 @@ def measure(features: LayerFeatures, levels: list[LabelLevel]) -> Iterator[Measu
     `linear_probe`), mean of both domains, 1/2 (they are mixed) to 1 (apart). "domain_distance": the distance of the two
     domains' mean features, divided by the root mean square distance of two classes' mean features, those of the source;
     0 (the same) and up. "domain_distance_of_class" takes the means of one class in both domains instead, root mean
-    square over classes that both have: above 1, a class lies further from itself than from other classes.
+    square over classes that both have: above 1, a class lies further from itself than from other classes; it is not
+    yielded where images of the target have no label.
 
     The question is that of arXiv 2204.00570: pre-training may leave domains far apart, and heads transfer all the same.
     """
@@ -46,7 +48,8 @@ def measure(features: LayerFeatures, levels: list[LabelLevel]) -> Iterator[Measu
             right = (predict(rows, scaling, fits)[0] == domain).double()
             accuracy = torch.stack([right[domain == one].mean() for one in (SOURCE, TARGET)]).mean().item()
             values = (accuracy, *domain_distances(rows, labels, domain, level.num_classes))
-            for spec, value in zip(SPECS, values, strict=True):
+            known = SPECS[:-1] if (labels == UNLABELLED).any() else SPECS
+            for spec, value in zip(known, values, strict=False):
                 yield Measurement(level.name, split, spec.name, value)
 
 
@@ -71,6 +74,7 @@ def domain_distances(rows: Tensor, labels: Tensor, domain: Tensor, num_classes: 
 
 
 def _class_means(rows: Tensor, labels: Tensor, num_classes: int) -> Tensor:
-    """float64 [num_classes, D]; NaN for a class without rows."""
+    """float64 [num_classes, D]; NaN for a class without rows; those without a label are left out."""
+    rows, labels = rows[labels != UNLABELLED], labels[labels != UNLABELLED]
     sums = torch.zeros(num_classes, rows.shape[1], dtype=torch.float64).index_add_(0, labels, rows.double())
     return sums / labels.bincount(minlength=num_classes)[:, None]

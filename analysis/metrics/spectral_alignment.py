@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from typing import Final
 
 from analysis.features import LayerFeatures
-from analysis.graph.alignment import Alignment, alignment, feature_basis
+from analysis.graph.alignment import NUM_NODES, Alignment, alignment, feature_basis
 from analysis.graph.nodes import fingerprint
 from analysis.labels import LabelLevel
 from analysis.metrics.base import SPLITS, UNLABELLED, Measurement, MetricSpec
@@ -16,10 +16,13 @@ from analysis.tasks import GRAPH
 SIZES: Final = (5, 10, 20, 50)
 """Numbers of eigenvectors that are compared with, k."""
 
-SPECS = tuple(
-    MetricSpec(f"{name}_top{k}", 0, 1, "up", labelled=False)
-    for k in SIZES
-    for name in ("spectral_alignment", "spectral_coverage")
+SPECS = (
+    *(
+        MetricSpec(f"{name}_top{k}", 0, 1, "up", labelled=False)
+        for k in SIZES
+        for name in ("spectral_alignment", "spectral_coverage")
+    ),
+    MetricSpec(NUM_NODES, 1, math.inf, "", labelled=False),
 )
 
 GROUPS: Final = (GRAPH,)
@@ -39,9 +42,9 @@ def measure(features: LayerFeatures, levels: list[LabelLevel]) -> Iterator[Measu
     - spectral_coverage_topK: of all directions of the features. 1: the eigenvectors are linear functions of the
       features; D / N of D unrelated ones.
 
-    NaN for a graph of fewer than k nodes. Features are the network's of one picture of each node, in full
-    resolution and colour; the graph's own views are coarse and grey, so its eigenvectors are not those of the
-    augmentation that the network was trained with.
+    And graph_num_nodes, N. NaN for a graph of fewer than k nodes. Features are the network's of one picture of each
+    node, in full resolution and colour; the graph's own views are coarse and grey, so its eigenvectors are not those of
+    the augmentation that the network was trained with.
 
     Raises:
         ValueError: The features come without the graphs.
@@ -55,3 +58,4 @@ def measure(features: LayerFeatures, levels: list[LabelLevel]) -> Iterator[Measu
             found = alignment(basis, nodes.vectors[:, :k]) if there else Alignment(math.nan, math.nan)
             yield Measurement(UNLABELLED, split, f"spectral_alignment_top{k}", found.principal)
             yield Measurement(UNLABELLED, split, f"spectral_coverage_top{k}", found.whole)
+        yield Measurement(UNLABELLED, split, NUM_NODES, float(len(nodes.weights)))

@@ -14,9 +14,10 @@ from analysis.logistic import Scaling, fit, predict
 from analysis.metrics.base import SPLITS, Measurement, MetricSpec
 from analysis.metrics.linear_probe import PENALTY, TOLERANCE
 from analysis.tasks import DOMAINS
-from ray_ssl.data.base import EXTRA, SOURCE, TARGET
+from ray_ssl.data.base import EXTRA, SOURCE, TARGET, UNLABELLED
 
 GROUPS: Final = (DOMAINS,)
+WITHOUT_TARGET_LABELS: Final = True
 POWERS: Final = (1, 2, 3)
 """Of preconditioned feature averaging, t."""
 
@@ -44,6 +45,8 @@ def measure(features: LayerFeatures, levels: list[LabelLevel]) -> Iterator[Measu
     direction is constant and favours no class; that of a representation that is never negative is not, and with t > 1
     it decides alone. `transfer_centred` is for these.
 
+    Where images of the target have no label, "source_accuracy_HEAD" alone is yielded.
+
     Source: arXiv 2204.02683 (linear transferability). The form of the preconditioner was not checked against the paper.
     """
     for level in levels:
@@ -58,6 +61,8 @@ def accuracies(heads: Mapping[str, Predictions], level: LabelLevel) -> Iterator[
             SPLITS, predicted, (level.train, level.test), level.domains, strict=True
         ):
             for domain, name in DOMAIN_NAMES.items():
+                if (truth[domains == domain] == UNLABELLED).any():
+                    continue
                 right = (labels == truth)[domains == domain].double().mean().item()
                 yield Measurement(level.name, split, f"{name}_accuracy_{head}", right)
 

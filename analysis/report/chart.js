@@ -100,9 +100,9 @@
 
   /** Offers only what is measured. */
   function offer() {
-    fill("metric", named(data.metrics, unique(blocks.map((block) => block.metric))), data.metrics.indexOf("linear_accuracy"));
+    fill("metric", named(data.metrics, unique(blocks.map((block) => block.metric))), data.metrics.indexOf(data.first.metric));
     fill("level", named(data.levels, unique(matching("metric").map((block) => block.level))), data.levels.indexOf("class"));
-    fill("split", named(data.splits, unique(matching("metric", "level").map((block) => block.split))), data.splits.indexOf("test"));
+    fill("split", named(data.splits, unique(matching("metric", "level").map((block) => block.split))), data.splits.indexOf(data.first.split));
     const found = matching("metric", "level", "split");
     const layers = new Map();
     for (const block of found) for (const [index, title] of block.layers) layers.set(title, (layers.get(title) ?? new Set()).add(index));

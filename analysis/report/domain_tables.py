@@ -6,8 +6,6 @@ import math
 from collections.abc import Iterator, Sequence
 from typing import Final
 
-from scipy.stats import t as student
-
 from analysis.figures.base.finetuned import CHOSEN
 from analysis.figures.base.numbers import Frame
 from analysis.figures.base.transfer import DOMAINS, LOGISTIC
@@ -31,7 +29,7 @@ _HEADS: Final = {
 
 def transfer_table(measurements: Frame) -> str:
     """Returns accuracy in source and target and how far the domains lie apart, one network and head a row; "" where
-    no accuracy in a target was measured.
+    none of it was measured. Of a target without labels there is no accuracy.
 
     Args:
         measurements: See `analysis.table`; fine-tuned trials are left out.
@@ -45,17 +43,20 @@ def _transfer_of(table: Frame) -> Iterator[str]:
     """The tables of one data set, one a level."""
     of_heads, apart = accuracies(table), distances(table)
     for level, found in of_heads.groupby("level", sort=False):
-        in_target = found[(found["domain"] == "target") & (found["head"] == LOGISTIC)]
-        if in_target.empty:
-            continue
+        logistic = found[found["head"] == LOGISTIC]
+        in_target = logistic[logistic["domain"] == "target"]
+        labelled = len(in_target) > 0
+        in_target = in_target if labelled else logistic
         in_target = in_target.sort_values("mean", ascending=False, kind="stable")
         away = apart[apart["level"] == level]
         metrics = [metric for metric in DISTANCES if (away["metric"] == metric).any()]
         chance = in_target["chance"].iloc[0]
+        chance_words = "" if math.isnan(chance) else f"; chance {100 * chance:.1f}"
+        by = "target" if labelled else "source, for the target has no labels"
         caption = (
             f"{table['dataset'].iloc[0]}, level {level}: accuracy in per cent on test images of heads of the "
             f"representation that learned labels of the source alone, after the last measured epoch; {_INTERVAL}; "
-            f"sorted by the logistic head in the target{'' if math.isnan(chance) else f'; chance {100 * chance:.1f}'}. "
+            f"sorted by the logistic head in the {by}{chance_words}. "
             "PFA with the t that is best in the source. Distances: 1 is that of two classes; domains that are mixed "
             "are told apart 50 % of the time."
         )
@@ -101,7 +102,7 @@ def finetuning_table(measurements: Frame) -> str:
             first = one.iloc[0]
             lines.append([
                 words, *(markup.text(first[name]) or _NONE for name in about), str(first["pretrained_epoch"]),
-                _of(one, TEST, 100, half=True), *([_of(one, TARGET, 100, half=True)] if in_target else []),
+                _of(one, TEST, 100), *([_of(one, TARGET, 100)] if in_target else []),
                 first["rates"] or _NONE, first["epochs"] or _NONE, str(int(one["n"].max())),
             ])  # fmt: skip
     shared = ", ".join(str(found[name].iloc[0]) for name in same[:-1] if name not in about and found[name].iloc[0])
@@ -114,23 +115,18 @@ def finetuning_table(measurements: Frame) -> str:
     return markup.table(head, lines, caption, range(1 + len(about), len(head)))
 
 
-def _of(found: Frame, key: str, factor: float, half: bool = False) -> str:
+def _of(found: Frame, key: str, factor: float) -> str:
     """A mean with half its interval.
 
     Args:
-        found: Columns mean, spread and n; the spread is a standard deviation, or with `half` half the interval.
+        found: Columns mean and spread, which is half the interval.
         key: In its index.
         factor: 100 of what is shown in per cent.
     """
     if key not in found.index:
         return _NONE
     one = found.loc[key]
-    width = one["spread"] if half else half_width(one["spread"], int(one["n"]))
+    width = one["spread"]
     digits = 1 if factor == 100 else 2
     interval = "" if math.isnan(width) else f" {_PLUS_MINUS} {factor * width:.{digits}f}"
     return f"{factor * one['mean']:.{digits}f}{interval}"
-
-
-def half_width(deviation: float, n: int) -> float:
-    """Returns half the 95 % interval of a mean of n values with a sample standard deviation; NaN of one value."""
-    return float(student.ppf(0.975, n - 1)) * deviation / math.sqrt(n) if n > 1 else math.nan

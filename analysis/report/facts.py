@@ -87,10 +87,9 @@ class Facts:
     def analysis_commands(self) -> list[tuple[str, str]]:
         """Returns what each command is for, and the command."""
         folder = shlex.quote(self.uri)
-        found = [
-            ("to analyse what is not analysed yet, draw and log", f"python -m analysis {folder}"),
-            ("to write this page again", f"python -m analysis report {folder}"),
-        ]
+        found = [("to write this page again", f"python -m analysis report {folder}")]
+        if self.trials:  # otherwise what was measured came from another command
+            found.insert(0, ("to analyse what is not analysed yet, draw and log", f"python -m analysis {folder}"))
         return found + ([("to compare the runs in MLflow", self.ui_command)] if self.ui_command else [])
 
 

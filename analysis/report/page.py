@@ -14,9 +14,10 @@ from string import Template
 from typing import Any, Final
 
 from analysis.claims import check
-from analysis.figures.base.numbers import Frame
+from analysis.figures.base.numbers import EIGENVECTORS, Frame, networks_alone
 from analysis.report.domain_tables import finetuning_table, transfer_table
 from analysis.report.facts import Facts
+from analysis.report.graph_tables import QUESTION, eigenvectors_table, learned_table
 from analysis.report.images import figures
 from analysis.report.markup import paragraphs, section, text
 from analysis.report.payload import payload, to_script
@@ -43,8 +44,18 @@ class Content:
 
     @cached_property
     def claims(self) -> Frame:
-        """See `analysis.claims.check`."""
-        return check(self.measurements.drop(columns="network"), shlex.quote(self.facts.uri))
+        """See `analysis.claims.check`; of networks, no graph has any."""
+        return check(self.networks.drop(columns="network"), shlex.quote(self.facts.uri))
+
+    @property
+    def networks(self) -> Frame:
+        """The measurements of networks."""
+        return networks_alone(self.measurements)
+
+    @property
+    def is_of_graphs(self) -> bool:
+        """Whether all that was measured is of exact graphs (`python -m analysis graph`)."""
+        return self.networks.empty and len(self.measurements) > 0
 
 
 def render(facts: Facts, measurements: Frame, files: Mapping[str, bytes]) -> str:
@@ -58,7 +69,8 @@ def render(facts: Facts, measurements: Frame, files: Mapping[str, bytes]) -> str
     content = Content(facts, with_networks(measurements), files)
     found = [(name, title, make(content)) for name, (title, make) in _SECTIONS.items()]
     found = [(name, title, html) for name, title, html in found if html]
-    first_line, _, rest = facts.question.strip().partition("\n")
+    question = QUESTION if content.is_of_graphs and not facts.question else facts.question
+    first_line, _, rest = question.strip().partition("\n")
     frame = Template(_part("page.html"))
     return frame.substitute(
         title=text(f"{facts.name}: report"),
@@ -68,7 +80,7 @@ def render(facts: Facts, measurements: Frame, files: Mapping[str, bytes]) -> str
         navigation="".join(f'<a href="#{name}">{text(title)}</a>' for name, title, _ in found),
         warning=warning(facts),
         sections="".join(section(name, title, html) for name, title, html in found),
-        measurements=to_script(payload(content.measurements)),
+        measurements=to_script(payload(_charted(content))),
         style=_part("style.css"),
         script=_part("chart.js"),
     )
@@ -78,17 +90,28 @@ def _chart(content: Content) -> str:
     return _part("chart.html") if len(content.measurements) else ""
 
 
+def _charted(content: Content) -> Frame:
+    """What the chart has lines of: eigenvectors of a graph are one point each."""
+    return content.measurements[content.measurements["method"] != EIGENVECTORS]
+
+
+def _grid(content: Content) -> str:
+    return "" if content.is_of_graphs else grid(content.facts, content.measurements) + options(content.facts)
+
+
 _SECTIONS: Final[dict[str, tuple[str, Callable[[Content], str]]]] = {
+    "graph": ("Learned on the graph", lambda content: learned_table(content.measurements)),
+    "eigenvectors": ("Its eigenvectors", lambda content: eigenvectors_table(content.measurements)),
     "claims": ("Claims", lambda content: claims_table(content.claims)),
     "finetuning": ("Probe, fine-tune, or both", lambda content: finetuning_table(content.measurements)),
     "transfer": ("Source and target", lambda content: transfer_table(content.measurements)),
-    "results": ("Results", lambda content: results_table(content.measurements)),
+    "results": ("Results", lambda content: results_table(content.networks)),
     "targets": ("Targets of graded randomness", lambda content: targets_table(content.measurements)),
     "chart": ("Chart", _chart),
     "figures": ("Figures", lambda content: figures(content.figures)),
     "trouble": ("Failures and warnings", lambda content: trouble(content.facts)),
-    "grid": ("Grid", lambda content: grid(content.facts, content.measurements) + options(content.facts)),
-    "scale": ("Images and scale", lambda content: scale(content.facts, content.measurements)),
+    "grid": ("Grid", _grid),
+    "scale": ("Images and scale", lambda content: scale(content.facts, content.networks)),
     "commands": ("Commands", lambda content: commands(content.facts)),
     "environment": ("Environment", lambda content: environment(content.facts)),
 }

@@ -95,7 +95,14 @@ def _shared(facts: Facts) -> dict[str, Any]:
 
 
 def scale(facts: Facts, measurements: Frame) -> str:
-    """Returns how many images, epochs, networks and measurements there are."""
+    """Returns how many images, epochs, networks and measurements there are; "" without networks and trials.
+
+    Args:
+        facts: What the sweep's records say.
+        measurements: Of networks.
+    """
+    if measurements.empty and not facts.trials:
+        return ""
     data = facts.data
     pairs = []
     if data:

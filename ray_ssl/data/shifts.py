@@ -61,12 +61,7 @@ def load_shifted(config: DataConfig, load: Loader) -> Dataset:
     try:
         name, train, test, note = make(config, shift, load)
     except TooManyError as error:
-        if config.num_images is None or not config.num_extra or error.option != "num_images":
-            raise
-        raise UserError(
-            f"num_images {config.num_images} and num_extra {config.num_extra} are more than there are: at most "
-            f"{error.available} together"
-        ) from None
+        raise of_extra(error, config) from None
     if config.num_extra:
         names = (*train.domain_names, EXTRA_NAME)
         train = replace(train, domain=_with_extra(train, config), domain_names=names)
@@ -74,6 +69,18 @@ def load_shifted(config: DataConfig, load: Loader) -> Dataset:
     for split, images in (("training", train), ("test", test)):
         _check_domains(images, split, config)
     return Dataset(name, train, test, note=note)
+
+
+def of_extra(error: TooManyError, config: DataConfig) -> UserError:
+    """Returns the error, where images were asked for as one number, in terms of the two that it is the sum of."""
+    if config.num_images is None or not config.num_extra or error.option != "num_images":
+        return error
+    if config.num_images > error.available:
+        return TooManyError("num_images", config.num_images, error.available)
+    return UserError(
+        f"--num-extra {config.num_extra} is too many: there are {error.available} training images in all, --num-images "
+        f"{config.num_images} leaves {error.available - config.num_images}"
+    )
 
 
 def _num_train(config: DataConfig) -> int | None:
@@ -257,7 +264,7 @@ def _with_extra(train: ImageSet, config: DataConfig) -> Labels:
     assert train.domain is not None
     num_others = len(train) - config.num_extra
     if num_others < 1:
-        raise UserError(f"num_extra {config.num_extra} is too many: there are {len(train)} training images in all")
+        raise UserError(f"--num-extra {config.num_extra} is too many: there are {len(train)} training images in all")
     kept = balanced_rows(train.strata, num_others, config.data_seed)
     domain = np.full(len(train), EXTRA)
     domain[kept] = train.domain[kept]

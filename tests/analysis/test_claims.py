@@ -130,6 +130,21 @@ def test_a_claim_without_its_measurements_says_what_measures_them(name: str, tab
     assert (f"--levels {group}" in one["note"]) == (group is not None)
 
 
+def test_layers_without_an_order_are_said_with_what_would_have_one() -> None:
+    table, name = study(depths=(1,), widths=(16,), seeds=(0, 1)), "accuracy_rises_with_layer"
+    at = ["trial_key", "epoch", "level", "split", "metric"]
+    block = table[table["layer_name"] == "block1"].set_index(at)["value"]
+    last = table["layer_name"] == "representation"
+    repeated = pd.MultiIndex.from_frame(table.loc[last, at])
+    table.loc[last, "value"] = block.reindex(repeated).fillna(0.5).to_numpy()
+    for rows, words, way in (
+        (table, "needs a network of 3 layers, the deepest has 2 (a representation that repeats", "a larger --depth"),
+        (study(seeds=(0,)).assign(value=0.5), "every layer of every trial has the same accuracy", "more --epochs"),
+    ):
+        one = check(rows[rows["method"] == "vicreg"], names=[name]).iloc[0]
+        assert one["verdict"] == UNKNOWN and words in one["note"] and way in one["command"]
+
+
 def test_claims_that_compare_methods_ask_for_the_trials_they_lack(table: Frame) -> None:
     rows = check(table[table["method"] == "vicreg"]).set_index("claim")
     assert rows.loc["augmentation_raises_test_accuracy", "note"] == (

@@ -27,11 +27,12 @@ from analysis.finetuned_outcomes import Case as OutcomeCase
 from analysis.finetuned_outcomes import Chosen, choose, lines
 from analysis.finetuning_stage import lacking_epochs, measure_trial
 from analysis.labels import data_levels
-from analysis.measurable import unmeasurable
-from analysis.measure import measured_images
+from analysis.measurable import not_measured, unmeasurable
+from analysis.measure import measure_backbone, measured_images
 from analysis.probe_path import Probe, probe_path
 from analysis.settings import AnalysisSettings
 from analysis.table import read_table
+from ray_ssl.backbones.base import build_backbone
 from ray_ssl.checkpoints import Checkpoint, checkpoint_folder, load_checkpoint
 from ray_ssl.config import PretrainConfig, replace
 from ray_ssl.data.base import UNLABELLED, Dataset, ImageSet
@@ -87,10 +88,10 @@ def without_labels(images: ImageSet) -> ImageSet:
 def test_of_a_target_without_labels_no_accuracy_is_measured() -> None:
     known = Dataset("tiny", two_domains(200, 0), two_domains(80, 1))
     unknown = Dataset("tiny", without_labels(two_domains(200, 0)), without_labels(two_domains(80, 1)))
-    settings, tasks = AnalysisSettings(), ("ncc", "transfer@domains")
-    assert not unmeasurable(known, settings, tasks)
+    settings, tasks = AnalysisSettings(), ("ncc", "transfer_pairs@domains", "transfer@domains")
+    assert not unmeasurable(known, settings, tasks) and not not_measured(known, tasks)
     refused = unmeasurable(unknown, settings, tasks)
-    assert list(refused) == ["transfer@domains"]
+    assert list(refused) == ["transfer_pairs@domains"] and "accuracy in the target" in not_measured(unknown, tasks)
     assert "100 of 100 training images outside the source (target inverted) have no label" in refused[tasks[1]]
     measured = measured_images(unknown, settings, tasks[:1]).dataset
     for split, whole in ((measured.train, unknown.train), (measured.test, unknown.test)):
@@ -98,6 +99,25 @@ def test_of_a_target_without_labels_no_accuracy_is_measured() -> None:
         assert np.array_equal(split.images, whole.images[whole.domain == 0])
     with pytest.raises(UserError, match="level class asks for labels of the target"):
         data_levels(unknown)
+
+
+def test_what_needs_no_label_of_the_target_is_measured_as_with_labels() -> None:
+    known = Dataset("tiny", two_domains(200, 0), two_domains(80, 1))
+    unknown = Dataset("tiny", without_labels(two_domains(200, 0)), without_labels(two_domains(80, 1)))
+    tasks = ["ncc", "transfer@domains", "transfer_centred@domains", "domain_distance@domains"]
+    backbone = build_backbone(PRETRAINING.backbone, PRETRAINING.data.image_size).eval()
+    card = {"config": {"data": {"image_size": 8}}, "normalisation": {"mean": [0.5] * 3, "std": [0.25] * 3}}
+    rows = []
+    for dataset in (known, unknown):
+        images = measured_images(dataset, AnalysisSettings(), tasks)
+        found = measure_backbone(backbone, card, images, tasks, torch.device("cpu"))
+        rows.append(
+            {(row.layer, *row.measurement[:3]): row.measurement.value for task in tasks[1:] for row in found[task]}
+        )
+        assert found["ncc"]
+    lacking = {metric for *_, metric in rows[0].keys() - rows[1].keys()}
+    assert lacking == {"domain_distance_of_class", *(m for *_, m in rows[0] if m.startswith("target_accuracy_"))}
+    assert rows[1] == {key: value for key, value in rows[0].items() if key[-1] not in lacking}
 
 
 @pytest.fixture(scope="module")

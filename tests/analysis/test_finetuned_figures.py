@@ -44,6 +44,19 @@ def table() -> Frame:
     return fine_tuned()
 
 
+@pytest.mark.parametrize(
+    ("shape", "words", "lacks"),
+    [
+        ("many", "of 6 networks the first and the last by name (the CSV has all)", "newest"),
+        ("three checkpoints", "pretrained for 100 epochs, the newest checkpoint that was fine-tuned; ", "networks"),
+    ],
+)
+def test_a_figure_says_which_networks_it_shows(shape: str, words: str, lacks: str) -> None:
+    figure = plugin_module("analysis.figures", "feature_distortion").draw(SHAPES[shape]())
+    (note,) = (text.get_text().replace("\n", " ") for text in figure.texts if "test images" in text.get_text())
+    assert words in note and lacks not in note
+
+
 @pytest.mark.parametrize("shape", SHAPES)
 @pytest.mark.parametrize("name", FINE_TUNED_NAMES)
 def test_every_figure_is_drawn_from_its_numbers_and_fits(name: str, shape: str) -> None:

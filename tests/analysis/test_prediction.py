@@ -98,6 +98,24 @@ def test_the_figure_shows_every_pair_once_coloured_by_shift() -> None:
     assert all(f"{one.value:.2f} (" in texts for one in by_name.values()) and ALL_PAIRS in by_name
 
 
+def test_connectivity_is_drawn_once_where_several_networks_saw_the_same_images() -> None:
+    table = transfer_table()
+    swav, vicreg = ("swav (source + target)", "vicreg (source + target)")
+    swav_rows = table[table["method"] == swav]
+    both = pd.concat([swav_rows, swav_rows.assign(method=vicreg, trial_key="v" + swav_rows["trial_key"])])
+    other = transfer_table((swav,), dataset=SHIFTS[1])
+    for rows, num_series, num_drawn in ((swav_rows, 1, 1), (both, 2, 1), (pd.concat([both, other]), 3, 2)):
+        figure = transfer_prediction.draw(rows)
+        assert figure is not None
+        points, edges = (
+            [line for line in ax.lines if line.get_marker() != "None" and np.size(line.get_xdata()) > 1]
+            for ax in figure.axes
+        )
+        assert len(points) == num_series and len(edges) == num_drawn
+        texts = " ".join(text.get_text().replace("\n", " ") for text in figure.texts)
+        assert ("once where several networks saw the same images" in texts) == (num_series > num_drawn)
+
+
 @pytest.mark.parametrize("lacking", ["connectivity_gamma", ACCURACY])
 def test_without_either_there_is_no_figure(lacking: str) -> None:
     table = transfer_table()

@@ -12,8 +12,9 @@ from scipy import stats
 from analysis import publication
 from analysis.__main__ import main
 from analysis.claims import check
+from analysis.curves import add_curves
 from analysis.figures import finetuning, transfer_by_method
-from analysis.figures.base.numbers import Frame
+from analysis.figures.base.numbers import Frame, num_classes
 from analysis.finetuned_choice import PROTOCOLS
 from analysis.pipeline import MEASUREMENTS
 from analysis.report import payload
@@ -200,6 +201,33 @@ def test_lp_ft_and_both_are_the_figures_numbers_and_are_no_networks_of_the_resul
 def cells_of(html: str) -> list[list[str]]:
     rows = re.findall(r"<tr>(.*?)</tr>", html, re.DOTALL)
     return [[re.sub(r"<.*?>", "", cell) for cell in re.findall(r"<t[hd].*?</t[hd]>", row)] for row in rows]
+
+
+@pytest.mark.parametrize(
+    ("table", "first"),
+    [
+        (transferred((0,)), {"metric": "target_accuracy_logistic", "split": "test"}),
+        (fine_tuned((0,), (100,)), {"metric": "head_accuracy", "split": "target"}),
+        (fine_tuned((0,), (100,)).query("split != 'target'"), {"metric": "head_accuracy", "split": "test"}),
+        (synthetic((2,), (16,), (0,)), {"metric": "linear_accuracy", "split": "test"}),
+    ],
+)
+def test_the_chart_opens_on_what_the_study_is_about(table: Frame, first: dict[str, str]) -> None:
+    assert payload.payload(with_networks(table))["first"] == first
+
+
+def test_the_number_of_classes_is_in_the_table_whatever_was_measured(tmp_path: Path) -> None:
+    ledger = make_sweep(tmp_path, depths=(1,), seeds=(0,))
+    table = table_in(ledger)
+    assert (table["metric"] == "num_classes").any() and num_classes(table)["superclass"] == 5
+    for name in ledger.sweep.names(MEASUREMENTS):
+        ledger.sweep.delete(f"{MEASUREMENTS}/{name}")
+    write_table(ledger, table[(table["metric"] != "num_classes")])
+    for changes in (True, False):  # once
+        assert add_curves(ledger, table_in(ledger)) is changes
+        found = table_in(ledger)
+        assert num_classes(found) == {"class": 20, "superclass": 5}
+        assert len(found[found["metric"] == "num_classes"]) == 2
 
 
 def test_of_equal_layers_the_representation_is_named() -> None:

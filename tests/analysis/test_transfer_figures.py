@@ -5,9 +5,11 @@ import warnings
 import numpy as np
 import pandas as pd
 import pytest
+from scipy import stats
 
 from analysis.figures.base import why_not_drawn
 from analysis.figures.base.numbers import Frame
+from analysis.report.domain_tables import transfer_table
 from ray_ssl.plugins import plugin_module
 from tests.analysis.figure_tables import lookup, points, synthetic
 from tests.analysis.test_figures import assert_drawn_from_numbers, assert_fit_for_print, assert_no_text_overlaps
@@ -66,6 +68,25 @@ def test_a_mark_stands_at_the_mean_distance_and_the_mean_accuracy() -> None:
         assert len(bars) == 2 * len(METHODS)
 
 
+@pytest.mark.parametrize("name", ["transfer_by_method", "domain_distance_by_method"])
+def test_bars_are_95_percent_intervals_over_seeds_and_end_where_values_do(name: str) -> None:
+    table, module = transferred(), module_of(name)
+    found = module.numbers(table)
+    one = found[(found["method"] == "swav (source)")].iloc[0]
+    metric = one["metric"] if "metric" in found else f"{one['domain']}_accuracy_{one['head']}"
+    rows = table[(table["method"] == one["method"]) & (table["metric"] == metric) & (table["layer"] == LAST)]
+    values = rows[(rows["split"] == "test") & (rows["epoch"] == one["epoch"])]["value"]
+    low, high = stats.t.interval(0.95, 2, values.mean(), stats.sem(values))
+    assert (one["mean"] - one["spread"], one["mean"] + one["spread"]) == pytest.approx((low, high))
+    texts = " ".join(text.get_text().replace("\n", " ") for text in module.draw(table).texts)
+    assert "mean and 95% interval over 3 seeds" in texts
+    wide = table.assign(value=table["value"].where(table["seed"] > 0, 0.99 * (table["value"] > 0.3)))
+    for ax in module.draw(wide[wide["seed"] < 2]).axes:
+        bars = [line for line in ax.lines if line.get_marker() == "None" and line.get_linestyle() == "-"]
+        ends = np.concatenate([np.asarray(line.get_xdata(), float) for line in bars])
+        assert len(ends) and ends.min() >= 0 and (ends.max() <= 1 or name == "domain_distance_by_method")
+
+
 def test_the_power_of_pfa_is_chosen_in_the_source() -> None:
     table = transferred(epochs=(20,))
     only = {"source_accuracy_pfa1": 0.9, "target_accuracy_pfa3": 0.99}
@@ -115,10 +136,38 @@ def test_four_clusters_are_one_network_a_method_before_and_after() -> None:
     assert module.draw(table.assign(level="class")) is None
 
 
+def test_a_start_that_methods_share_is_drawn_once() -> None:
+    table, module = clusters((0,)), module_of("four_clusters")
+    first = table[(table["epoch"] == 0) & (table["trial_key"] == table["trial_key"].iloc[0])]
+    same = [first.assign(trial_key=key, method=of.iloc[0]) for key, of in table.groupby("trial_key")["method"]]
+    figure = module.draw(pd.concat([*same, table[table["epoch"] > 0]]))
+    figure.draw_without_rendering()
+    assert_no_text_overlaps(figure)
+    assert_fit_for_print(figure)
+    texts = [text.get_text() for text in figure.texts]
+    assert len(figure.axes) == 1 + len(METHODS) and "all methods" in texts
+    assert all(any(method.startswith(text) for text in texts if text) for method in METHODS)
+    other = table[table["trial_key"] == table["trial_key"].iloc[-1]]
+    figure = module.draw(pd.concat([*same[:-1], other[other["epoch"] == 0], table[table["epoch"] > 0]]))
+    assert len(figure.axes) == 2 + len(METHODS)
+
+
 def test_points_of_domains_are_in_no_other_figure() -> None:
     both = pd.concat([clusters((0,)), clusters((0,), depth=5).assign(level="class", depth=1)])
     assert set(module_of("fig1").numbers(both)["depth"]) == {1}
     assert module_of("umap_by_layer_and_epoch").numbers(clusters((0,))).empty
+
+
+def test_a_target_without_labels_is_told_from_one_that_was_not_measured() -> None:
+    table = transferred((0,))
+    unlabelled = table[~table["metric"].str.startswith("target_") & (table["metric"] != "domain_distance_of_class")]
+    assert module_of("transfer_by_method").draw(unlabelled) is None
+    words = why_not_drawn("transfer_by_method", unlabelled, "results/x")
+    assert "needs labels of the target of shapes: accuracy could be measured in the source alone" in words
+    html = transfer_table(unlabelled)
+    assert "sorted by the logistic head in the source, for the target has no labels" in html
+    assert "told apart linearly" in html and "distance of means within a class" not in html
+    assert module_of("domain_distance_by_method").draw(unlabelled) is None
 
 
 def test_a_sweep_without_domains_is_told_what_has_them() -> None:

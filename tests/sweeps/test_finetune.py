@@ -156,6 +156,32 @@ def test_the_size_of_files_is_foretold_before_images_are_held_out(tmp_path: Path
     assert (sizes.num_train, sizes.num_test) == (40, 40)
 
 
+def test_a_target_without_labels_is_refused_by_a_dry_run_too(
+    two_networks: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(two_networks)
+    source, target = tmp_path / "source", tmp_path / "target"
+    for name in ("a", "b", "c", "d"):
+        (source / name).mkdir(parents=True)
+    target.mkdir()
+    for row, image in enumerate(random_images(80, 8)):
+        (source / "abcd"[row % 4] / f"{row}.png").write_bytes(png(image))
+        (target / f"{row}.png").write_bytes(png(image))
+    key = next(path.name for path in (two_networks / "results/pretrained").iterdir() if path.is_dir())
+    images = ["--dataset", f"folder:{source}", "--shift", f"to:folder:{target}", "--image-size", "32"]
+    for dry in (["--dry-run"], []):
+        with pytest.raises(UserError, match=r"16 of 16 test images outside the source .* have no label") as error:
+            _run(parse(SWEEP, ["--from", "results/pretrained", "--from-trials", key, *images, *dry]))
+        assert "\n" not in str(error.value)
+    assert [path.name for path in (two_networks / "results").iterdir()] == ["pretrained"]
+
+
+def test_what_the_sweep_sets_itself_is_not_suggested(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        parse(SWEEP, ["--methods", "vicreg"])
+    assert "did you mean '--from-methods'?" in capsys.readouterr().err
+
+
 def test_a_dry_run_says_what_would_be_probed_and_makes_nothing(
     two_networks: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -68,3 +68,11 @@ def test_what_cannot_be_is_one_line(
     assert main(SWEEP, [*LINE, *arguments]) == 2
     err = capsys.readouterr().err
     assert words in err and err.count("\n") == 1
+
+
+def test_help_says_which_shift_is_taken_with_and_without_data(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        main(SWEEP, ["--help"])
+    words = " ".join(capsys.readouterr().out.split())
+    assert "(default: none; with --dataset: subpopulations; without --dataset: blur:0.5)" in words
+    assert "--train-domains" not in words

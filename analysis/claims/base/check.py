@@ -93,7 +93,12 @@ def _row(claim: Claim, table: Frame, prepared: Frame, method: str, sweep: str) -
     nothing = math.isnan(values.mean) if isinstance(values, Estimate) else values is None or values.empty
     if nothing:
         return _about(claim, method) | _unknown(
-            lacking or Lacking(f"no trial has what it is computed from: {claim.statistic}")
+            lacking
+            or Lacking(
+                "all that it needs was measured, but of no trial can it be computed, for too few values are there or "
+                f"all are the same: {claim.statistic}",
+                "a sweep with more --epochs, more checkpoints or a deeper network",
+            )
         )
     found = (values if isinstance(values, Estimate) else estimate(values)).within(*claim.within)
     verdict, note = judge(claim, found)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Final, NamedTuple
 
 from matplotlib.axes import Axes
@@ -74,6 +74,7 @@ def draw_dots(
     about: str,
     *,
     one_scale: bool = False,
+    bars: Callable[[Frame], str] = seeds_note,
 ) -> Figure | None:
     """Draws accuracies of networks; None where they are of one method.
 
@@ -86,6 +87,7 @@ def draw_dots(
         title: Of the figure.
         about: What is shown, for the note.
         one_scale: All panels have the same scale, not each its own.
+        bars: Says what they are, for the note.
     """
     found = found[found["network"].isin(ranks)]
     if found["method"].nunique() < 2:
@@ -102,7 +104,7 @@ def draw_dots(
     epochs = " or ".join(map(str, sorted(found["epoch"].unique())))
     cells = len(titles) * len(ranks) * len(series)
     holes = f"; {_NOTHING}: not measured" if len(found) < cells else ""
-    note = f"{subject(table)}; test images; epoch {epochs}; {about}; {seeds_note(found)}{left_out}{holes}."
+    note = f"{subject(table)}; test images; epoch {epochs}; {about}; {bars(found)}{left_out}{holes}."
     key = [one.line() for one in series.values()]
     figure, axes = sheet(rows, Words(title, note, "accuracy (%)"), key, right=right)
     looks = networks(table).lines
@@ -141,7 +143,8 @@ def _labels(found: Frame, ranks: list[str]) -> list[str]:
 def _axes(ax: Axes, rows: Frame, labels: list[str]) -> None:
     spread = rows["spread"].fillna(0)
     chance = rows["chance"].min()
-    low, high = reaching(float((rows["mean"] - spread).min()), float((rows["mean"] + spread).max()), float(chance))
+    ends = float((rows["mean"] - spread).clip(lower=0).min()), float((rows["mean"] + spread).clip(upper=1).max())
+    low, high = reaching(*ends, float(chance))
     low, high = padded(low, high, log=False)
     ax.set(xlim=(low, high), ylim=(-0.5 - _BELOW, len(labels) - 0.5))
     ticks = y_ticks(low, high, 0.7 * panel_inches(ax)[0])  # a number is wider than high
@@ -160,7 +163,9 @@ def _axes(ax: Axes, rows: Frame, labels: list[str]) -> None:
 
 def _dot(ax: Axes, y: int, one: Frame, line: Line) -> None:
     spread = one["spread"] if one["n"] > 1 else 0.0
-    ax.plot([one["mean"] - spread, one["mean"] + spread], [y, y], color=line.colour, lw=1.1, zorder=2)
+    ax.plot(
+        [max(0.0, one["mean"] - spread), min(1.0, one["mean"] + spread)], [y, y], color=line.colour, lw=1.1, zorder=2
+    )
     ax.plot([one["mean"]], [y], ls="none", zorder=3, **marker(line, 5))
 
 

@@ -20,12 +20,18 @@ LEVELS: Final = ("sample", "class", "superclass")
 
 LEARNED: Final = ("spectral table", "spectral network")
 """Methods of features that are learned on an exact graph, of which an epoch is a full-batch step."""
-_OF_GRAPH: Final = ("eigenvectors", *LEARNED)
+EIGENVECTORS: Final = "eigenvectors"
+_OF_GRAPH: Final = (EIGENVECTORS, *LEARNED)
 
 
 def width_name(method: str) -> str:
     """Returns what the column width is of a method: of features of an exact graph the number of them, k."""
     return "k" if method in _OF_GRAPH else "width"
+
+
+def networks_alone(table: Frame) -> Frame:
+    """Returns the rows of networks: not of eigenvectors of an exact graph and of features that are learned on it."""
+    return table[~table["method"].isin(_OF_GRAPH)]
 
 
 def trials(table: Frame) -> Frame:

@@ -65,12 +65,14 @@ def lines(
     log_y: bool = False,
     reference: tuple[float, str] | None = None,
     possible: Mapping[Any, tuple[float, float]] = MappingProxyType({}),
+    level: str = "chance",
 ) -> Figure:
     """Draws a line for each `series`, in a panel for each `row` and `column`.
 
     Args:
         found: Numbers with the columns mean, spread; row and column, the texts that name the vertical axis and title
-            the column; group, panels of one group share a vertical scale; series; chance, where accuracies are shown.
+            the column; group, panels of one group share a vertical scale; series; chance, where accuracies are
+            shown, or the values of another `level` to compare with (NaN: none).
         looks: Of each series, in the order they are drawn.
         words: The figure's text.
         key: Its entries.
@@ -78,6 +80,7 @@ def lines(
         percent: Values are fractions, written as percent; or the groups of which they are.
         log_y: Logarithmic vertical axis.
         reference: Height and name of a dotted horizontal line.
+        level: Name of the dotted line at `chance`, which is a fraction.
         possible: By group the least and the largest value there can be: bands end there.
     """
     found = with_bands(found, possible)
@@ -88,13 +91,13 @@ def lines(
         group: _scale(one, extra, height, percent if isinstance(percent, bool) else group in percent, log_y)
         for group, one in found.groupby("group")
     }
-    chart = _Chart(found, looks, x, log_y, reference, rows, scales)
+    chart = _Chart(found, looks, x, log_y, reference, rows, scales, level)
     layout = [_layout(row, scales, height) for row in rows]
     figure, axes = sheet(layout, words, key)
     if not chart.draw(axes):  # some dotted line has no room for its name
         drawn, beyond = chart.rules()
         if drawn:
-            key = [*key, Line(reference[1] if reference else "chance", GREY, DOTTED, "None")]
+            key = [*key, Line(reference[1] if reference else level, GREY, DOTTED, "None")]
         if beyond:
             words = words._replace(note=f"{words.note.removesuffix('.')}; {' and '.join(beyond)}: beyond the axis.")
         figure, axes = sheet(layout, words, key)
@@ -112,6 +115,7 @@ class _Chart(NamedTuple):
     reference: tuple[float, str] | None
     rows: list[GridRow]
     scales: dict[Any, Scale]
+    level: str
 
     def draw(self, axes: list[list[Axes | None]]) -> bool:
         """Draws all panels; returns whether every dotted line is named, once where panels share an axis."""
@@ -150,7 +154,7 @@ class _Chart(NamedTuple):
         if self.reference:
             return self.reference
         chance = float(panel.rows["chance"].iloc[0]) if "chance" in panel.rows else np.nan
-        return chance, f"chance {100 * chance:.3g}%"
+        return chance, f"{self.level} {100 * chance:.3g}%" if self.level == "chance" else f"{self.level} {chance:.2g}"
 
     def _lines(self, ax: Axes, panel: Panel) -> None:
         scale = self.scales[panel.group]

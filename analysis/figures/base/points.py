@@ -129,15 +129,17 @@ class PanelRow(NamedTuple):
 
     Attributes:
         name: What it shows.
-        panels: Points of each panel.
+        panels: Points of each panel; None where there is no panel.
         looks: Of each label.
         legend: The labels are named in a panel at the right end.
+        titles: Of its panels, other than the columns', which the first row has where it has none of its own.
     """
 
     name: str
-    panels: Sequence[Frame]
+    panels: Sequence[Frame | None]
     looks: dict[int, Line]
     legend: bool = False
+    titles: Sequence[str] = ()
 
 
 def looks(found: Frame) -> dict[int, Line]:
@@ -164,17 +166,25 @@ def draw_points(
     legend = any(row.legend for row in rows)
     num_columns = len(titles) + legend
     side = min(widest, (6.3 - 0.16 * num_columns) / num_columns)
-    first, *_ = texts = [[*titles, *[""] * legend], *([""] * num_columns for _ in rows[1:])]
-    assert len(first) == num_columns
+    texts = [_titles(row, titles if i == 0 else [""] * len(titles), legend) for i, row in enumerate(rows)]
     layout = [Row(row.name, text, side, [0.0] * num_columns, False) for row, text in zip(rows, texts, strict=True)]
     figure, axes = sheet(layout, words, key, widest=side, right=0.04)
     for row, row_axes in zip(rows, axes, strict=True):
         for points, ax in zip(row.panels, row_axes, strict=False):
+            if points is None:
+                continue
             assert ax is not None
             _scatter(ax, points, row.looks, side)
         if row.legend and row_axes[-1] is not None:
             _legend(row_axes[-1], row.looks)
     return figure
+
+
+def _titles(row: PanelRow, of_columns: Sequence[str], legend: bool) -> list[str | None]:
+    """Titles of the panels of a row; None where it has no panel."""
+    own = row.titles or of_columns
+    found = [None if points is None else text for points, text in zip(row.panels, own, strict=True)]
+    return [*found, *[""] * legend]
 
 
 def _scatter(ax: Axes, points: Frame, looks: dict[int, Line], side: float) -> None:

@@ -1,10 +1,12 @@
-"""Accuracies of heads that learned in the source: the rows that several figures show."""
+"""Accuracies of heads that learned in the source: the rows that several figures show, and intervals over seeds."""
 
 from __future__ import annotations
 
 from typing import Final
 
+import numpy as np
 import pandas as pd
+from scipy.stats import t as student
 
 from analysis.figures.base.numbers import Frame, prepare, values
 
@@ -25,3 +27,12 @@ def transfer_accuracies(rows: Frame) -> Frame:
 def prepared(table: Frame, *more: str) -> Frame:
     """Returns the rows of the accuracies, and of more metrics, see `numbers.prepare`."""
     return prepare(table, *(f"{domain}_accuracy_{head}" for domain in DOMAINS for head in (LOGISTIC, *PFA)), *more)
+
+
+def with_intervals(found: Frame) -> Frame:
+    """Returns means over seeds with half the width of their 95 % interval (Student's t) as `spread`; NaN of one seed.
+
+    Args:
+        found: As `numbers.over_seeds` returns it: the spread is a standard deviation.
+    """
+    return found.assign(spread=student.ppf(0.975, found["n"] - 1) * found["spread"] / np.sqrt(found["n"]))

@@ -13,6 +13,7 @@ import torch
 from analysis import __main__ as entry
 from analysis.advice import command
 from analysis.advice.domains import Domains, domains_of
+from analysis.advice.evidence import FINE_TUNING, TRANSFER, Case
 from analysis.advice.facts import HeadFacts, LayerFacts, expected_accuracy, measure_layers
 from analysis.advice.rule import FT, LP, LP_FT, PFA, recommend
 from analysis.features import Pictures, extract, load_backbone
@@ -81,6 +82,8 @@ def test_a_target_without_labels(trial: Storage, tmp_path: Path, capsys: pytest.
     assert entry.main(["advise", f"{trial.uri}/{FOLDER}", *flags]) == EXIT_DONE
     said = capsys.readouterr().out
     assert "advice    " in said and "40 images of the target, labels unseen" in said
+    assert "\nagree     share of target images that LP and PFA give the same class" in said
+    assert "\n          20 more images of the target are its test images, which advice does not use" in said
 
 
 def test_validation_images_that_are_held_out_already_are_kept(dataset: Dataset) -> None:
@@ -172,6 +175,20 @@ def test_what_is_said_of_a_network_that_is_not_to_be_trained() -> None:
     assert any(line.startswith("frozen    if the network is not to be trained: LP, layer block1: ") for line in said)
     saturated = command._say([layer("representation", 0.97, 0.9)], 10)
     assert saturated[0].startswith("advice    LP, ") and not any("frozen    " in line for line in saturated)
+
+
+def test_the_headline_says_where_the_evidence_is_against_it() -> None:
+    layers = [layer("block1", 0.6, 0.5), layer("representation", 0.7, 0.3)]
+    probes = [Case(FINE_TUNING, name, "LP-FT", {"LP": 0.5, "FT": 0.4, "LP-FT": 0.47}) for name in "ab"]
+    said = command._say(layers, 10, probes)
+    assert said[0].endswith(": over 2 encoder(s) 'always LP' was 3.0 points better than such advice")
+    assert "AGAINST" not in "".join(said[1:])  # nothing is known of frozen heads
+    agrees = [case._replace(advised="LP", accuracies={"LP": 0.4, "FT": 0.3, "LP-FT": 0.5}) for case in probes]
+    assert "AGAINST" not in "".join(command._say(layers, 10, agrees))  # always LP-FT is what is said here
+    heads = {"logistic of representation": 0.2, "pfa1 of representation": 0.4, "pfa1 of block1": 0.1}
+    frozen = command._say(layers, 10, [*agrees, Case(TRANSFER, "c", "pfa1 of block1", heads)])
+    (line,) = (line for line in frozen if line.startswith("frozen"))
+    assert "over 1 encoder(s) 'always PFA, t = 1' was 30.0 points better" in line and "AGAINST" not in frozen[0]
 
 
 @pytest.mark.parametrize(

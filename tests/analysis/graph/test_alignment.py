@@ -8,7 +8,7 @@ import torch
 from scipy.linalg import subspace_angles
 
 from analysis.features import LayerFeatures
-from analysis.graph.alignment import alignment, cosines, feature_basis
+from analysis.graph.alignment import alignment, cosines, feature_basis, random_alignment
 from analysis.metrics import spectral_alignment
 from tests.analysis.metrics.blobs import blobs, draw, nodes
 
@@ -42,6 +42,15 @@ def test_eigenvectors_up_to_any_map_are_aligned_and_few_directions_only_in_part(
     assert alignment(feature_basis(few, WEIGHTS), VECTORS) == pytest.approx((1 / 3, 1 / 3))
     assert cosines(feature_basis(few, WEIGHTS), VECTORS).tolist() == pytest.approx([1, 1, 0, 0, 0, 0])
     assert alignment(feature_basis(np.zeros((80, 4)), WEIGHTS), VECTORS) == (0, 0)
+
+
+def test_random_spans_are_as_close_as_the_closed_form_says() -> None:
+    rng, flat = np.random.default_rng(1), np.full(60, 1 / 60)
+    for k in (3, 12):
+        fixed = np.linalg.qr(rng.standard_normal((60, k)))[0]
+        draws = [alignment(feature_basis(rng.standard_normal((60, k)), flat), fixed).principal for _ in range(400)]
+        assert abs(np.mean(draws) - random_alignment(k, 60)) < 4 * np.std(draws) / np.sqrt(len(draws))
+        assert 4 * np.std(draws) / np.sqrt(len(draws)) < 0.1 * random_alignment(k, 60)
 
 
 def test_metric_sees_each_splits_own_graph_and_keeps_under_rotation_and_scale() -> None:

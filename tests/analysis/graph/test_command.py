@@ -2,25 +2,29 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import pytest
-from scipy import sparse
+from matplotlib.text import Text
+from scipy import sparse, stats
 
 from analysis import encoder
 from analysis.__main__ import main
-from analysis.figures import eigenvector_angles, spectral_loss
+from analysis.figures import accuracy_by_epoch, accuracy_by_method, eigenvector_angles, spectral_loss
 from analysis.figures.base.numbers import LEARNED, Frame
 from analysis.graph import PairGraph, command, top_eigenpairs
 from analysis.graph.contrastive import KINDS, marks
 from analysis.graph.experiment import Study
 from analysis.graph.views import ViewGraph
+from analysis.report import make_report
 from analysis.table import MEASUREMENTS, read_table
 from ray_ssl.data import load_dataset
 from ray_ssl.data_config import DataConfig
+from ray_ssl.ledger import Ledger
 from ray_ssl.storage import Storage
 from tests.analysis.test_figures import assert_fit_for_print, assert_no_text_overlaps
 
@@ -69,10 +73,17 @@ def test_table_holds_what_the_theory_compares(folder: Path) -> None:
 def test_figure_has_both_rows(folder: Path) -> None:
     numbers = eigenvector_angles.numbers(read(folder))
     assert set(numbers["metric"]) == {"eigenvector_alignment", "eigenvector_cosine"} and set(numbers["n"]) == {2}
+    nodes = set(read(folder).query("metric == 'graph_num_nodes'")["value"])
+    (at,) = set(numbers.loc[numbers["metric"] == "eigenvector_alignment", "chance"])
+    assert at == 4 / nodes.pop() and not nodes
+    assert numbers.loc[numbers["metric"] == "eigenvector_cosine", "chance"].isna().all()
     figure = eigenvector_angles.draw(read(folder))
     assert figure is not None and len(figure.axes) == 2
     texts = [text.get_text() for text in figure.texts]
     assert any(text.startswith("full-batch step") for text in texts)
+    drawn = [line for ax in figure.axes for line in ax.lines if line.get_linestyle() not in ("-", "None")]
+    assert [float(np.asarray(line.get_ydata())[0]) for line in drawn] == [at]
+    assert f"random span {at:.2g}" in " ".join(text.get_text() for text in figure.findobj(Text))
     assert any(text.startswith("k 4 on shapes") for text in texts) and not any("width" in text for text in texts)
     for band in (band for ax in figure.axes for band in ax.collections):
         heights = np.asarray(band.get_paths()[0].vertices)[:, 1]
@@ -108,6 +119,24 @@ def test_figure_of_the_loss_has_a_column_for_each_graph(folder: Path) -> None:
 
 def test_figures_and_report_are_made(folder: Path, drawn: list[Storage]) -> None:
     assert drawn[0].uri == Storage.at(str(folder)).uri
+
+
+def test_the_report_is_of_the_graph(folder: Path, tmp_path: Path) -> None:
+    table = read(folder)
+    page = make_report(Ledger(Storage.at(str(folder))), table, tmp_path).decode()
+    assert "Does minimising the spectral contrastive loss find" in page and "No question is recorded" not in page
+    titles = [part.partition("</h2>")[0] for part in page.split("<h2>")[1:]]
+    assert titles == ["Learned on the graph", "Its eigenvectors", "Chart", "Commands"]
+    learned, top = (part.partition("</table>")[0] for part in page.split("<tbody>")[1:3])
+    assert learned.count("<tr>") == 2 and top.count("<tr>") == 2 * 2  # sizes, levels
+    rows = table[(table["method"] == "spectral table") & (table["epoch"] == 12)]
+    values = rows[rows["metric"] == "eigenvector_alignment"]["value"]
+    low, _ = stats.t.interval(0.95, 1, values.mean(), stats.sem(values))
+    assert f"{values.mean():.3f} \N{PLUS-MINUS SIGN} {values.mean() - low:.3f}" in learned
+    chart = json.loads(page.partition('id="measurements">')[2].partition("</script>")[0])
+    assert chart["first"] == {"metric": "eigenvector_alignment", "split": "train"}
+    assert {trial["network"] for trial in chart["trials"]} == {"spectral table, k 4", "spectral network, k 4"}
+    assert accuracy_by_epoch.draw(table) is None and accuracy_by_method.draw(table) is None
 
 
 def test_nothing_is_measured_twice(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
