@@ -6,7 +6,7 @@ import math
 from collections.abc import Iterator, Sequence
 from typing import Final
 
-from scipy.stats import t as student
+from scipy.special import stdtrit  # scipy.stats has it as t.ppf, and takes a second to import
 
 from analysis.figures.base.finetuned import CHOSEN
 from analysis.figures.base.numbers import Frame
@@ -133,4 +133,4 @@ def _of(found: Frame, key: str, factor: float, half: bool = False) -> str:
 
 def half_width(deviation: float, n: int) -> float:
     """Returns half the 95 % interval of a mean of n values with a sample standard deviation; NaN of one value."""
-    return float(student.ppf(0.975, n - 1)) * deviation / math.sqrt(n) if n > 1 else math.nan
+    return float(stdtrit(n - 1, 0.975)) * deviation / math.sqrt(n) if n > 1 else math.nan
