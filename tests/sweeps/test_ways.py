@@ -16,7 +16,7 @@ from tests.sweeps.test_sweep import (
 
 
 def test_ctrl_c_stops_cleanly_and_says_how_to_go_on(tmp_path: Path) -> None:
-    process = start(tmp_path, *QUICK, "--epochs", "500", "--name", "depth_width-long")
+    process = start(tmp_path, *QUICK, "--num-cpus", "2", "--epochs", "500", "--name", "depth_width-long")
     wait_for(tmp_path, "results/*/*/state/step-*/manifest.json", process)
     process.send_signal(signal.SIGINT)
     out, err = process.communicate(timeout=200)
@@ -87,7 +87,7 @@ def test_two_workers_of_a_trial_train_what_one_does(tmp_path: Path) -> None:
     for workers in ("1", "2"):
         folder = tmp_path / workers
         folder.mkdir()
-        code, _, err = run(folder, *arguments, "--num-workers", workers)
+        code, _, err = run(folder, *arguments, "--num-workers", workers, "--num-cpus", workers)
         assert (code, err) == (0, "")
         tables.append(table_of(folder))
     one, two = tables
