@@ -99,7 +99,7 @@ def checksums(sweep: Path) -> dict[str, str]:
 
 def test_a_damaged_checkpoint_is_set_aside_and_comes_back_with_the_same_command(finished: Path) -> None:
     sweep = sweep_folder(finished)
-    analysis = [str(sweep), "--metrics", "linear_probe", "--address", "local", "--num-cpus", "1"]
+    analysis = [str(sweep), "--metrics", "linear_probe", "--address", "local"]
     before = checksums(sweep)
     parts = {part.name: part.read_bytes() for part in (sweep / "measurements").iterdir()}
     for part in (sweep / "measurements").iterdir():

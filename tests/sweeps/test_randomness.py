@@ -129,7 +129,7 @@ def test_another_sweep_takes_the_targets_over(finished: tuple[Path, str]) -> Non
     folder, _ = finished
     teacher, source = str(only(folder, "teacher")), str(only(folder, "randomness"))
     line = [teacher, "--metrics", "ncc", "--levels", "targets", "--targets", source]
-    code, out, err = run(folder, *line, "--address", "local", "--num-cpus", "1", module="analysis")
+    code, out, err = run(folder, *line, "--address", "local", module="analysis")
     assert (code, err) == (0, ""), (out, err)
     table = table_of(Path(teacher))
     last = table[(table.epoch == 12) & (table.layer_name == "representation") & (table.metric == "ncc_accuracy")]
