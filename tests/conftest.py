@@ -20,3 +20,11 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     Only with xdist's --no-loadscope-reorder (see pyproject.toml): else files of many tests come first, and these last.
     """
     items.sort(key=lambda item: not any(f"tests/{room}/" in item.nodeid for room in ("sweeps", "faults")))
+
+
+@pytest.fixture(autouse=True)
+def one_thread() -> None:
+    """An earlier test may have left more (numba does); with two, whose cores others use, small tensors take ten times
+    as long.
+    """
+    torch.set_num_threads(1)
