@@ -28,6 +28,8 @@ QUIET_RAY = {
     "RAY_TRAIN_ENABLE_CONTROLLER_STRUCTURED_LOGGING": "0",
     "RAY_TRAIN_ENABLE_WORKER_STRUCTURED_LOGGING": "0",
     "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
+    # One process for each CPU, started and ended in vain: Tune's trials have an environment of their own.
+    "RAY_prestart_worker_first_driver": "false",
     # The driver prints what Ray reports of dead processes whatever `log_to_driver` says; this filter drops it.
     "RAY_DEDUP_LOGS": "1",
     "RAY_DEDUP_LOGS_SKIP_REGEX": ".",

@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+import inspect
 import math
 from typing import Any
 
@@ -18,7 +19,30 @@ REFERENCE_BATCH_SIZE = 128
 ADAMW_BETA2 = 0.999
 
 
-class LARS(torch.optim.Optimizer):
+class _Eager(torch.optim.Optimizer):
+    """Without torch's wrappers that exclude an optimiser from `torch.compile`.
+
+    They import the compiler when they are first used: one to two seconds in each process that trains. Nothing here is
+    compiled.
+    """
+
+    add_param_group = inspect.unwrap(torch.optim.Optimizer.add_param_group)
+    zero_grad = inspect.unwrap(torch.optim.Optimizer.zero_grad)
+
+
+class SGD(_Eager, torch.optim.SGD):
+    """torch's."""
+
+    step = torch.no_grad()(inspect.unwrap(torch.optim.SGD.step))
+
+
+class AdamW(_Eager, torch.optim.AdamW):
+    """torch's."""
+
+    step = torch.no_grad()(inspect.unwrap(torch.optim.AdamW.step))
+
+
+class LARS(_Eager):
     """Layer-wise adaptive rate scaling (arXiv 1708.03888, algorithm 1).
 
     The gradient of a tensor w, weight decay included, is scaled by eta |w| / (|g| + decay |w|); then comes SGD with
@@ -85,8 +109,8 @@ def build_optimiser(module: nn.Module, config: OptimiserConfig) -> torch.optim.O
             group["adapt"] = adapt
         return LARS(groups, config.learning_rate, config.momentum, trust_coefficient=config.trust_coefficient)
     if config.optimiser == "adamw":
-        return torch.optim.AdamW(groups, lr=config.learning_rate, betas=(config.momentum, ADAMW_BETA2), fused=True)
-    return torch.optim.SGD(groups, lr=config.learning_rate, momentum=config.momentum, fused=True)
+        return AdamW(groups, lr=config.learning_rate, betas=(config.momentum, ADAMW_BETA2), fused=True)
+    return SGD(groups, lr=config.learning_rate, momentum=config.momentum, fused=True)
 
 
 def learning_rate(step: int, num_steps: int, optimiser: OptimiserConfig, training: TrainingConfig) -> float:

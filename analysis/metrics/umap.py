@@ -129,6 +129,7 @@ def embed(features: Tensor) -> NDArray[np.float32]:
         ValueError: A feature, or where it is put, is NaN or infinite.
     """
     require_finite(features, "features")
+    num_threads = torch.get_num_threads()
     with warnings.catch_warnings():
         # Said of every import, and of every set of features whose clusters lie far apart, which is what one hopes for.
         warnings.filterwarnings("ignore", "Tensorflow not installed", ImportWarning)
@@ -142,5 +143,6 @@ def embed(features: Tensor) -> NDArray[np.float32]:
             n_jobs=1,
         )
         placed = np.asarray(reducer.fit_transform(features.cpu().numpy()), np.float32)
+    torch.set_num_threads(num_threads)  # numba gives torch all CPUs, which others of this machine's actors use too
     require_finite(torch.from_numpy(placed), "coordinates of UMAP")
     return placed

@@ -1,6 +1,5 @@
 """The analysis stage: only what is missing, and a damaged checkpoint does not stop the others."""
 
-import hashlib
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
@@ -31,8 +30,6 @@ from ray_ssl.pretrain import pretrain
 from ray_ssl.storage import Storage
 from ray_ssl.trainer import Trainer
 from tests.analysis.written_tables import write_part
-from tests.sweeps.command import TINY, run
-from tests.sweeps.test_sweep import assert_every_point_once
 
 
 @pytest.fixture(scope="module")
@@ -177,57 +174,6 @@ def test_a_reopened_trial_starts_again(tmp_path: Path) -> None:
     ledger.trial("0" * 16).write("state/step-0000000004/manifest.json", b"")  # behind what was lost
     ledger.reopen("0" * 16)
     assert ledger.state("0" * 16) is TrialState.NEW
-
-
-def checksums(sweep: Path) -> dict[str, str]:
-    return {str(f.relative_to(sweep)): hashlib.sha256(f.read_bytes()).hexdigest() for f in sweep.glob(
-        "*/checkpoints/*/model.safetensors")}  # fmt: skip
-
-
-def test_a_damaged_checkpoint_is_set_aside_and_comes_back_with_the_same_command(tmp_path: Path) -> None:
-    one = [*TINY, "--widths", "4"]
-    code, _, err = run(tmp_path, *one)
-    assert (code, err) == (0, "")
-    sweep = next((tmp_path / "results").glob("depth_width-*"))
-    before = checksums(sweep)
-    parts = {part.name: part.read_bytes() for part in (sweep / "measurements").iterdir()}
-    for part in (sweep / "measurements").iterdir():
-        part.unlink()
-    model = next(sweep.glob("*/checkpoints/epoch-000001/model.safetensors"))
-    content = bytearray(model.read_bytes())
-    content[len(content) // 2] ^= 1
-    model.write_bytes(content)
-    card = next(sweep.glob("*/checkpoints/epoch-000004/card.json"))
-    card.write_bytes(card.read_bytes()[:100])
-
-    code, out, err = run(tmp_path, str(sweep), "--address", "local", module="analysis")
-    assert code == 1
-    said = sorted(err.splitlines())
-    assert len(said) == 2
-    for line, epoch in zip(said, (1, 4), strict=True):
-        assert f"vicreg 1-4 seed 0 ({model.parts[-4]}), epoch {epoch}: damaged checkpoint (checkpoints/epoch-0" in line
-        assert "is torn or altered), set aside in " in line
-        assert line.endswith("; the sweep's command trains it again")
-    assert "measured 1/3, 2 failed" in out
-    measured = {part.name.split("-")[1] for part in (sweep / "measurements").iterdir()
-                if not part.name.endswith("-training.parquet")}  # fmt: skip
-    assert measured == {"000000"}
-    aside = next(sweep.glob("*/damaged/checkpoints/epoch-000001/model.safetensors"))
-    assert aside.read_bytes() == bytes(content)
-    assert not model.exists()
-
-    code, out, err = run(tmp_path, str(sweep), "--address", "local", module="analysis")
-    assert (code, err) == (0, "")  # told once
-    code, out, err = run(tmp_path, *one)
-    assert (code, err) == (0, "")
-    assert "trials: 1 to train again" in out
-    assert "its checkpoint of epoch 1, 4 is damaged or missing" in out
-    assert "measured 2/2" in out
-    assert checksums(sweep) == before
-    assert {part.name: part.read_bytes() for part in (sweep / "measurements").iterdir()} == parts
-    assert_every_point_once(tmp_path, 4, 1)
-    code, out, err = run(tmp_path, *one)
-    assert "nothing to do: every trial is trained and measured" in out
 
 
 def test_what_the_images_allow_is_measured_and_what_not_is_a_line_each(

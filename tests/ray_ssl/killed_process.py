@@ -17,8 +17,6 @@ from pathlib import Path
 from typing import Any
 from unittest import mock
 
-import torch._dynamo  # noqa: F401  (optimisers import it when they are first used: better once than in every child)
-
 from ray_ssl.data.base import Dataset
 from ray_ssl.storage import Storage
 from ray_ssl.trainer import Trainer
@@ -64,6 +62,7 @@ def _train(method: str, folder: str, num_steps: int) -> None:
 
     with mock.patch.object(Trainer, "load_views", counted):
         train(config(method, training__epochs=NUM_EPOCHS), dataset, Path(folder))
+    assert "torch._dynamo" not in sys.modules, "a second or two that every trial's process would wait"
 
 
 def _answer(method: str, folder: str, num_steps: int, *die_at: str) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import pytest
 import torch
@@ -49,6 +50,23 @@ def test_lars_equals_lightly() -> None:
     lars = LARS([{"params": list(ours.parameters())}], lr=0.1, weight_decay=0.01, trust_coefficient=0.02)
     other = reference(theirs.parameters(), lr=0.1, momentum=0.9, weight_decay=0.01, trust_coefficient=0.02, eps=0)
     torch.testing.assert_close(train(ours, lars, range(4)), train(theirs, other, range(4)))
+
+
+@pytest.mark.parametrize("name", ["sgd", "adamw"])
+def test_the_others_are_torchs_bit_by_bit(name: str) -> None:
+    config = OptimiserConfig(optimiser=name, learning_rate=0.01, weight_decay=0.1)  # type: ignore[arg-type]
+    ours, theirs = network(), network()
+    optimiser = build_optimiser(ours, config)
+    kind = torch.optim.SGD if name == "sgd" else torch.optim.AdamW
+    other = kind(optimiser_groups(theirs, optimiser), lr=1.0)  # the groups have rates of their own
+    torch.testing.assert_close(train(ours, optimiser, range(4)), train(theirs, other, range(4)), rtol=0, atol=0)
+
+
+def optimiser_groups(module: nn.Module, like: torch.optim.Optimizer) -> list[dict[str, Any]]:
+    """The groups of another optimiser, of this module's parameters."""
+    matrices = [p for p in module.parameters() if p.ndim > 1]
+    vectors = [p for p in module.parameters() if p.ndim == 1]
+    return [dict(g, params=params) for g, params in zip(like.param_groups, (matrices, vectors), strict=True)]
 
 
 def test_tensors_without_length_or_slope_take_plain_steps() -> None:

@@ -14,8 +14,9 @@ TINY = [
     "--global-batch-size", "50", "--num-checkpoints", "3", "--projector-width", "16", "--embedding-dim", "8",
     "--address", "local", "--num-cpus", "2", "--state-seconds", "0",
 ]  # fmt: skip
-QUICK = [*TINY, "--metrics", "linear_probe"]
-"""For what is not about metrics and figures: most of a tiny sweep's time is theirs."""
+QUICK = [*TINY, "--metrics", "linear_probe", "--num-cpus", "1"]
+"""For what is not about metrics, figures or trials side by side: most of a tiny sweep's time is theirs, and that of
+processes that start."""
 
 
 def start(folder: Path, *arguments: str, module: str = "sweeps.depth_width") -> subprocess.Popen[str]:

@@ -37,7 +37,7 @@ PRETRAINING = PretrainConfig.from_dict(
 LINE = [
     "--from", "results/pretrained", "--from-epochs", "0", "1", "--epochs", "2", "--global-batch-size", "20",
     "--learning-rates", "0.01", "0.1", "--seeds", "0", "1", "--batch-norms", "frozen", "--validation-fraction", "0.25",
-    "--address", "local", "--num-cpus", "2", "--state-seconds", "0",
+    "--address", "local", "--num-cpus", "1", "--state-seconds", "0",
 ]  # fmt: skip
 
 

@@ -42,7 +42,8 @@ def fill(disk: Path) -> Path:
 
 
 def test_a_full_disk_stops_a_trial_and_space_lets_it_go_on(small_disk: Path, tmp_path: Path) -> None:
-    command = [*MODEL.split(), *SIZES.split(), "--address", "local", "--storage", str(small_disk)]
+    command = [*MODEL.split(), *SIZES.split(), "--metrics", "rank", "--storage", str(small_disk)]
+    command += ["--address", "local", "--num-cpus", "1"]
     command += ["--state-seconds", "0", "--tracking-uri", f"sqlite:///{tmp_path}/mlflow.db"]
     code, out, err = run(tmp_path, *command)
     assert code == EXIT_BAD_INPUT

@@ -1,5 +1,6 @@
 """A command that finds everything done says so without images, Ray, MLflow or figures, unless one of them is amiss."""
 
+import hashlib
 import json
 import os
 import sqlite3
@@ -10,11 +11,11 @@ from pathlib import Path
 
 import pytest
 
-from tests.sweeps.command import ROOT, TINY, run
+from tests.sweeps.command import QUICK, ROOT, run
 from tests.sweeps.test_sweep import assert_every_point_once, sweep_folder
 
 HEAVY = ("ray", "mlflow", "matplotlib", "torchvision", "torch._dynamo")
-SHORT = [*TINY, "--widths", "4"]
+SHORT = [*QUICK, "--widths", "4"]
 
 
 @pytest.fixture(scope="module")
@@ -89,3 +90,52 @@ def test_what_is_amiss_is_put_right(finished: Path) -> None:
     assert (code, err) == (0, "")
     assert_every_point_once(finished, 4, 1)
     assert run_and_list_imports(finished, *SHORT)[2] == []
+
+
+def checksums(sweep: Path) -> dict[str, str]:
+    return {str(f.relative_to(sweep)): hashlib.sha256(f.read_bytes()).hexdigest() for f in sweep.glob(
+        "*/checkpoints/*/model.safetensors")}  # fmt: skip
+
+
+def test_a_damaged_checkpoint_is_set_aside_and_comes_back_with_the_same_command(finished: Path) -> None:
+    sweep = sweep_folder(finished)
+    analysis = [str(sweep), "--metrics", "linear_probe", "--address", "local"]
+    before = checksums(sweep)
+    parts = {part.name: part.read_bytes() for part in (sweep / "measurements").iterdir()}
+    for part in (sweep / "measurements").iterdir():
+        part.unlink()
+    model = next(sweep.glob("*/checkpoints/epoch-000001/model.safetensors"))
+    content = bytearray(model.read_bytes())
+    content[len(content) // 2] ^= 1
+    model.write_bytes(content)
+    card = next(sweep.glob("*/checkpoints/epoch-000004/card.json"))
+    card.write_bytes(card.read_bytes()[:100])
+
+    code, out, err = run(finished, *analysis, module="analysis")
+    assert code == 1
+    said = sorted(err.splitlines())
+    assert len(said) == 2
+    for line, epoch in zip(said, (1, 4), strict=True):
+        assert f"vicreg 1-4 seed 0 ({model.parts[-4]}), epoch {epoch}: damaged checkpoint (checkpoints/epoch-0" in line
+        assert "is torn or altered), set aside in " in line
+        assert line.endswith("; the sweep's command trains it again")
+    assert "measured 1/3, 2 failed" in out
+    measured = {part.name.split("-")[1] for part in (sweep / "measurements").iterdir()
+                if not part.name.endswith("-training.parquet")}  # fmt: skip
+    assert measured == {"000000"}
+    aside = next(sweep.glob("*/damaged/checkpoints/epoch-000001/model.safetensors"))
+    assert aside.read_bytes() == bytes(content)
+    assert not model.exists()
+
+    code, out, err = run(finished, *analysis, module="analysis")
+    assert (code, err) == (0, "")  # told once
+    code, out, err = run(finished, *SHORT)
+    assert (code, err) == (0, "")
+    assert "trials: 1 to train again" in out
+    assert "its checkpoint of epoch 1, 4 is damaged or missing" in out
+    assert "measured 2/2" in out
+    assert checksums(sweep) == before
+    assert {part.name: part.read_bytes() for part in (sweep / "measurements").iterdir()} == parts
+    assert_every_point_once(finished, 4, 1)
+    code, out, err = run(finished, *SHORT)
+    assert "nothing to do: every trial is trained and measured" in out

@@ -36,7 +36,7 @@ from tests.ray_ssl.test_batches import write_set
 from tests.ray_ssl.test_checkpoints import checkpoint, equal
 from tests.sweeps.command import QUICK, kill, run, start
 from tests.sweeps.faulty_s3 import FaultyServer
-from tests.sweeps.test_streamed_sweep import STREAMED
+from tests.sweeps.streamed import STREAMED
 
 ONE = [*QUICK, "--widths", "4", "--name", "swept"]
 
@@ -179,28 +179,28 @@ def ours(err: str) -> list[str]:
     return [line for line in err.splitlines() if not (line.startswith("/arrow/cpp/") and ", retry = " in line)]
 
 
-def test_a_sweep_of_streamed_images_is_killed_and_resumed_as_on_a_local_disk(bucket: str, tmp_path: Path) -> None:
-    streamed = [*STREAMED, "--metrics", "linear_probe", "--dataset"]
-    code, _, err = run(tmp_path, *streamed, write_set(tmp_path / "set"))
-    assert (code, err) == (0, "")
+def test_a_sweep_of_streamed_images_is_killed_and_resumed_as_on_a_local_disk(
+    bucket: str, streamed: tuple[Path, str], tmp_path: Path
+) -> None:
+    local, _ = streamed
     uri, images = bucket.format("results"), Storage.at(bucket.format("streamed/set"))
     for name in ("train.parquet", "test.parquet"):
-        images.write(name, (tmp_path / "set" / name).read_bytes())
-    streamed += [f"parquet:{images.uri}", "--storage", uri]
+        images.write(name, (local / "set" / name).read_bytes())
+    line = [*STREAMED, "--dataset", f"parquet:{images.uri}", "--storage", uri]
     sweep = Storage.at(uri).child("swept")
-    process = start(tmp_path, *streamed)
+    process = start(tmp_path, *line)
     deadline = time.monotonic() + 120
     while not any(sweep.names(f"{key}/state") for key in sweep.names()):
         assert process.poll() is None, process.communicate()
         assert time.monotonic() < deadline
         time.sleep(0.05)
     kill(process)
-    code, out, err = run(tmp_path, *streamed)
+    code, out, err = run(tmp_path, *line)
     assert (code, ours(err)) == (0, [])
     assert "1 to resume" in out
-    pd.testing.assert_frame_equal(numbers(sweep), numbers(Storage.at(tmp_path / "results" / "swept")))
+    pd.testing.assert_frame_equal(numbers(sweep), numbers(Storage.at(local / "results" / "swept")))
     assert {"accuracy_by_epoch.png", "accuracy_by_epoch.svg"} <= set(sweep.names("figures"))
-    code, out, err = run(tmp_path, *streamed)
+    code, out, err = run(tmp_path, *line)
     assert (code, ours(err)) == (0, [])
     assert "nothing to do" in out
 

@@ -30,7 +30,7 @@ LINE = [
     "--depth", "1", "--width", "6", "--num-images", "200", "--num-test-images", "60", "--epochs", "3",
     "--teacher-epochs", "12", "--teacher-learning-rate", "0.4", "--no-augment", "--global-batch-size", "20",
     "--num-checkpoints", "3",
-    "--projector-width", "16", "--embedding-dim", "8", "--address", "local", "--num-cpus", "2", "--state-seconds", "0",
+    "--projector-width", "16", "--embedding-dim", "8", "--address", "local", "--num-cpus", "1", "--state-seconds", "0",
     "--randomness", "0", "0.5", "1", "--train-on", "0", "--metrics", "ncc", "target_quality",
 ]  # fmt: skip
 
@@ -128,8 +128,8 @@ def test_only_a_key_of_a_network_on_a_target_holds_its_labels(finished: tuple[Pa
 def test_another_sweep_takes_the_targets_over(finished: tuple[Path, str]) -> None:
     folder, _ = finished
     teacher, source = str(only(folder, "teacher")), str(only(folder, "randomness"))
-    line = [teacher, "--metrics", "ncc", "--levels", "targets", "--targets", source, "--address", "local"]
-    code, out, err = run(folder, *line, module="analysis")
+    line = [teacher, "--metrics", "ncc", "--levels", "targets", "--targets", source]
+    code, out, err = run(folder, *line, "--address", "local", module="analysis")
     assert (code, err) == (0, ""), (out, err)
     table = table_of(Path(teacher))
     last = table[(table.epoch == 12) & (table.layer_name == "representation") & (table.metric == "ncc_accuracy")]

@@ -19,7 +19,7 @@ from tests.sweeps.ssh_machines import IPS, Machines, missing_programs
 SWEEP = [
     "--method", "vicreg", "--depths", "1", "--widths", "4", "6", "--num-images", "200",
     "--num-test-images", "60", "--epochs", "2", "--global-batch-size", "50", "--num-checkpoints", "2",
-    "--projector-width", "16", "--embedding-dim", "8", "--name", "swept",
+    "--projector-width", "16", "--embedding-dim", "8", "--metrics", "linear_probe", "--name", "swept",
 ]  # fmt: skip
 AWS_KEYS = {"AWS_ACCESS_KEY_ID": "testing", "AWS_SECRET_ACCESS_KEY": "testing", "AWS_EC2_METADATA_DISABLED": "true"}
 WAIT_FOR_BOTH = """

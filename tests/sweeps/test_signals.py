@@ -73,7 +73,7 @@ def test_at_any_moment(tmp_path: Path) -> None:
 
 
 def test_a_second_ctrl_c_ends_at_once(tmp_path: Path) -> None:
-    arguments = [*QUICK, "--epochs", "30"]
+    arguments = [*QUICK, "--widths", "4", "--epochs", "30"]
     process = start(tmp_path, *arguments)
     wait_for_moment(process, "started", 0.5)
     for _ in range(2):

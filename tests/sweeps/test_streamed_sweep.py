@@ -16,13 +16,8 @@ from ray_ssl.storage import Storage
 from sweeps.cli import main
 from sweeps.depth_width import SWEEP
 from tests.ray_ssl.data.images import png, write_parquet
-from tests.ray_ssl.test_batches import write_set
 from tests.ray_ssl.test_pretrain import images
-from tests.sweeps.command import TINY, run
-
-SIZES = ("--num-images", "200", "--num-test-images", "60")
-FLAGS = [flag for flag in TINY if flag not in SIZES]
-STREAMED = [*FLAGS, "--widths", "4", "--metrics", "ncc", "--stream", "--stream-window", "60", "--name", "swept"]
+from tests.sweeps.streamed import STREAMED
 
 
 def the_trial(folder: Path) -> tuple[Ledger, str]:
@@ -31,13 +26,11 @@ def the_trial(folder: Path) -> tuple[Ledger, str]:
     return ledger, key
 
 
-def test_what_ray_data_decodes_trains_to_the_bits_of_one_process(tmp_path: Path) -> None:
-    name = write_set(tmp_path / "set")
-    code, out, err = run(tmp_path, *STREAMED, "--dataset", name)
-    assert (code, err) == (0, "")
+def test_what_ray_data_decodes_trains_to_the_bits_of_one_process(streamed: tuple[Path, str], tmp_path: Path) -> None:
+    folder, out = streamed
     assert "300 training and 40 test images" in out
     assert "streamed: each worker of a trial holds at most 9.62 MB of them: a window of 60 images, and what is" in out
-    ledger, key = the_trial(tmp_path)
+    ledger, key = the_trial(folder)
     record = ledger.record(key, CONFIG)
     assert record is not None
     config = PretrainConfig.from_dict(record["config"])

@@ -13,7 +13,7 @@ from mlflow.utils.mlflow_tags import MLFLOW_PARENT_RUN_ID
 
 from analysis.table import KEY, read_table
 from ray_ssl.storage import Storage
-from tests.sweeps.command import TINY, kill, run, start, wait_for
+from tests.sweeps.command import QUICK, TINY, kill, run, start, wait_for
 
 
 def sweep_folder(folder: Path) -> Path:
@@ -145,7 +145,7 @@ def test_what_asha_stopped_goes_on_without_it_to_the_same_weights(finished: tupl
         )
         ranks[str(config["config"]["backbone"]["width"])] = done["history"][0]["embedding_rank"]
     widths = sorted(("4", "6"), key=lambda width: -ranks[width])  # the other tests may have added more
-    line = [*TINY, "--widths", *widths, "--num-cpus", "1", "--objective", "embedding_rank"]
+    line = [*QUICK, "--widths", *widths, "--objective", "embedding_rank"]
     code, out, err = run(tmp_path, *line, "--scheduler", "asha")
     assert (code, err) == (0, "")
     assert [": done after" in out, ": stopped early after" in out] == [True, True]

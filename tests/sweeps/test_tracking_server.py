@@ -14,7 +14,7 @@ from tests.mlflow_server import Server
 from tests.sweeps.command import QUICK, run, start, wait_for
 
 EPOCHS = 12
-COMMAND = [*QUICK, "--widths", "4", "6", "5", "--epochs", str(EPOCHS), "--num-cpus", "1", "--name", "swept"]
+COMMAND = [*QUICK, "--widths", "4", "6", "5", "--epochs", str(EPOCHS), "--name", "swept"]
 EXPERIMENT = "depth_width"
 
 

@@ -6,7 +6,7 @@ import math
 from typing import Any, NamedTuple
 
 import numpy as np
-from scipy.stats import t as student
+from scipy.special import stdtrit  # scipy.stats has it as t.ppf, and takes a second to import
 
 Frame = Any
 """A pandas frame; pyright cannot follow what selecting rows of one returns."""
@@ -67,5 +67,5 @@ def t_interval(units: np.ndarray, level: float = 0.95) -> tuple[float, float]:
     if len(units) < 2:
         return math.nan, math.nan
     mean, error = units.mean(), units.std(ddof=1) / math.sqrt(len(units))
-    away = float(student.ppf((1 + level) / 2, len(units) - 1)) * error
+    away = float(stdtrit(len(units) - 1, (1 + level) / 2)) * error
     return float(mean - away), float(mean + away)

@@ -39,6 +39,7 @@ def test_separated_blobs_stay_separated_and_every_call_gives_the_same_points():
     nearest = ((places[:, None] - centres) ** 2).sum(2).argmin(1)
     assert nearest.tolist() == labels.tolist()
     assert same.shape == (20, 2) and np.isfinite(same).all()
+    assert torch.get_num_threads() == 1  # as before
 
 
 def test_shown_are_five_labels_and_at_most_100_test_images_of_each():
