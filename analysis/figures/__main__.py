@@ -50,7 +50,10 @@ def _parse(arguments: Sequence[str]) -> argparse.Namespace:
         help="folder of a sweep: a path, s3://... or gs://...; of several, their tables are drawn together",
     )  # fmt: skip
     parser.add_argument(
-        "--out", metavar="FOLDER", help="where the files are put (default: SWEEP_FOLDER/figures, of several the first)"
+        "--out",
+        metavar="FOLDER",
+        help="where the files are put (default: SWEEP_FOLDER/figures; with --trials or several sweeps a folder in it: "
+        "they are not the sweep's own)",
     )
     parser.add_argument(
         "--trials", nargs="+", metavar="KEY", help="draw these trials alone, by key or its beginning (default: all)"
@@ -75,6 +78,13 @@ def _of_trials(table: Any, keys: Sequence[str], sweep: str) -> Any:
     return table[table["trial_key"].str.startswith(tuple(keys))]
 
 
+def _apart(flags: argparse.Namespace) -> list[str]:
+    """The folder of figures that are not of the sweep as it is: its own are what its report shows."""
+    others = [folder.partition("?")[0].rstrip("/").rpartition("/")[2] for folder in flags.sweep[1:]]
+    words = [*(["with", *others] if others else []), *(["trials", *flags.trials] if flags.trials else [])]
+    return ["-".join(words)] if words else []
+
+
 def _answer(arguments: list[str]) -> int:
     flags = _parse(arguments)
     names = named(flags.figure)
@@ -96,7 +106,7 @@ def _answer(arguments: list[str]) -> int:
     if flags.trials:
         table = _of_trials(table, flags.trials, typed)
         points = points[points["trial_key"].isin(table["trial_key"])]
-    out = Storage.at(flags.out) if flags.out else sweeps[0].child(FIGURES)
+    out = Storage.at(flags.out) if flags.out else sweeps[0].child("/".join([FIGURES, *_apart(flags)]))
     written = 0
     with tempfile.TemporaryDirectory(prefix="ray_ssl_") as scratch:
         for name in names:

@@ -13,7 +13,7 @@ from analysis.figures.base.networks import networks
 from analysis.figures.base.numbers import LINEAR, REPRESENTATION, Frame, over_seeds, seeds_note
 from analysis.figures.base.panels import EPOCH_AXIS, lines, shades
 from analysis.figures.base.sheet import Words
-from analysis.figures.base.targets import RANDOM, SEMANTIC, self_supervised, target_values
+from analysis.figures.base.targets import RANDOM, SEMANTIC, most_frequent, self_supervised, target_values
 from analysis.needs import Measured, Trials
 
 TITLE = "Linear accuracy of targets of graded randomness by epoch"
@@ -43,4 +43,5 @@ def draw(table: Frame) -> Figure | None:
         f"{network_subject(table, found)}; linear probe, test images; targets: predictions of a teacher, randomness "
         f"0 at the end of its training, 1 at its initialisation; {seeds_note(placed.found)}{placed.left_out}."
     )
-    return lines(placed.found, looks, Words(TITLE, note, EPOCH_AXIS), key, x="epoch", percent=True)
+    return lines(placed.found, looks, Words(TITLE, note, EPOCH_AXIS), key, x="epoch", percent=True,
+                 reference=most_frequent(table))  # fmt: skip

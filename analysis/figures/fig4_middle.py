@@ -13,7 +13,7 @@ from analysis.figures.base.networks import networks
 from analysis.figures.base.numbers import LINEAR, Frame, last_epoch, over_seeds, seeds_note
 from analysis.figures.base.panels import LAYER_AXIS, lines, shades
 from analysis.figures.base.sheet import Words
-from analysis.figures.base.targets import RANDOM, SEMANTIC, self_supervised, target_values
+from analysis.figures.base.targets import RANDOM, SEMANTIC, most_frequent, self_supervised, target_values
 from analysis.needs import Measured, Trials
 
 TITLE = "Linear accuracy of targets of graded randomness by layer"
@@ -45,4 +45,5 @@ def draw(table: Frame) -> Figure | None:
         f"teacher, randomness 0 at the end of its training, 1 at its initialisation; {seeds_note(placed.found)}"
         f"{placed.left_out}; {layers_note(placed.found)}."
     )
-    return lines(placed.found, looks, Words(TITLE, note, LAYER_AXIS), key, x="layer", percent=True)
+    return lines(placed.found, looks, Words(TITLE, note, LAYER_AXIS), key, x="layer", percent=True,
+                 reference=most_frequent(table))  # fmt: skip

@@ -15,7 +15,7 @@ from analysis.figures.base.networks import OKABE_ITO, networks
 from analysis.figures.base.numbers import NCC, REPRESENTATION, Frame, measured_split, over_seeds, ratio, seeds_note
 from analysis.figures.base.panels import EPOCH_AXIS, lines
 from analysis.figures.base.sheet import Line, Words
-from analysis.figures.base.targets import RANDOM, SEMANTIC, self_supervised, target_values
+from analysis.figures.base.targets import RANDOM, SEMANTIC, labels_note, self_supervised, target_values
 from analysis.needs import Measured, Trials
 
 TITLE = "Semantic over random targets by epoch"
@@ -58,8 +58,8 @@ def draw(table: Frame) -> Figure | None:
     split = " and ".join(sorted(found["split"].unique()))
     note = (
         f"{network_subject(table, found)}; {split} images; targets: predictions of a teacher at the end of its "
-        f"training over those at its initialisation; NCC: nearest class centre; logarithmic axes; "
-        f"{seeds_note(found)}{placed.left_out}."
+        f"training over those at its initialisation; NCC: nearest class centre; logarithmic axes"
+        f"{labels_note(table)}; {seeds_note(found)}{placed.left_out}."
     )
     return lines(placed.found, placed.looks, Words(TITLE, note, EPOCH_AXIS), placed.key, x="epoch", log_y=True,
                  reference=(1, "equal"))  # fmt: skip

@@ -20,13 +20,14 @@ SPECS = (
     MetricSpec("target_agreement", 0, 1, ""),
     MetricSpec("target_entropy", 0, math.inf, ""),
     MetricSpec("target_num_used", 1, math.inf, ""),
+    MetricSpec("target_largest_share", 0, 1, ""),
 )
 
 SUMS: tuple[Statistic[Any], ...] = ()
 
 
 def measure(features: Layer, levels: list[LabelLevel]) -> Iterator[Measurement]:
-    """Yields four numbers of each target's labels on each split.
+    """Yields five numbers of each target's labels on each split.
 
     They are the same for every layer: they are in the table so that whoever reads the table needs no data.
 
@@ -38,6 +39,7 @@ def measure(features: Layer, levels: list[LabelLevel]) -> Iterator[Measurement]:
         target_randomness: Measured when the target was made, 0 (semantic) to 1 (random), of the target as a whole: the
             same on both splits. target_agreement: share of the split's labels equal to the class, 0..1.
             target_entropy: of the labels' shares, in nats, 0 (one label) to log K. target_num_used: labels that occur.
+            target_largest_share: of the most frequent label, 0..1, the accuracy of always guessing it.
 
     Source:
         arXiv 2305.15614; what randomness means between its two ends is defined in `ray_ssl.teacher_targets`.
@@ -56,6 +58,7 @@ def measure(features: Layer, levels: list[LabelLevel]) -> Iterator[Measurement]:
                 float((labels == classes).double().mean()),
                 float(torch.special.entr(shares).sum()),
                 float((shares > 0).sum()),
+                float(shares.max()),
             )
             for spec, value in zip(SPECS, values, strict=True):
                 yield Measurement(level.name, split, spec.name, value)

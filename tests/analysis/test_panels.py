@@ -202,7 +202,10 @@ def test_trials_are_drawn_alone_by_the_beginning_of_their_key(
     write_table(table(), tmp_path)
     chosen = keys()[0]
     assert command.main(["fig5_left", str(tmp_path), "--trials", chosen]) == EXIT_DONE
-    drawn = pd.read_csv(tmp_path / "figures" / "fig5_left.csv")
+    assert [path.name for path in (tmp_path / "figures").iterdir()] == [f"trials-{chosen}"], (
+        "the sweep's own are others"
+    )
+    drawn = pd.read_csv(tmp_path / "figures" / f"trials-{chosen}" / "fig5_left.csv")
     alone = plugin_module("analysis.figures", "fig5_left").numbers(table()[table()["trial_key"] == chosen])
     assert drawn["mean"].tolist() == pytest.approx(alone["mean"].tolist()) and set(drawn["n"]) == {1}
     capsys.readouterr()

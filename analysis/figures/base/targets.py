@@ -33,6 +33,29 @@ def measured_randomness(table: Frame) -> dict[str, float]:
     return {level: value for level, value in found.items() if once[value] == level}
 
 
+def most_frequent(table: Frame) -> tuple[float, str] | None:
+    """Returns the accuracy of always guessing the random target's most frequent label, and its name.
+
+    An untrained teacher has few labels: accuracies of its predictions are high for that reason alone. None where the
+    share is not measured.
+    """
+    rows = table[(table["metric"] == "target_largest_share") & (table["split"] == "test")]
+    rows = rows[rows["level"] == RANDOM]
+    if rows.empty:
+        return None
+    share = float(rows["value"].mean())
+    return share, f"most frequent label at randomness 1: {100 * share:.3g}%"
+
+
+def labels_note(table: Frame) -> str:
+    """Returns how many labels the two ends have, as a part of a figure's note; "" where that is not measured."""
+    rows = table[(table["metric"] == "target_num_used") & (table["split"] == "test")]
+    counts = rows.groupby("level")["value"].mean()
+    if not {SEMANTIC, RANDOM} <= set(counts.index):
+        return ""
+    return f"; labels that occur: {counts[SEMANTIC]:.0f} semantic, {counts[RANDOM]:.0f} random"
+
+
 def target_values(table: Frame, metric: str, split: str = "test") -> Frame:
     """Returns the finite rows of a metric at the targets of a teacher, with the column `randomness`, "0.00" to "1.00".
 

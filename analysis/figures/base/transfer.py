@@ -6,7 +6,7 @@ from typing import Final
 
 import numpy as np
 import pandas as pd
-from scipy.stats import t as student
+from scipy.special import stdtrit
 
 from analysis.figures.base.numbers import Frame, prepare, values
 
@@ -35,4 +35,4 @@ def with_intervals(found: Frame) -> Frame:
     Args:
         found: As `numbers.over_seeds` returns it: the spread is a standard deviation.
     """
-    return found.assign(spread=student.ppf(0.975, found["n"] - 1) * found["spread"] / np.sqrt(found["n"]))
+    return found.assign(spread=stdtrit(found["n"] - 1, 0.975) * found["spread"] / np.sqrt(found["n"]))

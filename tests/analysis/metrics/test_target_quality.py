@@ -1,4 +1,4 @@
-"""A target's four numbers: closed forms, on both splits."""
+"""A target's five numbers: closed forms, on both splits."""
 
 from __future__ import annotations
 
@@ -26,10 +26,12 @@ def test_a_target_is_compared_with_the_classes() -> None:
             ("train", "target_agreement"): 0.5,
             ("train", "target_entropy"): math.log(2),
             ("train", "target_num_used"): 2,
+            ("train", "target_largest_share"): 0.5,
             ("test", "target_randomness"): 0.3,
             ("test", "target_agreement"): 0.25,
             ("test", "target_entropy"): 0,
             ("test", "target_num_used"): 1,
+            ("test", "target_largest_share"): 1,
         }
     )
 
