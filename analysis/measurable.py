@@ -28,6 +28,12 @@ def check_measurable(dataset: Dataset, settings: AnalysisSettings, tasks: Sequen
 def unmeasurable(dataset: Dataset, settings: AnalysisSettings, tasks: Sequence[str]) -> dict[str, str]:
     """Returns the tasks that need what the images do not have, each with a line that says what."""
     lacking: dict[str, str] = {}
+    num_classes = len(dataset.train.fine_names)
+    if settings.num_train_images < num_classes <= len(dataset.train):
+        lacking[DATA] = lacking[DOMAINS] = (
+            f"--num-train-images {settings.num_train_images} is less than one image of each of the {num_classes} "
+            f"classes of {dataset.name}: give {num_classes} or more"
+        )
     for group in (SAMPLE, GRAPH):
         if settings.num_samples > len(dataset.train):
             lacking[group] = (

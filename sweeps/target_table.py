@@ -14,14 +14,15 @@ LARGE_SHARE: Final = 0.95
 
 def print_targets(targets: Targets) -> None:
     """Prints what each target is, degenerate ones marked as such."""
-    print("targets       randomness  teacher's epoch  agreement train / test  entropy (nats)  labels")
+    print("targets       randomness  teacher's epoch  agreement train / test  entropy (nats)  labels  largest")
     for name in sorted(targets.sets, key=lambda name: (name.startswith("noise"), name)):
         one = targets.sets[name]
         train, test = one.facts["train"], one.facts["test"]
         epoch = "noise" if one.epoch < 0 else str(one.epoch)
         print(
             f"{name:12}  {one.randomness:10.2f}  {epoch:>15}  {train.agreement:15.3f} / {test.agreement:.3f}  "
-            f"{train.entropy:14.3f}  {train.num_used:6}{_remark(name, one, targets)}",
+            f"{train.entropy:14.3f}  {train.num_used:6}  {train.largest_share:7.0%}"
+            f"{_remark(name, one, targets)}",
             flush=True,
         )
 
@@ -29,6 +30,7 @@ def print_targets(targets: Targets) -> None:
 def _remark(name: str, one: TargetSet, targets: Targets) -> str:
     facts = one.facts["train"]
     if facts.num_used < FEW_LABELS or facts.largest_share > LARGE_SHARE:
-        return f"  degenerate: {facts.largest_share:.0%} of the training images have one label"
+        seed = "; another --teacher-seed has other labels" if one.epoch == 0 else ""
+        return f"  degenerate: {facts.largest_share:.0%} of the training images have one label{seed}"
     same = [n for n, other in targets.sets.items() if n < name and other.epoch == one.epoch >= 0]
     return f"  the same as {same[0]}: no checkpoint is nearer" if same else ""

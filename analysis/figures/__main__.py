@@ -36,7 +36,8 @@ def named(figure: str) -> list[str]:
     found = [name for name in names if figure in ("all", name) or name.startswith(f"{figure}_")]
     whole = {name.partition("_")[0] for name in names if name.startswith("fig")}
     if not found or not (figure in ("all", *names) or figure in whole):
-        raise UserError(f"unknown figure {figure!r}{did_you_mean(figure, ['all', *whole, *names])}")
+        known = " ".join(["all", *sorted(whole), *(name for name in names if not name.startswith("fig"))])
+        raise UserError(f"unknown figure {figure!r}, there is {known}{did_you_mean(figure, ['all', *whole, *names])}")
     return found
 
 
@@ -95,9 +96,13 @@ def _answer(arguments: list[str]) -> int:
     from analysis.publication import FIGURES
     from analysis.stored import read_projections
     from ray_ssl.errors import EXIT_DONE, UserError
+    from ray_ssl.plugins import plugin_names
     from ray_ssl.storage import Storage
 
     quiet()
+    for folder in flags.sweep:
+        if folder in plugin_names("analysis.figures") and not Path(folder).exists():
+            raise UserError(f"{folder!r} is a figure where a sweep's folder is to stand: one figure a command, or all")
     sweeps = [Storage.at(folder) for folder in flags.sweep]
     typed = flags.sweep[0] if len(sweeps) == 1 else "SWEEP_FOLDER"
     tables: list[Any] = [read_measurements(sweep) for sweep in sweeps]

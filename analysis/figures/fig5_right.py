@@ -17,6 +17,7 @@ from analysis.figures.base.numbers import (
     ratio,
     values,
 )
+from analysis.figures.base.targets import self_supervised_if_any
 from analysis.needs import Measured
 
 TITLE = "Superclass over class accuracy by layer"
@@ -25,8 +26,8 @@ NEEDS = (Measured(LINEAR, "class", "test", num_layers=2), Measured(LINEAR, "supe
 
 
 def numbers(table: Frame) -> Frame:
-    """Returns the ratio by network, epoch and layer; 1 is equal accuracy."""
-    rows = values(prepare(table, LINEAR), LINEAR)
+    """Returns the ratio by network, epoch and layer; 1 is equal accuracy. Networks: see `linear_by_layer`."""
+    rows = values(prepare(self_supervised_if_any(table), LINEAR), LINEAR)
     ratios = ratio(rows[rows["level"] == "superclass"], rows[rows["level"] == "class"], ["split"])
     return over_seeds(ratios, ["epoch", "layer", "layer_name"])
 

@@ -147,8 +147,10 @@ def test_only_missing_parts_are_projected(
         refuse_other_numbers(ledger.sweep, AnalysisSettings(50, 30, 6, 4, 1), ["ncc", "umap@sample"])
 
 
-def test_too_few_pictures_are_refused_before_anything_runs(trained: tuple[Ledger, Trial, Dataset]) -> None:
+def test_too_few_images_are_refused_before_anything_runs(trained: tuple[Ledger, Trial, Dataset]) -> None:
     *_, dataset = trained
     check_measurable(dataset, SETTINGS, TASKS)
     with pytest.raises(UserError, match="umap at level class needs 10 pictures at least"):
         check_measurable(dataset, AnalysisSettings(num_test_images=20), ["umap"])
+    with pytest.raises(UserError, match="--num-train-images 19 is less than one image of each of the 20 classes"):
+        check_measurable(dataset, AnalysisSettings(num_train_images=19), ["ncc"])

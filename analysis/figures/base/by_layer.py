@@ -19,10 +19,15 @@ from analysis.figures.base.numbers import (
 )
 from analysis.figures.base.panels import LAYER_AXIS, lines, shades
 from analysis.figures.base.sheet import Words
+from analysis.figures.base.targets import self_supervised_if_any
 
 
 def linear_by_layer(table: Frame, level: str) -> Frame:
-    """Returns linear test accuracy at a level by network, epoch and layer, with that of chance."""
+    """Returns linear test accuracy at a level by network, epoch and layer, with that of chance.
+
+    Of networks that learn without labels, where there are any.
+    """
+    table = self_supervised_if_any(table)
     rows = values(prepare(table, LINEAR), LINEAR)
     return with_chance(over_seeds(rows[rows["level"] == level], ["level", "epoch", "layer", "layer_name"]), table)
 
@@ -40,6 +45,7 @@ def draw_by_layer(table: Frame, found: Frame, title: str, note: str, row: str, p
     """
     if found["layer"].nunique() < 2:
         return None
+    table = self_supervised_if_any(table)
     placed = by_network(networks(table), found.assign(series=found["epoch"], group=""), row)
     if "quantity" in placed.found:
         placed = placed._replace(found=placed.found.assign(row=placed.found["row"] + placed.found["quantity"]))

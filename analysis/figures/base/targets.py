@@ -17,6 +17,15 @@ def self_supervised(table: Frame) -> Frame:
     return table[table["method"].map(is_self_supervised).astype(bool)]
 
 
+def self_supervised_if_any(table: Frame) -> Frame:
+    """Returns the rows of trials that see no labels; all rows where there are none of these.
+
+    A panel of the paper's shows networks that learn without labels; others beside them would take its place.
+    """
+    rows = self_supervised(table)
+    return table if rows.empty else rows
+
+
 def measured_randomness(table: Frame) -> dict[str, float]:
     """Returns how random each target of a teacher is, by level, 0..1; of several with the same labels one alone.
 
