@@ -55,10 +55,11 @@ def table(
     for first, *others in rows:
         cells = "".join(f"<td{attributes[i]}>{cell}</td>" for i, cell in enumerate(others, start=1))
         lines.append(f'<tr><th scope="row">{first}</th>{cells}</tr>')
+    scroll = "scroll listed" if numbers else "scroll"
     # The words stand above what scrolls, so that they do not scroll away with it.
     return (
         f'<p class="small">{text(caption)}</p>\n'
-        f'<div class="scroll{" listed" if numbers else ""}" tabindex="0" role="region" aria-label="{escape(caption)}"><table>'
+        f'<div class="{scroll}" tabindex="0" role="region" aria-label="{escape(caption)}"><table>'
         f"<thead><tr>{titles}</tr></thead>\n<tbody>{chr(10).join(lines)}</tbody></table></div>\n"
     )
 

@@ -242,7 +242,8 @@ def test_networks_are_ranked_the_best_of_each_method_first() -> None:
     ]
     page = payload.payload(rows)
     names = [page["trials"][trial]["network"] for trial in page["ranked"]]
-    assert names == [f"{m}, depth 2, width {w}" for m, w in (("a", 32), ("b", 64), ("a", 64), ("b", 16), ("a", 16), ("b", 32))]
+    order = (("a", 32), ("b", 64), ("a", 64), ("b", 16), ("a", 16), ("b", 32))
+    assert names == [f"{method}, depth 2, width {width}" for method, width in order]
     nowhere = payload.payload(rows[~at])
     assert {nowhere["trials"][trial]["method"] for trial in nowhere["ranked"][:2]} == {"a", "b"}
 
