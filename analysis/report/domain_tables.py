@@ -62,7 +62,8 @@ def _transfer_of(table: Frame) -> Iterator[str]:
         )
         titles = [f"domains: {DISTANCES[metric]}" for metric in metrics]
         head = ["trained on", "head", "in the source", "in the target", *titles, "seeds"]
-        yield markup.table(head, _rows(in_target, found, away, metrics), caption, range(2, len(head)))
+        rows = _rows(in_target, found, away, metrics)
+        yield markup.table(head, rows, caption, range(2, len(head)), (head.index("head"), head.index("seeds")))
 
 
 def _rows(in_target: Frame, found: Frame, away: Frame, metrics: Sequence[str]) -> Iterator[list[str]]:
@@ -112,7 +113,8 @@ def finetuning_table(measurements: Frame) -> str:
     )
     domains = ["source (ID)", *(["target (OOD)"] if in_target else [])]
     head = ["protocol", *about, "encoder's epoch", *domains, "rates chosen", "epochs chosen", "seeds"]
-    return markup.table(head, lines, caption, range(1 + len(about), len(head)))
+    where = [head.index(name) for name in (*about, "encoder's epoch", "seeds")]
+    return markup.table(head, lines, caption, range(1 + len(about), len(head)), where)
 
 
 def _of(found: Frame, key: str, factor: float) -> str:

@@ -44,7 +44,8 @@ def learned_table(measurements: Frame) -> str:
         "in per cent, on test images."
     )
     head = ["features", "graph of", "nodes", "step", *_LEARNED.values(), *_titles(rows), "seeds"]
-    return markup.table(head, found, caption, range(2, len(head)))
+    about = [head.index(name) for name in ("graph of", "nodes", "step", "seeds")]
+    return markup.table(head, found, caption, range(2, len(head)), about)
 
 
 def eigenvectors_table(measurements: Frame) -> str:
@@ -78,7 +79,7 @@ def eigenvectors_table(measurements: Frame) -> str:
     )
     head = ["features", "graph of", "level", "eigengap", "purity of clusters", "head on views", "guaranteed",
             "probe on test images", "chance"]  # fmt: skip
-    return markup.table(head, lines, caption, range(3, len(head)))
+    return markup.table(head, lines, caption, range(3, len(head)), (head.index("graph of"), head.index("level")))
 
 
 def _levels(rows: Frame) -> list[str]:

@@ -44,22 +44,26 @@ def figures(files: Mapping[str, bytes]) -> str:
             size -= len(files[chosen[stem]])
             left_out.add(stem)
     found: dict[str, list[str]] = {}
-    for stem in sorted(stems, key=lambda stem: TOPICS.index(_topic(stem))):
-        html = _figure(stem, "" if stem in left_out else chosen[stem], files)
+    for number, stem in enumerate(sorted(stems, key=lambda stem: TOPICS.index(_topic(stem))), start=1):
+        html = _figure(stem, number, "" if stem in left_out else chosen[stem], files)
         found.setdefault(_topic(stem), []).append(html)
     headings = {topic: f"<h3>{text(topic)}</h3>\n" if len(found) > 1 else "" for topic in found}
     return "".join(f'{headings[topic]}<div class="figures">{"".join(of_topic)}</div>\n'
                    for topic, of_topic in found.items())  # fmt: skip
 
 
-def _figure(stem: str, name: str, files: Mapping[str, bytes]) -> str:
+def _figure(stem: str, number: int, name: str, files: Mapping[str, bytes]) -> str:
     title, about = _words(stem)
     caption = f"<figcaption><strong>{text(title)}</strong> {text(about)} <span>figures/{text(stem)}</span></figcaption>"
     if not name:
         return f"<figure><p>Too large for this page: figures/{text(stem)}.svg</p>{caption}</figure>\n"
     data = base64.b64encode(files[name]).decode()
     image = f'<img alt="{escape(title)}" src="data:{_TYPES[_kind(name)]};base64,{data}">'
-    return f"<figure>{image}{caption}</figure>\n"
+    # The picture fills the window while it is the page's target: it stands in the page once, and no script is needed.
+    opens = f'<a href="#picture-{number}" title="Larger">{image}</a>'
+    closes = f'<a class="close" href="#figure-{number}">close</a>'
+    picture = f'<div class="picture" id="picture-{number}">{opens}{closes}</div>'
+    return f'<figure id="figure-{number}">{picture}{caption}</figure>\n'
 
 
 def _topic(stem: str) -> str:

@@ -30,27 +30,43 @@ def details(summary: str, content: str) -> str:
     return f"<details><summary>{text(summary)}</summary>\n{content}\n</details>\n"
 
 
-def table(head: Sequence[str], rows: Iterable[Sequence[str]], caption: str, numeric: Iterable[int] = ()) -> str:
-    """Returns a table that scrolls by itself where it is wider than the page.
+def table(
+    head: Sequence[str],
+    rows: Iterable[Sequence[str]],
+    caption: str,
+    numeric: Iterable[int] = (),
+    about: Iterable[int] = (),
+) -> str:
+    """Returns a table that scrolls by itself where it is wider than the page; of numbers, on a phone, it stands as a
+    list instead, every number with its title.
 
     Args:
         head: Titles of the columns, texts.
         rows: Their cells, HTML; the first is the row's own title.
         caption: A text.
         numeric: Columns that are aligned to the right.
+        about: Columns that share one line of the list: what a row is of.
     """
-    right = dict.fromkeys(numeric, ' class="number"')
+    numbers, shared = set(numeric), set(about)
+    right = dict.fromkeys(numbers, ' class="number"')
+    attributes = [_attributes(title, i in numbers, i in shared) if numbers else "" for i, title in enumerate(head)]
     titles = "".join(f'<th scope="col"{right.get(i, "")}>{escape(title)}</th>' for i, title in enumerate(head))
     lines = []
     for first, *others in rows:
-        cells = "".join(f"<td{right.get(i, '')}>{cell}</td>" for i, cell in enumerate(others, start=1))
+        cells = "".join(f"<td{attributes[i]}>{cell}</td>" for i, cell in enumerate(others, start=1))
         lines.append(f'<tr><th scope="row">{first}</th>{cells}</tr>')
+    scroll = "scroll listed" if numbers else "scroll"
     # The words stand above what scrolls, so that they do not scroll away with it.
     return (
         f'<p class="small">{text(caption)}</p>\n'
-        f'<div class="scroll" tabindex="0" role="region" aria-label="{escape(caption)}"><table>'
+        f'<div class="{scroll}" tabindex="0" role="region" aria-label="{escape(caption)}"><table>'
         f"<thead><tr>{titles}</tr></thead>\n<tbody>{chr(10).join(lines)}</tbody></table></div>\n"
     )
+
+
+def _attributes(title: str, is_number: bool, is_about: bool) -> str:
+    classes = " ".join(["number"] * is_number + ["about"] * is_about)
+    return f' class="{classes}"' * bool(classes) + f' data-title="{escape(title)}"'
 
 
 def facts(pairs: Iterable[tuple[str, str]]) -> str:

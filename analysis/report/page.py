@@ -1,6 +1,6 @@
 """The report of a sweep: one HTML page that needs nothing else, no network, no other file.
 
-`page.html` is its frame, `style.css` and `chart.js` are put into it as they are.
+`page.html` is its frame; `style.css` is put into it as it is, and the scripts one after the other, as one block.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from string import Template
 from typing import Any, Final
 
 from analysis.claims import check
-from analysis.figures.base.numbers import EIGENVECTORS, Frame, networks_alone
+from analysis.figures.base.numbers import EIGENVECTORS, LEARNED, Frame, networks_alone
 from analysis.report.domain_tables import finetuning_table, transfer_table
 from analysis.report.facts import Facts
 from analysis.report.graph_tables import QUESTION, eigenvectors_table, learned_table
@@ -26,6 +26,7 @@ from analysis.report.results import with_networks
 from analysis.report.tables import claims_table, results_table, targets_table
 
 _HERE: Final = Path(__file__).parent
+_CHART_SCRIPTS: Final = ("measured", "controls", "networks", "drawing", "pointing", "listing", "start")
 
 
 @dataclass(frozen=True)
@@ -74,6 +75,7 @@ def render(facts: Facts, measurements: Frame, files: Mapping[str, bytes]) -> str
     frame = Template(_part("page.html"))
     return frame.substitute(
         title=text(f"{facts.name}: report"),
+        kicker="Report of an exact graph" if content.is_of_graphs else "Sweep report",
         name=text(facts.name),
         question=text(first_line or "No question is recorded with this sweep."),
         more=paragraphs(rest),
@@ -82,12 +84,17 @@ def render(facts: Facts, measurements: Frame, files: Mapping[str, bytes]) -> str
         sections="".join(section(name, title, html) for name, title, html in found),
         measurements=to_script(payload(_charted(content))),
         style=_part("style.css"),
-        script=_part("chart.js"),
+        script="".join(_part(f"{name}.js") for name in ("page", *(_CHART_SCRIPTS if len(measurements) else ()))),
     )
 
 
 def _chart(content: Content) -> str:
-    return _part("chart.html") if len(content.measurements) else ""
+    if content.measurements.empty:
+        return ""
+    steps = _charted(content)["method"].isin(LEARNED).all()  # of which an epoch is a full-batch step
+    lines = "features" if content.is_of_graphs else "networks"
+    words = {"time": "step" if steps else "epoch", "lines": lines, "Lines": lines.capitalize()}
+    return Template(_part("chart.html")).substitute(words)
 
 
 def _charted(content: Content) -> Frame:

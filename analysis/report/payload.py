@@ -8,25 +8,20 @@ finite are null.
 from __future__ import annotations
 
 import json
-from collections.abc import Collection
 from typing import Any, Final
 
 import numpy as np
 
 from analysis.class_pairs import PAIR_MARK
 from analysis.curves import TRAINING_LAYER
-from analysis.figures.base.numbers import LINEAR, Frame, evenly
-from analysis.figures.base.transfer import TARGET_ACCURACY
-from analysis.finetuned_choice import ACCURACY, TARGET, TEST
+from analysis.figures.base.numbers import Frame, evenly
+from analysis.report.opening import first_choice, ranked
 
 MAX_VALUES: Final = 400_000
 """Values in a page, about 3 MB."""
 
 MAX_CURVE_EPOCHS: Final = 200
 """Epochs of a trial's training curves in a page, evenly over all."""
-
-ON_GRAPH: Final = "eigenvector_alignment"
-"""Of features that are learned on an exact graph: how close they are to its eigenvectors."""
 
 _MIN_EPOCHS: Final = 4
 _TRIAL: Final = ["dataset", "trial_key"]
@@ -48,33 +43,29 @@ def payload(table: Frame) -> dict[str, Any]:
     rows = _fitting(table)
     names: dict[str, list[Any]] = {}
     codes = {column: _coded(rows[column], names, column) for column in ("metric", "level", "split")}
-    trials = rows[[*_TRIAL, "network", "seed"]].drop_duplicates(_TRIAL)
+    trials = rows[[*_TRIAL, "network", "method", "seed"]].drop_duplicates(_TRIAL)
     sets: dict[str, dict[tuple[Any, ...], int]] = {"epochs": {}, "layers": {}}
     number = {key: i for i, key in enumerate(zip(trials["dataset"], trials["trial_key"], strict=True))}
     owner = [number[key] for key in zip(rows["dataset"], rows["trial_key"], strict=True)]
+    one_of: dict[tuple[str, str], int] = {}  # trial of each network
+    for i, network in enumerate(zip(trials["dataset"], trials["network"], strict=True)):
+        one_of.setdefault(network, i)
+    first = first_choice(names["metrics"], names["splits"])
     columns = np.array([owner, *codes.values()], int).T.reshape(len(rows), 4)
     return {
         "trials": [
-            {"key": key, "network": network, "seed": int(seed), "dataset": dataset}
-            for dataset, key, network, seed in trials.itertuples(index=False, name=None)
+            {"key": key, "network": network, "method": method, "seed": int(seed), "dataset": dataset}
+            for dataset, key, network, method, seed in trials.itertuples(index=False, name=None)
         ],
         **names,
-        "first": _first(names["metrics"], names["splits"]),
+        "first": first,
+        "ranked": [one_of[network] for network in ranked(rows, first)],
         "blocks": _blocks(rows, columns, sets),
         **{name: [list(items) for items in found] for name, found in sets.items()},
         "total": len(table),
         "shown": len(rows),
         "rule": RULE,
     }
-
-
-def _first(metrics: Collection[str], splits: Collection[str]) -> dict[str, str]:
-    """What the chart opens on: what the study is about."""
-    if ACCURACY in metrics:
-        return {"metric": ACCURACY, "split": TARGET if TARGET in splits else TEST}
-    if ON_GRAPH in metrics:
-        return {"metric": ON_GRAPH, "split": "train"}
-    return {"metric": TARGET_ACCURACY if TARGET_ACCURACY in metrics else LINEAR, "split": TEST}
 
 
 def to_script(values: dict[str, Any]) -> str:

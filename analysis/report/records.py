@@ -120,18 +120,21 @@ def scale(facts: Facts, measurements: Frame) -> str:
         ("checkpoints", str(layers[["trial_key", "epoch"]].drop_duplicates().shape[0])),
         ("measurements", f"{len(measurements):,}"),
     ]
+    # A target set may lack labels, and what has none is not measured; how many that are is not recorded.
+    foreign = any(str(trial.options.get("data.shift", "")).startswith("to:") for trial in facts.trials)
+    measured = "measured on" if data and not foreign else "measured on at most"
     for settings, tasks in _by_settings(facts).items():
-        pairs.append(
-            ("measured on at most", f"{markup.text(settings)} <small>({markup.text(', '.join(tasks))})</small>")
-        )
+        pairs.append((measured, f"{markup.text(settings)} <small>({markup.text(', '.join(tasks))})</small>"))
     return markup.facts(pairs) + f"<p>{markup.text(_PUBLISHED)} Fewer images and epochs can show other trends.</p>"
 
 
 def _by_settings(facts: Facts) -> dict[str, list[str]]:
-    """The tasks of each distinct set of settings, which is put in words."""
+    """The tasks of each distinct set of settings, which is put in words; no more images than there are."""
+    there = {f"{name}_images": facts.data[name] for name in ("num_train", "num_test") if name in facts.data}
     found: dict[str, list[str]] = {}
     for task, settings in sorted(facts.settings.items()):
-        words = ", ".join(f"{name.replace('_', ' ')} {value}" for name, value in settings.items() if value != "")
+        used = {name: min(value, there.get(name, value)) for name, value in settings.items() if value != ""}
+        words = ", ".join(f"{name.replace('_', ' ')} {value}" for name, value in used.items())
         if words:
             found.setdefault(words, []).append(task)
     return found

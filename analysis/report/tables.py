@@ -14,6 +14,7 @@ from analysis.report.results import METRICS, Estimate, results
 _NONE: Final = "\N{EN DASH}"
 _JOINED: Final = "\N{NO-BREAK SPACE}"
 _TARGET: Final = ("target_randomness", "target_agreement", "target_entropy", "target_num_used")
+_LARGEST: Final = "target_largest_share"
 _PLUS_MINUS: Final = "\N{PLUS-MINUS SIGN}"
 
 
@@ -29,16 +30,17 @@ def claims_table(claims: Frame) -> str:
     known, unknown = claims[claims["verdict"] != UNKNOWN], claims[claims["verdict"] == UNKNOWN]
     head = ["claim", *where, "verdict", "estimate", "95 % interval", "bound", "trials", "note"]
     right = [head.index(name) for name in ("estimate", "95 % interval", "bound", "trials")]
+    about = [head.index(name) for name in (*where, "verdict", "trials")]
     counts = claims["verdict"].value_counts()
     caption = (
         f"{', '.join(f'{verdict}: {count}' for verdict, count in counts.items())}. Published trends of arXiv "
         "2305.15614, or of the paper that is named, each as a number of this sweep's measurements; one holds where the "
         "whole interval keeps the bound."
     )
-    found = markup.table(head, (_claim(row, where) for _, row in known.iterrows()), caption, right)
+    found = markup.table(head, (_claim(row, where) for _, row in known.iterrows()), caption, right, about)
     if len(unknown):
         rows = (_claim(row, where) for _, row in unknown.iterrows())
-        more = markup.table(head, rows, "What is lacking, and what gives it, is in the last column.", right)
+        more = markup.table(head, rows, "What is lacking, and what gives it, is in the last column.", right, about)
         found += markup.details(f"{len(unknown)} with not enough data", more)
     return found
 
@@ -88,7 +90,9 @@ def results_table(measurements: Frame) -> str:
         "the same mean, so its accuracy is a little too good; layers have the numbers of the table and of the figures."
     )
     names = ("network", "images", "level", "which")
-    return markup.table(head, rows, caption, [i for i, title in enumerate(head) if title not in names])
+    numeric = [i for i, title in enumerate(head) if title not in names]
+    about = [i for i, title in enumerate(head) if title in ("images", "level", "epoch", "seeds")]
+    return markup.table(head, rows, caption, numeric, about)
 
 
 def targets_table(measurements: Frame) -> str:
@@ -100,20 +104,28 @@ def targets_table(measurements: Frame) -> str:
     # They are the same for every trial, epoch and layer.
     wide = rows.pivot_table(index=["dataset", "level"], columns="metric", values="value", aggfunc="first")
     wide = wide.sort_values(["dataset", "target_randomness"]).reset_index()
+    tested = measurements[(measurements["metric"] == _LARGEST) & (measurements["split"] == "test")]
+    largest = tested.groupby(["dataset", "level"])["value"].first()
+    shared = ["most frequent label of test images"] if len(largest) else []
     lines = []
     for _, row in wide.iterrows():
         only_one = "one label alone" if row["target_num_used"] == 1 else ""
         where = [markup.text(row["dataset"])] if several else []
+        share = largest.get((row["dataset"], row["level"]), math.nan)
+        most = [_NONE if math.isnan(share) else f"{100 * share:.1f}"] if shared else []
         lines.append([markup.text(row["level"]), *where, f"{row['target_randomness']:.2f}",
                       f"{100 * row['target_agreement']:.1f}", f"{row['target_entropy']:.2f}",
-                      f"{row['target_num_used']:.0f}", only_one])  # fmt: skip
+                      f"{row['target_num_used']:.0f}", *most, only_one])  # fmt: skip
     caption = (
         "Labels of the training images. Randomness: 0 the teacher at the end of its training, or the classes (noise); "
         "1 the teacher at initialisation, or uniform labels. Agreement with the classes in per cent, entropy in nats; "
         "labels that are hardly used or all the same ask for little."
     )
-    head = ["target", *(["images"] if several else []), "randomness", "agreement", "entropy", "labels used", ""]
-    return markup.table(head, lines, caption, range(len(head) - 5, len(head) - 1))
+    if shared:
+        caption += " The share of the most frequent label, in per cent, is the test accuracy of always guessing it."
+    places = ["images"] if several else []
+    head = ["target", *places, "randomness", "agreement", "entropy", "labels used", *shared, ""]
+    return markup.table(head, lines, caption, range(1 + len(places), len(head) - 1), range(1, 1 + len(places)))
 
 
 def _percent(estimate: Estimate | None) -> str:

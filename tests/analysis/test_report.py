@@ -26,11 +26,11 @@ from analysis.report.results import estimate, results, with_networks
 from analysis.report.tables import results_table, targets_table
 from analysis.table import read_table
 from ray_ssl.errors import EXIT_BAD_INPUT, EXIT_DONE
-from ray_ssl.ledger import DONE, Ledger
+from ray_ssl.ledger import DATA, DONE, Ledger
 from ray_ssl.storage import Storage
 from tests.analysis.figure_tables import SHAPES, lookup, synthetic, table_of, with_foreign, with_holes
 from tests.analysis.finetuned_tables import BEST, RATES, fine_tuned
-from tests.analysis.report_sweeps import DONE_RECORD, EVIL, Page, decoded, fail, make_sweep, write_table
+from tests.analysis.report_sweeps import CARD, DONE_RECORD, EVIL, Page, decoded, fail, make_sweep, write_table
 from tests.analysis.transfer_tables import METHODS, transferred
 
 SVG = b'<svg xmlns="http://www.w3.org/2000/svg"/>'
@@ -230,6 +230,34 @@ def test_the_number_of_classes_is_in_the_table_whatever_was_measured(tmp_path: P
         assert len(found[found["metric"] == "num_classes"]) == 2
 
 
+def test_networks_are_ranked_the_best_of_each_method_first() -> None:
+    rows = with_networks(synthetic((2,), (16, 32, 64), (0, 1), methods=("a", "b")))
+    at = (rows.metric == "linear_accuracy") & (rows.split == "test") & (rows.level == "class")
+    last = at & (rows.epoch == 20) & (rows.layer_name == "representation")
+    rows.loc[at & ~last, "value"] = rows.loc[at & ~last, "width"] / 100  # not what counts
+    good = {("a", 16): 0.5, ("a", 32): 0.9, ("a", 64): 0.7, ("b", 16): 0.2, ("b", 32): 0.1, ("b", 64): 0.3}
+    rows.loc[last, "value"] = [
+        good[method, width] + 0.3 * (seed - 0.5)
+        for method, width, seed in rows.loc[last, ["method", "width", "seed"]].itertuples(index=False)
+    ]
+    page = payload.payload(rows)
+    names = [page["trials"][trial]["network"] for trial in page["ranked"]]
+    order = (("a", 32), ("b", 64), ("a", 64), ("b", 16), ("a", 16), ("b", 32))
+    assert names == [f"{method}, depth 2, width {width}" for method, width in order]
+    nowhere = payload.payload(rows[~at])
+    assert {nowhere["trials"][trial]["method"] for trial in nowhere["ranked"][:2]} == {"a", "b"}
+
+
+def test_no_more_images_are_measured_than_there_are(tmp_path: Path) -> None:
+    ledger = make_sweep(tmp_path, (1,), (0,))
+    assert "num test images 1000, num train images 4000" in page_of(ledger).text
+    card = CARD | {"num_train": 3000, "num_test": 5000}
+    ledger.sweep.write_sealed(DATA, {"of": "", "card": card})
+    assert "measured onnum test images 1000, num train images 3000" in page_of(ledger).text
+    ledger.sweep.delete(DATA)
+    assert "measured on at mostnum test images 1000, num train images 4000" in page_of(ledger).text
+
+
 def test_of_equal_layers_the_representation_is_named() -> None:
     rows = synthetic((2,), (16,), (0,), (20,))
     rows["value"] = rows.value.where(rows.metric != "linear_accuracy", 0.25)
@@ -299,9 +327,13 @@ def test_every_target_stands_with_what_it_is() -> None:
         for metric, values in facts.items()
         for i, level in enumerate(("teacher-0.00", "teacher-1.00"))
     ]
-    page = targets_table(pd.DataFrame(found))
-    assert '<th scope="row">teacher-0.00</th><td class="number">0.00</td><td class="number">53.0</td>' in page
-    assert '<td class="number">0.00</td><td class="number">1</td><td>one label alone</td></tr>' in page
+    first, last = cells_of(targets_table(pd.DataFrame(found)))[1:]
+    assert first == ["teacher-0.00", "0.00", "53.0", "4.50", "100", ""]
+    assert last == ["teacher-1.00", "1.00", "1.0", "0.00", "1", "one label alone"]
+    share = {"dataset": "x", "level": "teacher-0.00", "metric": "target_largest_share"}
+    found += [share | {"split": "test", "value": 0.538}, share | {"split": "train", "value": 0.6}]
+    head, first, last = cells_of(targets_table(pd.DataFrame(found)))
+    assert head[5] == "most frequent label of test images" and first[5] == "53.8" and last[5] == "\N{EN DASH}"
     assert targets_table(pd.DataFrame(found).assign(metric="cdnv")) == ""
 
 

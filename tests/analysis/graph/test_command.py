@@ -125,6 +125,8 @@ def test_the_report_is_of_the_graph(folder: Path, tmp_path: Path) -> None:
     table = read(folder)
     page = make_report(Ledger(Storage.at(str(folder))), table, tmp_path).decode()
     assert "Does minimising the spectral contrastive loss find" in page and "No question is recorded" not in page
+    assert '<option value="epoch">step</option>' in page and "Report of an exact graph" in page
+    assert "Sweep report" not in page and "from epoch" not in page
     titles = [part.partition("</h2>")[0] for part in page.split("<h2>")[1:]]
     assert titles == ["Learned on the graph", "Its eigenvectors", "Chart", "Commands"]
     learned, top = (part.partition("</table>")[0] for part in page.split("<tbody>")[1:3])
