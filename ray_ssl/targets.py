@@ -178,7 +178,10 @@ def check_domains(config: PretrainConfig, dataset: Dataset) -> None:
     if learns == "domains" and domain is None:
         raise UserError(f"{name} learns from a source and a target, {dataset.name} is one domain: give a --shift")
     if learns == "domains" and is_one:
-        raise UserError(f"{name} learns from a source and a target, given --train-domains source: give all or both")
+        raise UserError(
+            f"{name} learns from a source and a target, but is to be trained on the source: "
+            "give --train-domains all or both (sweeps/transfer.py does so of its --baselines)"
+        )
     if config.method.TELLS_DOMAINS and domain is not None and rows is None and (domain == EXTRA).any():
         raise UserError(
             f"{name} takes images without a label for the target's, and extra images are of both domains: give "

@@ -71,7 +71,8 @@ def print_plan(
             epochs = ", ".join(map(str, lost[trial.key]))
             print(f"{trial.name} ({trial.key}): its checkpoint of epoch {epochs} is damaged or missing")
     num_steps = warmup_steps(request.base.training, data.num_train)
-    if isinstance(source, GridSource) and source.num_trials and num_steps < FEW_WARMUP_STEPS:
+    has_warmup = request.base.training.warmup_fraction > 0
+    if isinstance(source, GridSource) and source.num_trials and has_warmup and num_steps < FEW_WARMUP_STEPS:
         print(f"note: the learning rate warms up within {num_steps} step(s), so the run may diverge; more --epochs, "
               "a smaller --global-batch-size or a smaller --learning-rate help")  # fmt: skip
     print_torn(request, ledger, source.trials)

@@ -12,7 +12,19 @@ from functools import partial
 from typing import Final
 
 from analysis.claims.base.contract import AT_LEAST, DIFFERENCE, SIZE, Claim, Frame
-from analysis.finetuned_choice import DISTANCE, FT, LP, LP_FT, TARGET, TEST, chosen, newest, side_by_side
+from analysis.finetuned_choice import (
+    DISTANCE,
+    FT,
+    LP,
+    LP_FT,
+    PROTOCOLS,
+    RATE,
+    TARGET,
+    TEST,
+    chosen,
+    newest,
+    side_by_side,
+)
 from analysis.needs import FineTuned
 
 PAPER: Final = "arXiv 2202.10054"
@@ -38,6 +50,21 @@ def of_protocols(table: Frame) -> Frame:
     return _values(wide, wide[LP_FT] / wide[FT])
 
 
+def rate_at_the_edge(table: Frame, protocols: tuple[str, ...]) -> str:
+    """Returns a note where validation images chose the largest learning rate of the sweep, "" where they did not."""
+    rows = newest(chosen(table))
+    rows = rows[rows["protocol"].isin(protocols) & rows["rate"].notna()]
+    largest = table.loc[table["metric"] == RATE, "value"].max()
+    num_largest = int((rows["rate"] == largest).sum())
+    if not num_largest:
+        return ""
+    names = " and ".join(PROTOCOLS[name] for name in protocols)
+    return (
+        f"{names} chose the largest learning rate of the grid, {largest:g}, in {num_largest} of {len(rows)} cases: "
+        "larger --learning-rates may be better"
+    )
+
+
 def _moved(table: Frame) -> Frame:
     """What is chosen, with mean distances of the representation in the place of accuracies."""
     rows = table[(table["metric"] == DISTANCE) & (table["layer_name"] == "representation")]
@@ -55,29 +82,33 @@ def _values(wide: Frame, value: Frame) -> Frame:
     return found.loc[found["value"].notna(), ["network", "seed", "value"]].reset_index(drop=True)
 
 
+_EDGE_OF_FT, _EDGE_OF_LP_FT, _EDGE_OF_BOTH = (
+    partial(rate_at_the_edge, protocols=protocols) for protocols in ((FT,), (LP_FT,), (FT, LP_FT))
+)
+
 CLAIMS: Final = (
     Claim(
         "ft_at_least_lp_in_source", PAPER, "Fine-tuning is at least as accurate as linear probing in distribution.",
         f"accuracy in the source, FT less LP{_MARGIN}",
         partial(less, left=FT, right=LP, images=TEST), "above", -AT_LEAST,
-        (FineTuned((LP, FT)),), compares=True, within=DIFFERENCE,
+        (FineTuned((LP, FT)),), compares=True, within=DIFFERENCE, caveat=_EDGE_OF_FT,
     ),
     Claim(
         "lp_above_ft_in_target", PAPER, "Linear probing is more accurate than fine-tuning out of distribution.",
         "accuracy in the target, LP less FT", partial(less, left=LP, right=FT, images=TARGET), "above", 0.0,
-        (FineTuned((LP, FT), in_target=True),), compares=True, within=DIFFERENCE,
+        (FineTuned((LP, FT), in_target=True),), compares=True, within=DIFFERENCE, caveat=_EDGE_OF_FT,
     ),
     Claim(
         "lp_ft_at_least_ft_in_source", PAPER, "LP-FT is best of both: at least fine-tuning in distribution.",
         f"accuracy in the source, LP-FT less FT{_MARGIN}",
         partial(less, left=LP_FT, right=FT, images=TEST), "above", -AT_LEAST,
-        (FineTuned((FT, LP_FT)),), compares=True, within=DIFFERENCE,
+        (FineTuned((FT, LP_FT)),), compares=True, within=DIFFERENCE, caveat=_EDGE_OF_BOTH,
     ),
     Claim(
         "lp_ft_at_least_lp_in_target", PAPER, "LP-FT is best of both: at least linear probing out of distribution.",
         f"accuracy in the target, LP-FT less LP{_MARGIN}",
         partial(less, left=LP_FT, right=LP, images=TARGET), "above", -AT_LEAST,
-        (FineTuned((LP, LP_FT), in_target=True),), compares=True, within=DIFFERENCE,
+        (FineTuned((LP, LP_FT), in_target=True),), compares=True, within=DIFFERENCE, caveat=_EDGE_OF_LP_FT,
     ),
     Claim(
         "ft_distorts_source_more", PAPER, "Fine-tuning distorts features more in distribution than out of it.",

@@ -68,7 +68,8 @@ def run(flags: argparse.Namespace) -> int:
     """Measures what is not measured yet and draws it; returns the exit code.
 
     Raises:
-        UserError: No sweep there, no domains, fewer than two classes in both, more pairs than there are.
+        UserError: No sweep there, no domains, fewer than two classes in both, more pairs than there are, or fewer than
+            are measured.
     """
     for name in ("pairs", "steps"):
         if getattr(flags, name) is not None and getattr(flags, name) < 1:
@@ -83,12 +84,23 @@ def run(flags: argparse.Namespace) -> int:
     require_labels("connectivity", dataset, "train", "test")
     settings = ClassifierSettings(way=flags.way, num_steps=flags.steps)
     pairs = choose_pairs(dataset, flags.pairs)
+    if len(pairs) < (known := _num_known(ledger.sweep)):
+        raise UserError(f"--pairs {len(pairs)}: {known} pairs are measured here, and would be replaced: leave it out")
     seeds = sorted({trial.config.seed for trial in trials})
     with interrupts.orderly():
         errors = measure(ledger.sweep, dataset, settings, pairs, seeds)
         _write(ledger, trials, dataset, settings, pairs, errors)
         _show(ledger.sweep, flags.sweep)
     return EXIT_DONE
+
+
+def _num_known(sweep: Storage) -> int:
+    """How many pairs of classes the table has."""
+    try:
+        table = read_measurements(sweep)
+    except UserError:
+        return 0  # nothing is measured yet
+    return table.loc[table["metric"] == EDGES[0], "level"].nunique()
 
 
 def choose_pairs(dataset: Dataset, num_pairs: int | None) -> Pairs:

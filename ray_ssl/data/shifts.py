@@ -150,6 +150,8 @@ def _corrupted(config: DataConfig, shift: Shift, load: Loader) -> _Shifted:
         domain = _halves(images.fine, config.data_seed, name)
         pixels, target = images.images.copy(), domain == TARGET
         pixels[target] = corrupt(pixels[target], shift.kind, shift.strength, config.data_seed)
+        if shift.strength > 0 and np.array_equal(pixels, images.images):
+            raise UserError(f"--shift {config.shift} changes no pixel of {plain}: give a larger strength")
         return replace(images, images=pixels, domain=domain, domain_names=("original", config.shift))
 
     note = f"half of the images of each class are source, the others, with {config.shift}, target"

@@ -212,6 +212,15 @@ def test_a_claim_does_not_hold_where_the_numbers_say_the_contrary(name: str, tab
     assert one["verdict"] == FAILS, one.to_dict()
 
 
+def test_a_rate_at_the_edge_of_the_grid_is_said(table: Frame) -> None:
+    rates = table["metric"] == "peak_learning_rate"
+    chosen_rate = chosen(table).query("protocol == 'ft'")["rate"].max()
+    assert (table.loc[rates, "value"].max() > chosen_rate) and check(table, names=NAMES)["note"].eq("").all()
+    above = table.loc[rates & (table["value"] > chosen_rate), "trial_key"]
+    one = check(table[~table["trial_key"].isin(above)], names=["ft_at_least_lp_in_source"]).iloc[0]
+    assert one["verdict"] == HOLDS and f"FT chose the largest learning rate of the grid, {chosen_rate:g}" in one["note"]
+
+
 def test_claims_without_their_measurements_say_what_gives_them(table: Frame) -> None:
     plain: Frame = check(synthetic((2,), (16,)), "results/x", NAMES)
     assert set(plain["verdict"]) == {UNKNOWN}

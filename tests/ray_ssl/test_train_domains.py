@@ -90,7 +90,7 @@ def test_the_targets_accuracy_stands_apart_and_its_labels_move_nothing_else(shif
 def test_methods_that_learn_from_domains_need_two(shifted: Dataset, method: str) -> None:
     with pytest.raises(UserError, match=f"{method} learns from a source and a target, tiny is one domain: give a --sh"):
         Trainer(config(method), Dataset("tiny", images(96, 0), images(40, 1)), CPU)
-    with pytest.raises(UserError, match="given --train-domains source: give all or both"):
+    with pytest.raises(UserError, match="is to be trained on the source: give --train-domains all or both"):
         Trainer(config(method, training__train_domains="source"), shifted, CPU)
 
 

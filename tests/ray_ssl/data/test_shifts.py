@@ -107,6 +107,12 @@ def test_corrupted_images_are_other_images_than_the_sources(toys: str) -> None:
     assert np.array_equal(grey.domain, same.domain)  # the same halves at every strength
 
 
+@pytest.mark.parametrize("shift", ["grey:0.001", "blur:0.05"])
+def test_a_shift_that_changes_no_pixel_is_refused(shift: str, toys: str) -> None:
+    with pytest.raises(UserError, match=f"--shift {shift} changes no pixel of toys0: give a larger strength"):
+        load(shift, toys)
+
+
 def test_extra_images_come_besides_and_are_balanced(toys: str) -> None:
     train, test = splits(load("subpopulations", toys, num_images=32, num_extra=40))
     assert counts(train) == [16, 16, 40]
