@@ -19,7 +19,9 @@ NO_AUGMENTATION: Final = "supervised (no augmentation)"
 LABELLED: Final = ("supervised", "dann", "self_training")
 """How the names of methods that see labels begin."""
 
-_TRAINING = "training"
+TRAINING: Final = "training"
+"""Name of the layer of the curves of pretraining."""
+
 _OF_TARGET, _OF_SOURCE = "target_accuracy_", "source_accuracy_"
 _SHIFTED = ", of a sweep with a --shift, as sweeps/transfer.py is"
 
@@ -71,6 +73,16 @@ class Measured(NamedTuple):
     start: bool = False
     num_layers: int = 1
 
+    @property
+    def words(self) -> str:
+        """What it is: "cdnv at level class (test)"."""
+        level = f" at level {self.level}" if self.level else ""
+        return f"{self.metric}{level}{f' ({self.split})' if self.split else ''}"
+
+    def command(self, sweep: str) -> str:
+        """Returns what measures it at every checkpoint that lacks it."""
+        return _command(self.metric, self.level, sweep)
+
     def lacking(self, table: Frame, sweep: str) -> Lacking | None:
         """See `Need`."""
         rows = table[(table["metric"] == self.metric) & np.isfinite(table["value"])]
@@ -90,8 +102,7 @@ class Measured(NamedTuple):
                 return Lacking(
                     f"needs labels of the target of {images}: accuracy could be measured in the source alone"
                 )
-            split = f" ({self.split})" if self.split else ""
-            return Lacking(f"needs {self.metric}{where}{split}", _command(self.metric, self.level, sweep))
+            return Lacking(f"needs {self.words}", self.command(sweep))
         if rows["epoch"].nunique() < self.num_epochs:
             return Lacking(
                 f"needs {self.num_epochs} measured epochs of {self.metric}{where}, has {rows['epoch'].nunique()}"
@@ -144,16 +155,24 @@ class Curve(NamedTuple):
 
     metric: str
 
+    @property
+    def words(self) -> str:
+        """What it is: "the curve of invariance"."""
+        return f"the curve of {self.metric}"
+
+    def command(self, sweep: str) -> str:
+        """Returns what puts it into the table for every finished trial that lacks it."""
+        return f"python -m analysis {sweep}"
+
     def lacking(self, table: Frame, sweep: str) -> Lacking | None:
         """See `Need`."""
-        rows = table[(table["metric"] == self.metric) & (table["layer_name"] == _TRAINING)]
+        rows = table[(table["metric"] == self.metric) & (table["layer_name"] == TRAINING)]
         if rows.empty:
             return Lacking(
-                f"needs the curve of {self.metric}, which finished trials of methods with that term have",
-                f"python -m analysis {sweep}",
+                f"needs {self.words}, which finished trials of methods with that term have", self.command(sweep)
             )
         if rows["epoch"].nunique() < 2:
-            return Lacking(f"needs 2 epochs of training, has {rows['epoch'].nunique()}")
+            return Lacking(f"needs 2 epochs of training, has {rows['epoch'].nunique()}", "a sweep with more --epochs")
         return None
 
 
@@ -162,14 +181,16 @@ class Trials(NamedTuple):
 
     method: str
 
+    def takes(self, method: str) -> bool:
+        """Returns whether trials of a method, as the table names it, are looked for."""
+        return is_self_supervised(method) if self.method == "self-supervised" else method == self.method
+
     def lacking(self, table: Frame, sweep: str) -> Lacking | None:
         """See `Need`."""
-        methods = set(table["method"])
-        if self.method == "self-supervised":
-            there = any(map(is_self_supervised, methods))
-            return None if there else Lacking("needs self-supervised trials", "a sweep with --method vicreg")
-        if self.method in methods:
+        if any(map(self.takes, table["method"].unique())):
             return None
+        if self.method == "self-supervised":
+            return Lacking("needs self-supervised trials", "a sweep with --method vicreg")
         flag = " --no-augment" if self.method == NO_AUGMENTATION else ""
         return Lacking(f"needs trials of {self.method}", f"a sweep with --method supervised{flag}")
 
@@ -185,11 +206,15 @@ class Adapted(NamedTuple):
     domains: tuple[str, ...]
     method: str = ""
 
+    def takes(self, method: str) -> bool:
+        """Returns whether trials of a method, as the table names it, are looked for."""
+        if not method.endswith(tuple(f" ({domains})" for domains in self.domains)):
+            return False
+        return method.startswith(self.method) if self.method else is_self_supervised(method)
+
     def lacking(self, table: Frame, sweep: str) -> Lacking | None:
         """See `Need`."""
-        ends = tuple(f" ({domains})" for domains in self.domains)
-        there = [method for method in table["method"].unique() if method.endswith(ends)]
-        if any(method.startswith(self.method) if self.method else is_self_supervised(method) for method in there):
+        if any(map(self.takes, table["method"].unique())):
             return None
         flags = f" --baselines {self.method}" if self.method else " --num-extra N" if "extra" in self.domains[0] else ""
         what = self.method or "self-supervised pretraining"

@@ -9,6 +9,7 @@ from typing import Any, Final
 import pandas as pd
 
 from analysis.claims.base.contract import FAILS, HOLDS, UNKNOWN, Claim
+from analysis.claims.base.ends import counted, with_ends
 from analysis.claims.base.interval import Estimate, estimate
 from analysis.figures.base.numbers import prepare
 from analysis.needs import Lacking, Trials, first_lacking, is_self_supervised
@@ -45,7 +46,9 @@ def check(table: pd.DataFrame, sweep: str = "SWEEP_FOLDER", names: Collection[st
     A claim holds where the whole 95 % confidence interval of its number keeps the bound, does not hold where the whole
     interval breaks it, and otherwise there is not enough data. The interval is over seeds or networks (see
     `interval.estimate`) or over what the claim says. One trial has none, and two that agree to the last digit prove
-    nothing: not enough data. Claims over several data sets have one row, whose data set names all of them.
+    nothing: not enough data. A trial in which a number is not measured where the claim reads it, such as at the end of
+    its training, does not count (see `ends.counted`). Claims over several data sets have one row, whose data set names
+    all of them.
 
     Args:
         table: As `analysis.table.read_table` returns it.
@@ -55,21 +58,21 @@ def check(table: pd.DataFrame, sweep: str = "SWEEP_FOLDER", names: Collection[st
     Returns:
         Columns claim, figure, dataset, method ("" where methods are compared), statement, statistic, bound ("> 0"),
         estimate, low, high (95 % confidence interval, NaN where there is none), num_trials, basis (what the interval
-        is over), verdict ("holds", "does not hold", "not enough data"), note (what is lacking, and the command that
-        measures it; or what makes the comparison less than it says) and command (that one alone, "" where there is
-        none).
+        is over), verdict ("holds", "does not hold", "not enough data"), note (what is lacking, or which trials lack it,
+        and the command that measures it; or what makes the comparison less than it says) and command (that one alone,
+        "" where there is none).
     """
     claims = [claim for claim in every_claim() if names is None or claim.name in names]
     rows = []
     datasets = sorted(table["dataset"].unique())
     for dataset in datasets:
-        one: Frame = table[table["dataset"] == dataset]
+        one = with_ends(table[table["dataset"] == dataset])
         prepared = prepare(one, *one["metric"].unique())
         for claim in claims:
             if not claim.across:
                 rows += [{"dataset": dataset, **row} for row in _rows(claim, one, prepared, sweep)]
-    every = ", ".join(datasets)
-    rows += [{"dataset": every, **_row(claim, table, table, "", sweep)} for claim in claims if claim.across and every]
+    every, ends = ", ".join(datasets), with_ends(table)
+    rows += [{"dataset": every, **_row(claim, table, ends, "", sweep)} for claim in claims if claim.across and every]
     return pd.DataFrame(rows, columns=list(COLUMNS))
 
 
@@ -89,11 +92,13 @@ def _rows(claim: Claim, table: Frame, prepared: Frame, sweep: str) -> Iterator[d
 
 def _row(claim: Claim, table: Frame, prepared: Frame, method: str, sweep: str) -> dict[str, Any]:
     lacking = first_lacking(claim.needs, table, sweep)
+    prepared, left_out = (prepared, None) if lacking else counted(claim, prepared, sweep)
     values = None if lacking else claim.measure(prepared)
     nothing = math.isnan(values.mean) if isinstance(values, Estimate) else values is None or values.empty
     if nothing:
         return _about(claim, method) | _unknown(
             lacking
+            or (left_out and left_out._replace(what=f"{left_out.what}, and has too few without them"))
             or Lacking(
                 "all that it needs was measured, but of no trial can it be computed, for too few values are there or "
                 f"all are the same: {claim.statistic}",
@@ -102,10 +107,12 @@ def _row(claim: Claim, table: Frame, prepared: Frame, method: str, sweep: str) -
         )
     found = (values if isinstance(values, Estimate) else estimate(values)).within(*claim.within)
     verdict, note = judge(claim, found)
-    note = "; ".join(filter(None, (note, claim.caveat(prepared) if claim.caveat else "")))
+    caveat = claim.caveat(prepared) if claim.caveat else ""
+    note = "; ".join(filter(None, (note, caveat, str(left_out or ""))))
     numbers = {"estimate": found.mean, "low": found.low, "high": found.high}
     return _about(claim, method) | numbers | {
-        "num_trials": found.num_trials, "basis": found.basis, "verdict": verdict, "note": note, "command": ""
+        "num_trials": found.num_trials, "basis": found.basis, "verdict": verdict, "note": note,
+        "command": left_out.way if left_out else "",
     }  # fmt: skip
 
 
