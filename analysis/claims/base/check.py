@@ -12,7 +12,7 @@ from analysis.claims.base.contract import FAILS, HOLDS, UNKNOWN, Claim
 from analysis.claims.base.ends import counted, with_ends
 from analysis.claims.base.interval import Estimate, estimate
 from analysis.figures.base.numbers import prepare
-from analysis.needs import Lacking, Trials, first_lacking, is_self_supervised
+from analysis.needs import Lacking, Trials, Unmeasured, first_lacking, is_self_supervised
 from ray_ssl.plugins import plugin_module, plugin_names
 
 Frame = Any
@@ -40,7 +40,12 @@ def every_claim() -> list[Claim]:
     return sorted(found, key=place)
 
 
-def check(table: pd.DataFrame, sweep: str = "SWEEP_FOLDER", names: Collection[str] | None = None) -> pd.DataFrame:
+def check(
+    table: pd.DataFrame,
+    sweep: str = "SWEEP_FOLDER",
+    names: Collection[str] | None = None,
+    unmeasured: Collection[Unmeasured] = (),
+) -> pd.DataFrame:
     """Returns a verdict on every claim, for each data set and each self-supervised method by itself.
 
     A claim holds where the whole 95 % confidence interval of its number keeps the bound, does not hold where the whole
@@ -54,6 +59,7 @@ def check(table: pd.DataFrame, sweep: str = "SWEEP_FOLDER", names: Collection[st
         table: As `analysis.table.read_table` returns it.
         sweep: The sweep's folder, as it is to stand in commands.
         names: Of the claims that are checked; None: all.
+        unmeasured: Trials of the sweep that the table does not have.
 
     Returns:
         Columns claim, figure, dataset, method ("" where methods are compared), statement, statistic, bound ("> 0"),
@@ -70,35 +76,41 @@ def check(table: pd.DataFrame, sweep: str = "SWEEP_FOLDER", names: Collection[st
         prepared = prepare(one, *one["metric"].unique())
         for claim in claims:
             if not claim.across:
-                rows += [{"dataset": dataset, **row} for row in _rows(claim, one, prepared, sweep)]
+                rows += [{"dataset": dataset, **row} for row in _rows(claim, one, prepared, sweep, unmeasured)]
     every, ends = ", ".join(datasets), with_ends(table)
-    rows += [{"dataset": every, **_row(claim, table, ends, "", sweep)} for claim in claims if claim.across and every]
+    across = [claim for claim in claims if claim.across and every]
+    rows += [{"dataset": every, **_row(claim, table, ends, "", sweep, unmeasured)} for claim in across]
     return pd.DataFrame(rows, columns=list(COLUMNS))
 
 
-def _rows(claim: Claim, table: Frame, prepared: Frame, sweep: str) -> Iterator[dict[str, Any]]:
+def _rows(
+    claim: Claim, table: Frame, prepared: Frame, sweep: str, unmeasured: Collection[Unmeasured]
+) -> Iterator[dict[str, Any]]:
     """The verdicts on a claim: one, or one for each method that learns without labels."""
     if claim.compares:
-        yield _row(claim, table, prepared, "", sweep)
+        yield _row(claim, table, prepared, "", sweep, unmeasured)
         return
     methods = [method for method in sorted(table["method"].unique()) if is_self_supervised(method)]
     for method in methods:
-        yield _row(claim, table[table["method"] == method], prepared[prepared["method"] == method], method, sweep)
+        of_method = (rows[rows["method"] == method] for rows in (table, prepared))
+        yield _row(claim, *of_method, method, sweep, unmeasured)
     if not methods:
-        lacking = Trials("self-supervised").lacking(table, sweep)
+        lacking = first_lacking((Trials("self-supervised"),), table, sweep, unmeasured)
         assert lacking is not None
         yield _about(claim, "") | _unknown(lacking)
 
 
-def _row(claim: Claim, table: Frame, prepared: Frame, method: str, sweep: str) -> dict[str, Any]:
-    lacking = first_lacking(claim.needs, table, sweep)
+def _row(
+    claim: Claim, table: Frame, prepared: Frame, method: str, sweep: str, unmeasured: Collection[Unmeasured]
+) -> dict[str, Any]:
+    lacking = first_lacking(claim.needs, table, sweep, unmeasured)
     prepared, left_out = (prepared, None) if lacking else counted(claim, prepared, sweep)
     values = None if lacking else claim.measure(prepared)
     nothing = math.isnan(values.mean) if isinstance(values, Estimate) else values is None or values.empty
     if nothing:
         return _about(claim, method) | _unknown(
             lacking
-            or (left_out and left_out._replace(what=f"{left_out.what}, and has too few without them"))
+            or left_out
             or Lacking(
                 "all that it needs was measured, but of no trial can it be computed, for too few values are there or "
                 f"all are the same: {claim.statistic}",

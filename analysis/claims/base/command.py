@@ -21,8 +21,10 @@ from analysis.claims.base.check import check
 from analysis.claims.base.contract import UNKNOWN
 from analysis.command import read_measurements
 from analysis.publication import FIGURES
+from analysis.survey import unmeasured_trials
 from ray_ssl.errors import EXIT_DONE
 from ray_ssl.flags import Parser
+from ray_ssl.ledger import Ledger
 from ray_ssl.storage import Storage
 
 Frame = Any
@@ -49,7 +51,9 @@ def run(flags: argparse.Namespace) -> int:
     """
     sweeps = [Storage.at(folder) for folder in flags.sweep]
     table = pd.concat([read_measurements(sweep) for sweep in sweeps], ignore_index=True)
-    sweep, found = sweeps[0], cast(Frame, check(table, flags.sweep[0] if len(sweeps) == 1 else "SWEEP_FOLDER"))
+    sweep, typed = sweeps[0], flags.sweep[0] if len(sweeps) == 1 else "SWEEP_FOLDER"
+    unmeasured = [one for folder in sweeps for one in unmeasured_trials(Ledger(folder), table)]
+    found = cast(Frame, check(table, typed, unmeasured=unmeasured))
     measured = found["num_trials"] > 0
     for (dataset, method), rows in found[measured].groupby(["dataset", "method"], sort=False):
         print(f"{method or 'methods compared'} on {dataset}\n{as_text(rows)}\n")

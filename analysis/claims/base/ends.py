@@ -14,9 +14,7 @@ import numpy as np
 
 from analysis.claims.base.contract import Claim
 from analysis.figures.base.numbers import REPRESENTATION
-from analysis.metrics import num_classes
 from analysis.needs import TRAINING, Adapted, Curve, Lacking, Measured, Trials, is_self_supervised
-from analysis.table import IMAGES_LAYER
 
 Frame = Any
 """A pandas frame; pyright cannot follow what selecting rows of one returns."""
@@ -29,19 +27,21 @@ class Gap(NamedTuple):
 
     Attributes:
         trials: Keys of the trials that do not count for it.
-        what: "ncc_accuracy at level class (train) at the end of the training".
+        what: What is not measured: "ncc_accuracy at level class (train)".
+        when: "at the end of the training".
         way: The command that measures them.
     """
 
     trials: frozenset[tuple[str, str]]
     what: str
+    when: str
     way: str
 
 
 def with_ends(table: Frame) -> Frame:
     """Returns the table with the column `end`, the last epoch that a trial was trained, NaN where nothing says it."""
     # How many classes there are may stand with the curves, at the epochs that were asked for, not those trained.
-    of_training = (table["layer_name"] == TRAINING) & (table["metric"] != num_classes.SPECS[0].name)
+    of_training = (table["layer_name"] == TRAINING) & (table["metric"] != "num_classes")
     found = table[(table["layer"] >= 0) | of_training].groupby(TRIAL)["epoch"].max().rename("end")
     return table.drop(columns="end", errors="ignore").join(found, on=TRIAL)
 
@@ -64,9 +64,12 @@ def counted(claim: Claim, table: Frame, sweep: str) -> tuple[Frame, Lacking | No
     mine = [gap for gap in gaps if gap.trials & meant]
     if not mine:
         return table[~keys], None
-    what = " or ".join(dict.fromkeys(gap.what for gap in mine))
+    lacking = {gap.when: [other.what for other in mine if other.when == gap.when] for gap in mine}
+    what = ", or ".join(f"{' or '.join(dict.fromkeys(of))} {when}" for when, of in lacking.items())
     ways = " && ".join(dict.fromkeys(gap.way for gap in mine))
-    return table[~keys], Lacking(f"leaves out {len(meant)} of {len(_keys(of_claim))} trials, without {what}", ways)
+    num_trials = len(_keys(of_claim))
+    num = f"{len(meant)} of {num_trials}" if len(meant) < num_trials else f"all {num_trials}"
+    return table[~keys], Lacking(f"leaves out {num} trials, which were not measured in {what}", ways)
 
 
 def _gaps(need: Any, claim: Claim, table: Frame, sweep: str) -> Iterator[Gap]:
@@ -77,17 +80,18 @@ def _gaps(need: Any, claim: Claim, table: Frame, sweep: str) -> Iterator[Gap]:
     if isinstance(need, Curve):
         rows = rows[rows["layer_name"] == TRAINING]
     else:
+        rows = rows[rows["layer"] >= 0]  # what is measured of the images themselves has no epochs
         rows = rows[rows["level"] == need.level] if need.level else rows
         rows = rows[rows["split"] == need.split] if need.split else rows
         rows = rows[rows["layer_name"] == REPRESENTATION] if (rows["layer_name"] == REPRESENTATION).any() else rows
-    if rows.empty or (rows["layer"] == IMAGES_LAYER).all():  # images have no epochs
+    if rows.empty:
         return
     measured = set(zip(rows["dataset"], rows["trial_key"], rows["epoch"], strict=True))
     asked = table if not claim.across else table.merge(rows[TRIAL].drop_duplicates(), on=TRIAL)
     parts = claim.parts if isinstance(need, Measured) else ()
-    for words, epochs in _moments(asked, isinstance(need, Measured) and need.start, parts):
+    for when, epochs in _moments(asked, isinstance(need, Measured) and need.start, parts):
         lacking = frozenset(key for key, epoch in epochs.items() if (*key, epoch) not in measured)
-        yield Gap(lacking, f"{need.words} {words}", need.command(sweep))
+        yield Gap(lacking, need.words, when, need.command(sweep))
 
 
 def _moments(table: Frame, start: bool, parts: tuple[float, ...]) -> Iterator[tuple[str, dict[tuple[str, str], int]]]:
