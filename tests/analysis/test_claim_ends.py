@@ -67,7 +67,8 @@ def test_where_no_trial_is_measured_at_its_end_nothing_is_compared(table: Frame)
 def test_the_end_is_known_from_all_that_the_table_has_of_a_trial(known_from: str, table: Frame) -> None:
     curves = table["layer_name"] == "training"
     rows = table[curves | (table["metric"] == "cdnv") | ((table["metric"] == "ncc_accuracy") & (table["epoch"] < 100))]
-    rows = rows[~curves if known_from == "other metrics" else curves | (rows["epoch"] < 100)]
+    of_training = rows["layer_name"] == "training"
+    rows = rows[~of_training if known_from == "other metrics" else of_training | (rows["epoch"] < 100)]
     assert verdicts(rows, LATE).loc[LATE, "note"].startswith("leaves out all 4 trials, ")
 
 
@@ -127,7 +128,7 @@ def test_a_loss_that_got_worse_is_said_to_wherever_its_claim_is_read(
     assert found.iloc[0]["verdict"] == HOLDS and found.iloc[0]["estimate"] == pytest.approx(fall.mean())
     assert found.iloc[0]["note"] == said and said in claims_table(found)
     assert verdicts(table, name).loc[name, "note"] == ""
-    write_table(rows[rows["method"] == "vicreg"], tmp_path)
+    write_table(rows[(rows["method"] == "vicreg") & risen], tmp_path)
     assert command.main(["claims", str(tmp_path)]) == EXIT_DONE
     assert f"  {name}: {said}" in capsys.readouterr().out
     assert said in (tmp_path / "figures" / "claims.csv").read_text()

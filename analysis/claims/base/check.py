@@ -92,8 +92,8 @@ def _rows(
         return
     methods = [method for method in sorted(table["method"].unique()) if is_self_supervised(method)]
     for method in methods:
-        of_method = (rows[rows["method"] == method] for rows in (table, prepared))
-        yield _row(claim, *of_method, method, sweep, unmeasured)
+        one, ready = (rows[rows["method"] == method] for rows in (table, prepared))
+        yield _row(claim, one, ready, method, sweep, unmeasured)
     if not methods:
         lacking = first_lacking((Trials("self-supervised"),), table, sweep, unmeasured)
         assert lacking is not None
