@@ -134,6 +134,10 @@ def test_the_commands_know_them_from_the_ledger(tmp_path: Path, capsys: pytest.C
     assert command.main(["claims", str(tmp_path)]) == EXIT_DONE
     wanted = f"needs trials of {NO_AUGMENTATION}: the sweep has 1, not measured yet: python -m analysis {tmp_path}"
     assert wanted in (tmp_path / "figures" / "claims.csv").read_text()
+    out = capsys.readouterr().out
+    assert (
+        f"\n1 trained trial(s) count nowhere, for nothing of them is measured: python -m analysis {tmp_path}\n" in out
+    )
     assert figures.main(["fig3_right", str(tmp_path)]) == EXIT_BAD_INPUT
     wanted = "fig3 right needs trials of supervised: the sweep has 1, not trained yet: the sweep's command again"
     assert wanted in capsys.readouterr().out
