@@ -120,8 +120,8 @@ class Measured(NamedTuple):
 
     def _at_more_epochs(self, sweep: str, known: bool) -> str:
         """What measures it at more checkpoints, which are known or only may be there."""
-        none = ", or if it has no more checkpoints a sweep with more --epochs and --num-checkpoints"
-        return f"{self.command(sweep)}{'' if known else none}"
+        none = "" if known else ", or if it has no more checkpoints a sweep with more --epochs and --num-checkpoints"
+        return self.command(sweep) + none
 
 
 class Shifts(NamedTuple):

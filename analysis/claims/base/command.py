@@ -61,9 +61,7 @@ def run(flags: argparse.Namespace) -> int:
     if not lacking.empty:
         print(f"not measured:\n{lacking_as_text(lacking)}\n")
     if waiting := sum(one.trained for one in unmeasured):
-        print(
-            f"{waiting} trained trial(s) count nowhere, for nothing of them is measured: python -m analysis {typed}\n"
-        )
+        print(f"{waiting} trained trial(s) of which nothing is measured count nowhere: python -m analysis {typed}\n")
     counts = found["verdict"].value_counts()
     print(", ".join(f"{counts[verdict]} {verdict}" for verdict in counts.index))
     sweep.write(f"{FIGURES}/claims.csv", found.to_csv(index=False, lineterminator="\n").encode())
