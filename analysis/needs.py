@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from typing import Any, Final, NamedTuple, Protocol
 
 import numpy as np
 
 from analysis.finetuned_choice import ACCURACY, FT, PROTOCOLS, TARGET, chosen
-from analysis.tasks import DATA, DOMAINS, METRICS, SAMPLE, TARGETS, is_on_request, metric_groups, metric_names
-from ray_ssl.plugins import plugin_module
+from analysis.measuring import SHIFTED, measuring_command
+from analysis.tasks import DATA, DOMAINS, SAMPLE
 
 Frame = Any
 """A pandas frame; pyright cannot follow what selecting rows of one returns."""
@@ -19,9 +19,10 @@ NO_AUGMENTATION: Final = "supervised (no augmentation)"
 LABELLED: Final = ("supervised", "dann", "self_training")
 """How the names of methods that see labels begin."""
 
-_TRAINING = "training"
+TRAINING: Final = "training"
+"""Name of the layer of the curves of pretraining."""
+
 _OF_TARGET, _OF_SOURCE = "target_accuracy_", "source_accuracy_"
-_SHIFTED = ", of a sweep with a --shift, as sweeps/transfer.py is"
 
 
 class Lacking(NamedTuple):
@@ -71,6 +72,16 @@ class Measured(NamedTuple):
     start: bool = False
     num_layers: int = 1
 
+    @property
+    def words(self) -> str:
+        """What it is: "cdnv at level class (test)"."""
+        level = f" at level {self.level}" if self.level else ""
+        return f"{self.metric}{level}{f' ({self.split})' if self.split else ''}"
+
+    def command(self, sweep: str) -> str:
+        """Returns what measures it at all checkpoints of a sweep that has it at some."""
+        return measuring_command(self.metric, self.level, sweep, begun=True)
+
     def lacking(self, table: Frame, sweep: str) -> Lacking | None:
         """See `Need`."""
         rows = table[(table["metric"] == self.metric) & np.isfinite(table["value"])]
@@ -90,17 +101,27 @@ class Measured(NamedTuple):
                 return Lacking(
                     f"needs labels of the target of {images}: accuracy could be measured in the source alone"
                 )
-            split = f" ({self.split})" if self.split else ""
-            return Lacking(f"needs {self.metric}{where}{split}", _command(self.metric, self.level, sweep))
+            return Lacking(f"needs {self.words}", measuring_command(self.metric, self.level, sweep))
+        known = table.loc[table["layer"] >= 0, "epoch"]  # other metrics may be measured at more checkpoints
         if rows["epoch"].nunique() < self.num_epochs:
             return Lacking(
-                f"needs {self.num_epochs} measured epochs of {self.metric}{where}, has {rows['epoch'].nunique()}"
+                f"needs {self.num_epochs} measured epochs of {self.metric}{where}, has {rows['epoch'].nunique()}",
+                self._at_more_epochs(sweep, known.nunique() >= self.num_epochs),
             )
         if self.start and not (rows["epoch"] == 0).any():
-            return Lacking(f"needs {self.metric}{where} at epoch 0, begins with epoch {rows['epoch'].min()}")
+            return Lacking(
+                f"needs {self.metric}{where} at epoch 0, begins with epoch {rows['epoch'].min()}",
+                self._at_more_epochs(sweep, (known == 0).any()),
+            )
         if rows["layer"].nunique() < self.num_layers:
-            return Lacking(f"needs {self.num_layers} layers of {self.metric}{where}, has {rows['layer'].nunique()}")
+            what = f"needs {self.num_layers} layers of {self.metric}{where}, has {rows['layer'].nunique()}"
+            return Lacking(what, "a sweep with a larger --depth")
         return None
+
+    def _at_more_epochs(self, sweep: str, known: bool) -> str:
+        """What measures it at more checkpoints, which are known or only may be there."""
+        none = "" if known else ", or if it has no more checkpoints a sweep with more --epochs and --num-checkpoints"
+        return self.command(sweep) + none
 
 
 class Shifts(NamedTuple):
@@ -129,13 +150,12 @@ class Projected(NamedTuple):
     def lacking(self, table: Frame, sweep: str) -> Lacking | None:
         """See `Need`."""
         rows = table[table["level"] == self.level] if "label_name" in table else table.iloc[:0]
+        groups = f"{DOMAINS}{SHIFTED}" if self.level == DOMAINS else f"{DATA} {SAMPLE}"
+        way = f"python -m analysis {sweep} --metrics umap --levels {groups}"
         if rows.empty:
-            groups = f"{DOMAINS}{_SHIFTED}" if self.level == DOMAINS else f"{DATA} {SAMPLE}"
-            return Lacking(
-                f"needs UMAP of level {self.level}", f"python -m analysis {sweep} --metrics umap --levels {groups}"
-            )
+            return Lacking(f"needs UMAP of level {self.level}", way)
         if rows.groupby("trial_key")["epoch"].nunique().max() < self.num_epochs:
-            return Lacking(f"needs UMAP of a trial at {self.num_epochs} epochs")
+            return Lacking(f"needs UMAP of a trial at {self.num_epochs} epochs", way)
         return None
 
 
@@ -144,16 +164,24 @@ class Curve(NamedTuple):
 
     metric: str
 
+    @property
+    def words(self) -> str:
+        """What it is: "the curve of invariance"."""
+        return f"the curve of {self.metric}"
+
+    def command(self, sweep: str) -> str:
+        """Returns what puts it into the table for every finished trial that lacks it."""
+        return f"python -m analysis {sweep}"
+
     def lacking(self, table: Frame, sweep: str) -> Lacking | None:
         """See `Need`."""
-        rows = table[(table["metric"] == self.metric) & (table["layer_name"] == _TRAINING)]
+        rows = table[(table["metric"] == self.metric) & (table["layer_name"] == TRAINING)]
         if rows.empty:
             return Lacking(
-                f"needs the curve of {self.metric}, which finished trials of methods with that term have",
-                f"python -m analysis {sweep}",
+                f"needs {self.words}, which finished trials of methods with that term have", self.command(sweep)
             )
         if rows["epoch"].nunique() < 2:
-            return Lacking(f"needs 2 epochs of training, has {rows['epoch'].nunique()}")
+            return Lacking(f"needs 2 epochs of training, has {rows['epoch'].nunique()}", "a sweep with more --epochs")
         return None
 
 
@@ -162,14 +190,16 @@ class Trials(NamedTuple):
 
     method: str
 
+    def takes(self, method: str) -> bool:
+        """Returns whether trials of a method, as the table names it, are looked for."""
+        return is_self_supervised(method) if self.method == "self-supervised" else method == self.method
+
     def lacking(self, table: Frame, sweep: str) -> Lacking | None:
         """See `Need`."""
-        methods = set(table["method"])
-        if self.method == "self-supervised":
-            there = any(map(is_self_supervised, methods))
-            return None if there else Lacking("needs self-supervised trials", "a sweep with --method vicreg")
-        if self.method in methods:
+        if any(map(self.takes, table["method"].unique())):
             return None
+        if self.method == "self-supervised":
+            return Lacking("needs self-supervised trials", "a sweep with --method vicreg")
         flag = " --no-augment" if self.method == NO_AUGMENTATION else ""
         return Lacking(f"needs trials of {self.method}", f"a sweep with --method supervised{flag}")
 
@@ -185,11 +215,15 @@ class Adapted(NamedTuple):
     domains: tuple[str, ...]
     method: str = ""
 
+    def takes(self, method: str) -> bool:
+        """Returns whether trials of a method, as the table names it, are looked for."""
+        if not method.endswith(tuple(f" ({domains})" for domains in self.domains)):
+            return False
+        return method.startswith(self.method) if self.method else is_self_supervised(method)
+
     def lacking(self, table: Frame, sweep: str) -> Lacking | None:
         """See `Need`."""
-        ends = tuple(f" ({domains})" for domains in self.domains)
-        there = [method for method in table["method"].unique() if method.endswith(ends)]
-        if any(method.startswith(self.method) if self.method else is_self_supervised(method) for method in there):
+        if any(map(self.takes, table["method"].unique())):
             return None
         flags = f" --baselines {self.method}" if self.method else " --num-extra N" if "extra" in self.domains[0] else ""
         what = self.method or "self-supervised pretraining"
@@ -223,29 +257,44 @@ class FineTuned(NamedTuple):
         return None
 
 
-def first_lacking(needs: Iterable[Need], table: Frame, sweep: str) -> Lacking | None:
-    """Returns what is lacking of the first need that is not met; None where all are."""
-    return next((found for need in needs if (found := need.lacking(table, sweep)) is not None), None)
+class Unmeasured(NamedTuple):
+    """A trial that a sweep has and its table does not.
+
+    Attributes:
+        method: As the table would name it.
+        trained: It is trained no further, so it can be measured.
+    """
+
+    method: str
+    trained: bool
+
+
+def first_lacking(
+    needs: Iterable[Need], table: Frame, sweep: str, unmeasured: Collection[Unmeasured] = ()
+) -> Lacking | None:
+    """Returns what is lacking of the first need that is not met; None where all are.
+
+    Args:
+        table: See `analysis.table`.
+        sweep: As `Need.lacking`.
+        unmeasured: Trials of that sweep that are not in the table; where these are what a need asks for, it is said.
+    """
+    for need in needs:
+        if (found := need.lacking(table, sweep)) is not None:
+            waiting = [one for one in unmeasured if isinstance(need, Trials | Adapted) and need.takes(one.method)]
+            return _waiting(found, waiting, sweep) if waiting else found
+    return None
+
+
+def _waiting(lacking: Lacking, trials: Collection[Unmeasured], sweep: str) -> Lacking:
+    """Of trials that are lacking, but in the sweep."""
+    if any(one.trained for one in trials):
+        num, state, way = sum(one.trained for one in trials), "measured", f"python -m analysis {sweep}"
+    else:
+        num, state, way = len(trials), "trained", "the sweep's command again"
+    return Lacking(f"{lacking.what}: the sweep has {num}, not {state} yet", way)
 
 
 def is_self_supervised(method: str) -> bool:
     """Returns whether a method, as the table names it, sees no labels and was trained here."""
     return not method.startswith(LABELLED) and method != "foreign"
-
-
-def _command(metric: str, level: str, sweep: str) -> str:
-    """What measures a metric at a level."""
-    if metric.startswith("connectivity_"):
-        return f"python -m analysis connectivity {sweep}, of images with a --shift"
-    module = next((name for name in metric_names() if metric in _spec_names(name)), None)
-    if module and metric_groups(module) == (DOMAINS,):
-        return f"python -m analysis {sweep} --levels {DOMAINS}{_SHIFTED}"
-    group = SAMPLE if level == "sample" else TARGETS if level.startswith(("teacher-", "noise-")) else DATA
-    flags = f" --metrics {module}" if module and is_on_request(module) else ""
-    flags += f" --levels {group}" if group != DATA else ""
-    flags += " --targets FOLDER_OF_SWEEPS_RANDOMNESS" if group == TARGETS else ""
-    return f"python -m analysis {sweep}{flags}"
-
-
-def _spec_names(module: str) -> list[str]:
-    return [spec.name for spec in plugin_module(METRICS, module).SPECS]

@@ -7,13 +7,17 @@ from dataclasses import dataclass
 from typing import Any
 
 from analysis import stored, table
+from analysis.needs import Unmeasured
 from analysis.settings import AnalysisSettings
 from analysis.tasks import find_tasks
 from ray_ssl.checkpoints import SET_ASIDE, checkpoint_folder, saved_epochs
 from ray_ssl.config import PretrainConfig
-from ray_ssl.ledger import DONE, Ledger, Trial
+from ray_ssl.ledger import DONE, Ledger, Trial, TrialState
 from ray_ssl.pretrain import checkpoint_epochs
 from ray_ssl.storage import Storage
+
+TRAINED = (TrialState.DONE, TrialState.STOPPED)
+"""States of trials that are trained no further."""
 
 
 @dataclass(frozen=True)
@@ -93,6 +97,16 @@ def missing_work(
 ) -> list[Work]:
     """Returns the checkpoints that are there and not measured yet, as `survey`."""
     return survey(ledger, trials, settings, tasks).work
+
+
+def unmeasured_trials(ledger: Ledger, measurements: Any) -> list[Unmeasured]:
+    """Returns the trials of a sweep that its table has nothing of; none of a folder that is no sweep."""
+    measured = set(measurements["trial_key"])
+    return [
+        Unmeasured(method_name(trial.config), ledger.state(trial.key) in TRAINED)
+        for trial in ledger.known_trials()
+        if trial.key not in measured
+    ]
 
 
 def describe(card: dict[str, Any], sweep: str, key: str, dataset: str) -> table.Checkpoint:

@@ -29,7 +29,12 @@ def early(rows: Frame) -> Frame:
 
 def late_change(rows: Frame, part: float) -> Frame:
     """Returns the value of each trial at its end less that after a part of its training."""
-    return per_trial(rows, lambda one: None if (then := at_part(one, part)) is None else at_end(one) - then)
+
+    def change(one: Frame) -> float | None:
+        then, end = at_part(one, part), at_end(one)
+        return None if then is None or end is None else end - then
+
+    return per_trial(rows, change)
 
 
 def _train_ncc(table: Frame, level: str) -> Frame:
@@ -77,33 +82,33 @@ CLAIMS: Final = (
         "sample_ncc_near_one_early", "2 left", "NCC training accuracy of samples is near 1 early.",
         "NCC training accuracy of samples after a tenth of the training",
         lambda table: early(_train_ncc(table, "sample")), "above", NEAR_ONE,
-        (Measured(NCC, "sample", "train", 3),), within=SHARE,
+        (Measured(NCC, "sample", "train", 3),), within=SHARE, parts=(EARLY,),
     ),
     Claim(
         "sample_ncc_then_flat", "2 left", "NCC training accuracy of samples then stays as it is.",
         "change of it from a tenth of the training to the end, either way",
         lambda table: _later(_train_ncc(table, "sample")), "below", FLAT, (Measured(NCC, "sample", "train", 3),),
-        within=SHARE,
+        within=SHARE, parts=(EARLY,),
     ),
     Claim(
         "class_ncc_keeps_rising", "2 left", "NCC training accuracy of classes keeps rising.",
         "NCC training accuracy of classes at the end less that after half of the training",
         lambda table: late_change(_train_ncc(table, "class"), HALF), "above", 0.0,
-        (Measured(NCC, "class", "train", 3),), within=DIFFERENCE,
+        (Measured(NCC, "class", "train", 3),), within=DIFFERENCE, parts=(HALF,),
     ),
     Claim(
         "sample_ncc_linear_ratio_early", "2 middle",
         "NCC over linear accuracy of samples is 0.9 or more after a tenth of the training.",
         "NCC over linear test accuracy of samples after a tenth of the training",
         lambda table: early(_ratio(table, "sample")), "above", NEAR_ONE,
-        (Measured(NCC, "sample", "test", 3), Measured(LINEAR, "sample", "test", 3)),
+        (Measured(NCC, "sample", "test", 3), Measured(LINEAR, "sample", "test", 3)), parts=(EARLY,),
     ),
     Claim(
         "sample_ncc_linear_ratio_then_flat", "2 middle", "NCC over linear accuracy of samples then stays as it is.",
         "change of it from a tenth of the training to the end, either way",
         lambda table: _later(_ratio(table, "sample")), "below", FLAT,
         (Measured(NCC, "sample", "test", 3), Measured(LINEAR, "sample", "test", 3)),
-        within=SIZE,
+        within=SIZE, parts=(EARLY,),
     ),
     Claim(
         "class_ncc_linear_ratio_rises", "2 middle", "NCC over linear accuracy of classes rises.",

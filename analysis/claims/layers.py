@@ -11,7 +11,8 @@ from functools import partial
 from typing import Final, NamedTuple
 
 from analysis.claims.base.contract import CORRELATION, DIFFERENCE, SHARE, Claim, Frame
-from analysis.claims.base.series import by_layer, minus, per_trial, rank_correlation
+from analysis.claims.base.ends import with_ends
+from analysis.claims.base.series import by_layer, last_epoch, minus, per_trial, rank_correlation
 from analysis.figures.base.numbers import distinct_layers, prepare
 from analysis.needs import Lacking, Measured
 
@@ -26,7 +27,10 @@ class Layers(NamedTuple):
 
     def lacking(self, table: Frame, sweep: str) -> Lacking | None:
         """See `analysis.needs.Need`."""
-        rows = _at_end(prepare(table, LINEAR), self.level).groupby("trial_key")
+        ends = with_ends(table)
+        rows = _at_end(prepare(ends, LINEAR), self.level).groupby("trial_key")
+        if not len(rows):
+            return None  # at no trial's end: `ends.counted` says so
         most = int(rows["layer"].nunique().max())
         if most < self.num_layers:
             return Lacking(
@@ -47,8 +51,7 @@ def _accuracy(table: Frame, level: str) -> Frame:
 
 
 def _at_end(table: Frame, level: str) -> Frame:
-    rows = _accuracy(table, level)
-    return rows[rows["epoch"] == rows.groupby("trial_key")["epoch"].transform("max")]
+    return last_epoch(_accuracy(table, level))
 
 
 def training_gain(one: Frame) -> float | None:

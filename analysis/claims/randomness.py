@@ -19,6 +19,7 @@ from analysis.claims.base.series import (
     by_layer,
     gain,
     growth,
+    last_epoch,
     minus,
     over,
     per_trial,
@@ -51,8 +52,7 @@ def gain_by_randomness(table: Frame) -> Frame:
 
 def depth_gain(table: Frame, level: str) -> Frame:
     """Returns linear test accuracy of the last layer less that of the first, at the last epoch."""
-    rows = by_layer(table, LINEAR, level)
-    rows = rows[rows["epoch"] == rows.groupby("trial_key")["epoch"].transform("max")]
+    rows = last_epoch(by_layer(table, LINEAR, level))
     return per_trial(rows, lambda one: None if len(one) < 2 else one["value"].iloc[-1] - one["value"].iloc[0])
 
 

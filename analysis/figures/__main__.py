@@ -95,7 +95,9 @@ def _answer(arguments: list[str]) -> int:
     from analysis.figures.base import draw_one, lacks, why_not_drawn
     from analysis.publication import FIGURES
     from analysis.stored import read_projections
+    from analysis.survey import unmeasured_trials
     from ray_ssl.errors import EXIT_DONE, UserError
+    from ray_ssl.ledger import Ledger
     from ray_ssl.plugins import plugin_names
     from ray_ssl.storage import Storage
 
@@ -108,6 +110,7 @@ def _answer(arguments: list[str]) -> int:
     tables: list[Any] = [read_measurements(sweep) for sweep in sweeps]
     table: Any = pd.concat(tables, ignore_index=True)
     points: Any = pd.concat([read_projections(sweep) for sweep in sweeps], ignore_index=True)
+    unmeasured = [one for sweep in sweeps for one in unmeasured_trials(Ledger(sweep), table)]
     if flags.trials:
         table = _of_trials(table, flags.trials, typed)
         points = points[points["trial_key"].isin(table["trial_key"])]
@@ -125,7 +128,7 @@ def _answer(arguments: list[str]) -> int:
                     print(f"without {folder}: {name} {lacking}", flush=True)
             if not paths:
                 print(f"{name.replace('_', ' ') if name.startswith('fig') else name} "
-                      f"{why_not_drawn(name, table, typed, points)}", flush=True)  # fmt: skip
+                      f"{why_not_drawn(name, table, typed, points, unmeasured)}", flush=True)  # fmt: skip
     if not written:
         raise UserError(f"nothing of {flags.figure} can be drawn from {typed!r}: the lines above say why")
     return EXIT_DONE

@@ -8,6 +8,7 @@ from __future__ import annotations
 from matplotlib.figure import Figure
 
 from analysis.figures.base.layout import level_looks, network_subject, overlaid
+from analysis.figures.base.needs import Shown
 from analysis.figures.base.networks import networks
 from analysis.figures.base.numbers import (
     NCC,
@@ -27,7 +28,11 @@ from analysis.needs import Measured, Trials
 TITLE = "NCC training accuracy by epoch"
 
 LEVELS = ("sample", "class")
-NEEDS = (Trials("self-supervised"), Measured(NCC, "sample", "train"), Measured(NCC, "class", "train", num_epochs=2))
+NEEDS = (
+    Trials("self-supervised"),
+    Shown(Measured(NCC, "sample", "train")),
+    Shown(Measured(NCC, "class", "train", num_epochs=2)),
+)
 
 
 def numbers(table: Frame) -> Frame:

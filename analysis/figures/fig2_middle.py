@@ -8,6 +8,7 @@ from __future__ import annotations
 from matplotlib.figure import Figure
 
 from analysis.figures.base.layout import level_looks, network_subject, overlaid
+from analysis.figures.base.needs import Ratio, Shown
 from analysis.figures.base.networks import networks
 from analysis.figures.base.numbers import (
     LINEAR,
@@ -30,8 +31,9 @@ TITLE = "NCC over linear accuracy by epoch"
 
 NEEDS = (
     Trials("self-supervised"),
-    Measured(LINEAR, split="test", num_epochs=2, start=True),
-    Measured(NCC, split="test", num_epochs=2, start=True),
+    Shown(Measured(LINEAR, split="test", num_epochs=2, start=True)),
+    Shown(Measured(NCC, split="test", num_epochs=2, start=True)),
+    Ratio(Measured(NCC, split="test"), Measured(LINEAR, split="test"), start=True),
 )
 
 

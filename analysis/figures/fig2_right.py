@@ -9,6 +9,7 @@ from __future__ import annotations
 from matplotlib.figure import Figure
 
 from analysis.figures.base.layout import joined, level_looks, network_subject, overlaid
+from analysis.figures.base.needs import Shown
 from analysis.figures.base.networks import networks
 from analysis.figures.base.numbers import (
     LINEAR,
@@ -29,8 +30,8 @@ TITLE = "Linear test accuracy of samples, classes and superclasses by epoch"
 
 NEEDS = (
     Trials("self-supervised"),
-    Measured(LINEAR, "sample", "test", start=True),
-    Measured(LINEAR, "class", "test", num_epochs=2, start=True),
+    Shown(Measured(LINEAR, "sample", "test", start=True)),
+    Shown(Measured(LINEAR, "class", "test", num_epochs=2, start=True)),
 )
 SHOWN = {"accuracy": "linear accuracy (%)", "relative": "relative to initialisation"}
 

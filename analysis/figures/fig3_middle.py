@@ -15,6 +15,7 @@ import pandas as pd
 from matplotlib.figure import Figure
 
 from analysis.figures.base.layout import network_subject, overlaid
+from analysis.figures.base.needs import Shown
 from analysis.figures.base.networks import networks
 from analysis.figures.base.numbers import REPRESENTATION, Frame, over_seeds, prepare, values
 from analysis.figures.base.panels import EPOCH_AXIS, lines
@@ -30,7 +31,7 @@ BOUNDS: Final = {
     "mi_infonce": Line("InfoNCE", "#d55e00", "solid", "s"),
     "mi_nwj": Line("NWJ", "#009e73", (0, (4, 1.5)), "^", hollow=True),
 }
-NEEDS = (Trials("self-supervised"), Measured("mi_dv", "none", "test", num_epochs=2))
+NEEDS = (Trials("self-supervised"), Shown(Measured("mi_dv", "none", "test", num_epochs=2)))
 
 
 def numbers(table: Frame) -> Frame:

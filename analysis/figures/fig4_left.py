@@ -9,6 +9,7 @@ from __future__ import annotations
 from matplotlib.figure import Figure
 
 from analysis.figures.base.layout import by_network, network_subject
+from analysis.figures.base.needs import Graded, Shown
 from analysis.figures.base.networks import networks
 from analysis.figures.base.numbers import LINEAR, REPRESENTATION, Frame, over_seeds, seeds_note
 from analysis.figures.base.panels import EPOCH_AXIS, lines, shades
@@ -20,8 +21,9 @@ TITLE = "Linear accuracy of targets of graded randomness by epoch"
 
 NEEDS = (
     Trials("self-supervised"),
-    Measured(LINEAR, SEMANTIC, "test", num_epochs=2),
-    Measured(LINEAR, RANDOM, "test", num_epochs=2),
+    Shown(Measured(LINEAR, SEMANTIC, "test", num_epochs=2)),
+    Shown(Measured(LINEAR, RANDOM, "test", num_epochs=2)),
+    Graded(2),
 )
 
 

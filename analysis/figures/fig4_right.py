@@ -11,6 +11,7 @@ from typing import Final
 from matplotlib.figure import Figure
 
 from analysis.figures.base.layout import joined, network_subject, overlaid
+from analysis.figures.base.needs import Ratio, Shown
 from analysis.figures.base.networks import OKABE_ITO, networks
 from analysis.figures.base.numbers import NCC, REPRESENTATION, Frame, measured_split, over_seeds, ratio, seeds_note
 from analysis.figures.base.panels import EPOCH_AXIS, lines
@@ -28,8 +29,9 @@ LOOKS: Final = {
 }
 NEEDS = (
     Trials("self-supervised"),
-    Measured("cdnv", SEMANTIC, num_epochs=2),
-    Measured("cdnv", RANDOM, num_epochs=2),
+    Shown(Measured("cdnv", SEMANTIC, num_epochs=2)),
+    Shown(Measured("cdnv", RANDOM, num_epochs=2)),
+    Ratio(Measured("cdnv", SEMANTIC), Measured("cdnv", RANDOM)),
 )
 
 

@@ -9,10 +9,12 @@ from dataclasses import dataclass
 from typing import Any
 
 from analysis import table
+from analysis.needs import Unmeasured
 from analysis.pipeline import MEASUREMENTS
 from analysis.publication import TRACKING
+from analysis.survey import TRAINED, method_name
 from ray_ssl.errors import UserError
-from ray_ssl.ledger import DATA, DONE, FAILED, SWEEP, Ledger, TrialState
+from ray_ssl.ledger import DATA, DONE, FAILED, SWEEP, Ledger, Trial, TrialState
 from ray_ssl.mlflow_client import ui_command
 from ray_ssl.sweep.continuing import with_storage
 from ray_ssl.trial import ERROR_LOG
@@ -27,6 +29,7 @@ class TrialFacts:
 
     Attributes:
         name: For people, e.g. "vicreg 5-64 seed 0".
+        method: As the table names it.
         options: Of its configuration.
         reason: Why it failed, else "".
         log: Where its traceback is; "" where it did not fail.
@@ -36,6 +39,7 @@ class TrialFacts:
 
     key: str
     name: str
+    method: str
     options: Options
     state: TrialState
     reason: str
@@ -74,6 +78,11 @@ class Facts:
         """Returns the trials that stand there."""
         return [trial for trial in self.trials if trial.state is state]
 
+    def unmeasured(self, measurements: Any) -> list[Unmeasured]:
+        """Returns the trials that the table has nothing of; as `analysis.survey.unmeasured_trials`."""
+        measured = set(measurements["trial_key"])
+        return [Unmeasured(one.method, one.state in TRAINED) for one in self.trials if one.key not in measured]
+
     def varied(self) -> list[str]:
         """Returns the options that are not the same in all trials, sorted; one that a trial lacks differs."""
         paths = sorted({path for trial in self.trials for path in trial.options})
@@ -109,7 +118,7 @@ def gather(ledger: Ledger) -> Facts:
         uri=sweep.uri,
         question=record.get("question", ""),
         shared=flat(record.get("shared", {})),
-        trials=[_trial(ledger, trial.key, trial.name, trial.config.to_dict()) for trial in ledger.known_trials()],
+        trials=[_trial(ledger, trial) for trial in ledger.known_trials()],
         data=(sweep.read_sealed(DATA) or {}).get("card", {}),
         settings=table.KIND.settings_by_task(sweep.filesystem, sweep.path(MEASUREMENTS)),
         commands=[{**command, "line": with_storage(ledger, command["line"])} for command in ledger.commands()],
@@ -117,13 +126,14 @@ def gather(ledger: Ledger) -> Facts:
     )
 
 
-def _trial(ledger: Ledger, key: str, name: str, config: dict[str, Any]) -> TrialFacts:
+def _trial(ledger: Ledger, trial: Trial) -> TrialFacts:
+    key = trial.key
     state = ledger.state(key)
     done = (ledger.record(key, DONE) or {}) if state is TrialState.DONE else {}
     failed = (ledger.record(key, FAILED) or {}) if state is TrialState.FAILED else {}
     precision = {"precision": done["precision"]} if "precision" in done else {}
     return TrialFacts(
-        key, name, flat(config), state, failed.get("reason", ""),
+        key, trial.name, method_name(trial.config), flat(trial.config.to_dict()), state, failed.get("reason", ""),
         ledger.trial(key).address(ERROR_LOG) if failed else "",
         done.get("collapsed", False), done.get("environment", {}) | precision,
     )  # fmt: skip

@@ -46,7 +46,8 @@ class Content:
     @cached_property
     def claims(self) -> Frame:
         """See `analysis.claims.check`; of networks, no graph has any."""
-        return check(self.networks.drop(columns="network"), shlex.quote(self.facts.uri))
+        unmeasured = self.facts.unmeasured(self.measurements)
+        return check(self.networks.drop(columns="network"), shlex.quote(self.facts.uri), unmeasured=unmeasured)
 
     @property
     def networks(self) -> Frame:

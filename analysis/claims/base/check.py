@@ -9,9 +9,10 @@ from typing import Any, Final
 import pandas as pd
 
 from analysis.claims.base.contract import FAILS, HOLDS, UNKNOWN, Claim
+from analysis.claims.base.ends import counted, with_ends
 from analysis.claims.base.interval import Estimate, estimate
 from analysis.figures.base.numbers import prepare
-from analysis.needs import Lacking, Trials, first_lacking, is_self_supervised
+from analysis.needs import Lacking, Trials, Unmeasured, first_lacking, is_self_supervised
 from ray_ssl.plugins import plugin_module, plugin_names
 
 Frame = Any
@@ -39,61 +40,77 @@ def every_claim() -> list[Claim]:
     return sorted(found, key=place)
 
 
-def check(table: pd.DataFrame, sweep: str = "SWEEP_FOLDER", names: Collection[str] | None = None) -> pd.DataFrame:
+def check(
+    table: pd.DataFrame,
+    sweep: str = "SWEEP_FOLDER",
+    names: Collection[str] | None = None,
+    unmeasured: Collection[Unmeasured] = (),
+) -> pd.DataFrame:
     """Returns a verdict on every claim, for each data set and each self-supervised method by itself.
 
     A claim holds where the whole 95 % confidence interval of its number keeps the bound, does not hold where the whole
     interval breaks it, and otherwise there is not enough data. The interval is over seeds or networks (see
     `interval.estimate`) or over what the claim says. One trial has none, and two that agree to the last digit prove
-    nothing: not enough data. Claims over several data sets have one row, whose data set names all of them.
+    nothing: not enough data. A trial in which a number is not measured where the claim reads it, such as at the end of
+    its training, does not count (see `ends.counted`). Claims over several data sets have one row, whose data set names
+    all of them.
 
     Args:
         table: As `analysis.table.read_table` returns it.
         sweep: The sweep's folder, as it is to stand in commands.
         names: Of the claims that are checked; None: all.
+        unmeasured: Trials of the sweep that the table does not have.
 
     Returns:
         Columns claim, figure, dataset, method ("" where methods are compared), statement, statistic, bound ("> 0"),
         estimate, low, high (95 % confidence interval, NaN where there is none), num_trials, basis (what the interval
-        is over), verdict ("holds", "does not hold", "not enough data"), note (what is lacking, and the command that
-        measures it; or what makes the comparison less than it says) and command (that one alone, "" where there is
-        none).
+        is over), verdict ("holds", "does not hold", "not enough data"), note (what is lacking, or which trials lack it,
+        and the command that measures it; or what makes the comparison less than it says) and command (that one alone,
+        "" where there is none).
     """
     claims = [claim for claim in every_claim() if names is None or claim.name in names]
     rows = []
     datasets = sorted(table["dataset"].unique())
     for dataset in datasets:
-        one: Frame = table[table["dataset"] == dataset]
+        one = with_ends(table[table["dataset"] == dataset])
         prepared = prepare(one, *one["metric"].unique())
         for claim in claims:
             if not claim.across:
-                rows += [{"dataset": dataset, **row} for row in _rows(claim, one, prepared, sweep)]
-    every = ", ".join(datasets)
-    rows += [{"dataset": every, **_row(claim, table, table, "", sweep)} for claim in claims if claim.across and every]
+                rows += [{"dataset": dataset, **row} for row in _rows(claim, one, prepared, sweep, unmeasured)]
+    every, ends = ", ".join(datasets), with_ends(table)
+    across = [claim for claim in claims if claim.across and every]
+    rows += [{"dataset": every, **_row(claim, table, ends, "", sweep, unmeasured)} for claim in across]
     return pd.DataFrame(rows, columns=list(COLUMNS))
 
 
-def _rows(claim: Claim, table: Frame, prepared: Frame, sweep: str) -> Iterator[dict[str, Any]]:
+def _rows(
+    claim: Claim, table: Frame, prepared: Frame, sweep: str, unmeasured: Collection[Unmeasured]
+) -> Iterator[dict[str, Any]]:
     """The verdicts on a claim: one, or one for each method that learns without labels."""
     if claim.compares:
-        yield _row(claim, table, prepared, "", sweep)
+        yield _row(claim, table, prepared, "", sweep, unmeasured)
         return
     methods = [method for method in sorted(table["method"].unique()) if is_self_supervised(method)]
     for method in methods:
-        yield _row(claim, table[table["method"] == method], prepared[prepared["method"] == method], method, sweep)
+        one, ready = (rows[rows["method"] == method] for rows in (table, prepared))
+        yield _row(claim, one, ready, method, sweep, unmeasured)
     if not methods:
-        lacking = Trials("self-supervised").lacking(table, sweep)
+        lacking = first_lacking((Trials("self-supervised"),), table, sweep, unmeasured)
         assert lacking is not None
         yield _about(claim, "") | _unknown(lacking)
 
 
-def _row(claim: Claim, table: Frame, prepared: Frame, method: str, sweep: str) -> dict[str, Any]:
-    lacking = first_lacking(claim.needs, table, sweep)
+def _row(
+    claim: Claim, table: Frame, prepared: Frame, method: str, sweep: str, unmeasured: Collection[Unmeasured]
+) -> dict[str, Any]:
+    lacking = first_lacking(claim.needs, table, sweep, unmeasured)
+    prepared, left_out = (prepared, None) if lacking else counted(claim, prepared, sweep)
     values = None if lacking else claim.measure(prepared)
     nothing = math.isnan(values.mean) if isinstance(values, Estimate) else values is None or values.empty
     if nothing:
         return _about(claim, method) | _unknown(
             lacking
+            or left_out
             or Lacking(
                 "all that it needs was measured, but of no trial can it be computed, for too few values are there or "
                 f"all are the same: {claim.statistic}",
@@ -102,10 +119,12 @@ def _row(claim: Claim, table: Frame, prepared: Frame, method: str, sweep: str) -
         )
     found = (values if isinstance(values, Estimate) else estimate(values)).within(*claim.within)
     verdict, note = judge(claim, found)
-    note = "; ".join(filter(None, (note, claim.caveat(prepared) if claim.caveat else "")))
+    caveat = claim.caveat(prepared) if claim.caveat else ""
+    note = "; ".join(filter(None, (note, caveat, str(left_out or ""))))
     numbers = {"estimate": found.mean, "low": found.low, "high": found.high}
     return _about(claim, method) | numbers | {
-        "num_trials": found.num_trials, "basis": found.basis, "verdict": verdict, "note": note, "command": ""
+        "num_trials": found.num_trials, "basis": found.basis, "verdict": verdict, "note": note,
+        "command": left_out.way if left_out else "",
     }  # fmt: skip
 
 

@@ -21,8 +21,10 @@ from analysis.claims.base.check import check
 from analysis.claims.base.contract import UNKNOWN
 from analysis.command import read_measurements
 from analysis.publication import FIGURES
+from analysis.survey import unmeasured_trials
 from ray_ssl.errors import EXIT_DONE
 from ray_ssl.flags import Parser
+from ray_ssl.ledger import Ledger
 from ray_ssl.storage import Storage
 
 Frame = Any
@@ -49,13 +51,17 @@ def run(flags: argparse.Namespace) -> int:
     """
     sweeps = [Storage.at(folder) for folder in flags.sweep]
     table = pd.concat([read_measurements(sweep) for sweep in sweeps], ignore_index=True)
-    sweep, found = sweeps[0], cast(Frame, check(table, flags.sweep[0] if len(sweeps) == 1 else "SWEEP_FOLDER"))
+    sweep, typed = sweeps[0], flags.sweep[0] if len(sweeps) == 1 else "SWEEP_FOLDER"
+    unmeasured = [one for folder in sweeps for one in unmeasured_trials(Ledger(folder), table)]
+    found = cast(Frame, check(table, typed, unmeasured=unmeasured))
     measured = found["num_trials"] > 0
     for (dataset, method), rows in found[measured].groupby(["dataset", "method"], sort=False):
         print(f"{method or 'methods compared'} on {dataset}\n{as_text(rows)}\n")
     lacking = found[~found["claim"].isin(found["claim"][measured])]
     if not lacking.empty:
         print(f"not measured:\n{lacking_as_text(lacking)}\n")
+    if waiting := sum(one.trained for one in unmeasured):
+        print(f"{waiting} trained trial(s) of which nothing is measured count nowhere: python -m analysis {typed}\n")
     counts = found["verdict"].value_counts()
     print(", ".join(f"{counts[verdict]} {verdict}" for verdict in counts.index))
     sweep.write(f"{FIGURES}/claims.csv", found.to_csv(index=False, lineterminator="\n").encode())

@@ -37,15 +37,18 @@ class Claim(NamedTuple):
             `analysis.figures`.
         statement: The trend, one sentence.
         statistic: What the number is, one phrase.
-        measure: From the prepared table of one data set and one method (for claims that compare methods: of all) to
-            a frame with the columns network, seed and value, a row for each trial; or the estimate itself, where its
-            interval is over something else than seeds or networks (NaN where there is nothing to compute it from).
+        measure: From the prepared table of one data set and one method (for claims that compare methods: of all),
+            with the column `end` (see `ends.with_ends`), to a frame with the columns network, seed and value, a row
+            for each trial; or the estimate itself, where its interval is over something else than seeds or networks
+            (NaN where there is nothing to compute it from).
         direction: "above" or "below": on which side of `bound` the number must be.
         bound: See `direction`.
-        needs: What the table must hold, in the order it is asked for.
+        needs: What the table must hold, in the order it is asked for. What is measured of networks counts in those
+            trials alone that have it at their end, and at epoch 0 where the need says so (see `ends.counted`).
         compares: The number compares methods, so it is computed once for all of them.
         within: The smallest and the largest value that the number can have; an interval ends there.
         across: The number is over several data sets, so it is computed once for all of them; `compares` is set too.
+        parts: After which parts of the training the number is read, besides its end, each above 0 and below 1.
         caveat: From the same table, what makes the comparison less than it says, "" where nothing does; None: never.
     """
 
@@ -60,6 +63,7 @@ class Claim(NamedTuple):
     compares: bool = False
     within: tuple[float, float] = (-math.inf, math.inf)
     across: bool = False
+    parts: tuple[float, ...] = ()
     caveat: Callable[[Frame], str] | None = None
 
     def keeps(self, value: float) -> bool:

@@ -61,9 +61,15 @@ def minus(left: Frame, right: Frame, same: tuple[str, ...] = ("trial_key",)) -> 
     return rows.assign(value=rows["value"] - rows["other"]).drop(columns="other")
 
 
-def at_end(one: Frame) -> float:
-    """Returns the value at the last epoch."""
-    return float(one["value"].iloc[-1])
+def last_epoch(rows: Frame) -> Frame:
+    """Returns the rows at the ends of their trials, none of a trial without any there."""
+    return rows[rows["epoch"] == rows["end"]]
+
+
+def at_end(one: Frame) -> float | None:
+    """Returns the value at the end of the training; None where it was not measured there."""
+    found = last_epoch(one)["value"]
+    return float(found.iloc[-1]) if len(found) else None
 
 
 def at_start(one: Frame) -> float | None:
@@ -75,26 +81,26 @@ def at_start(one: Frame) -> float | None:
 def at_part(one: Frame, part: float) -> float | None:
     """Returns the value after a part of the training.
 
-    That is at the last measured epoch up to `part` of the last one, but after initialisation; where there is none,
-    at the first epoch after it. None where this is the last epoch.
+    That is at the last measured epoch up to `part` of the end, but after initialisation; where there is none, at the
+    first epoch after it. None where this is all there is.
     """
     trained = one[one["epoch"] > 0]
     if trained["epoch"].nunique() < 2:
         return None
-    until = trained[trained["epoch"] <= part * trained["epoch"].max()]
+    until = trained[trained["epoch"] <= part * trained["end"]]
     return float(until["value"].iloc[-1] if len(until) else trained["value"].iloc[0])
 
 
 def gain(one: Frame) -> float | None:
-    """Returns the value at the end less that at initialisation."""
-    start = at_start(one)
-    return None if start is None else at_end(one) - start
+    """Returns the value at the end less that at initialisation; None where one of them was not measured."""
+    start, end = at_start(one), at_end(one)
+    return None if start is None or end is None else end - start
 
 
 def growth(one: Frame) -> float | None:
-    """Returns the value at the end over that at initialisation."""
-    start = at_start(one)
-    return None if not start else at_end(one) / start
+    """Returns the value at the end over that at initialisation; None where one was not measured, or this is 0."""
+    start, end = at_start(one), at_end(one)
+    return None if not start or end is None else end / start
 
 
 def rank_correlation(x: Frame, y: Frame) -> float | None:

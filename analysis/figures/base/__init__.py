@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import re
+from collections.abc import Collection
 from pathlib import Path
 from typing import Any, Final
 
@@ -12,7 +13,7 @@ import pandas as pd
 from matplotlib.figure import Figure
 
 from analysis.finetuned_choice import without_fine_tuned
-from analysis.needs import first_lacking
+from analysis.needs import Unmeasured, first_lacking
 from ray_ssl.plugins import plugin_module, plugin_names
 
 FIGURES: Final = "analysis.figures"
@@ -65,7 +66,13 @@ def _write(module: Any, rows: Any, stem: Path) -> list[Path]:
     return [*_save(figure, stem), _save_numbers(module.numbers(rows), stem), *others]
 
 
-def why_not_drawn(name: str, table: pd.DataFrame, sweep: str, projections: pd.DataFrame | None = None) -> str:
+def why_not_drawn(
+    name: str,
+    table: pd.DataFrame,
+    sweep: str,
+    projections: pd.DataFrame | None = None,
+    unmeasured: Collection[Unmeasured] = (),
+) -> str:
     """Returns what a figure that is not drawn lacks, in one line.
 
     Args:
@@ -73,20 +80,21 @@ def why_not_drawn(name: str, table: pd.DataFrame, sweep: str, projections: pd.Da
         table: What it is not drawn of.
         sweep: The sweep's folder, as it is to stand in a command.
         projections: As in `draw_all`.
+        unmeasured: Trials of the sweep that the table does not have.
     """
     module = plugin_module(FIGURES, name)
     source = projections if projections is not None and getattr(module, "TABLE", "") == PROJECTIONS else table
     shown = _shown(module, source)
     if shown.empty and not source.empty:
         return "leaves out fine-tuned networks, and there are no others: figure finetuning compares them"
-    lacking = lacks(name, shown, sweep)
+    lacking = lacks(name, shown, sweep, unmeasured)
     # Every figure says in its docstring where it returns None.
     return lacking or f"is not drawn {' '.join((module.draw.__doc__ or '').split()).partition('None ')[2].rstrip('.')}"
 
 
-def lacks(name: str, table: pd.DataFrame, sweep: str) -> str | None:
+def lacks(name: str, table: pd.DataFrame, sweep: str, unmeasured: Collection[Unmeasured] = ()) -> str | None:
     """Returns what a table lacks of what a figure needs, in one line; None where it lacks nothing."""
-    found = first_lacking(getattr(plugin_module(FIGURES, name), "NEEDS", ()), table, sweep)
+    found = first_lacking(getattr(plugin_module(FIGURES, name), "NEEDS", ()), table, sweep, unmeasured)
     return None if found is None else str(found)
 
 
