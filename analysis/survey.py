@@ -109,6 +109,11 @@ def unmeasured_trials(ledger: Ledger, measurements: Any) -> list[Unmeasured]:
     ]
 
 
+def untrained_keys(ledger: Ledger) -> set[str]:
+    """Returns the trials of a sweep that failed or are not at their end: what is measured of them is no result."""
+    return {trial.key for trial in ledger.known_trials() if ledger.state(trial.key) not in TRAINED}
+
+
 def describe(card: dict[str, Any], sweep: str, key: str, dataset: str) -> table.Checkpoint:
     """Returns the columns that all rows of a checkpoint share."""
     return columns(PretrainConfig.from_dict(card["config"]), sweep, key, dataset, card["epoch"])

@@ -24,6 +24,7 @@ from analysis.report.payload import payload, to_script
 from analysis.report.records import commands, environment, grid, options, scale, trouble, warning
 from analysis.report.results import with_networks
 from analysis.report.tables import claims_table, results_table, targets_table
+from analysis.survey import TRAINED
 
 _HERE: Final = Path(__file__).parent
 _CHART_SCRIPTS: Final = ("measured", "controls", "networks", "drawing", "pointing", "listing", "start")
@@ -45,9 +46,11 @@ class Content:
 
     @cached_property
     def claims(self) -> Frame:
-        """See `analysis.claims.check`; of networks, no graph has any."""
-        unmeasured = self.facts.unmeasured(self.measurements)
-        return check(self.networks.drop(columns="network"), shlex.quote(self.facts.uri), unmeasured=unmeasured)
+        """See `analysis.claims.check`; of networks, no graph has any, and of trials that came to their end."""
+        untrained = [one.key for one in self.facts.trials if one.state not in TRAINED]
+        rows = self.networks.drop(columns="network")
+        rows = rows[~rows["trial_key"].isin(untrained)]
+        return check(rows, shlex.quote(self.facts.uri), unmeasured=self.facts.unmeasured(rows))
 
     @property
     def networks(self) -> Frame:

@@ -18,7 +18,7 @@ from analysis.report.facts import gather
 from analysis.survey import unmeasured_trials
 from ray_ssl.config import PretrainConfig
 from ray_ssl.errors import EXIT_BAD_INPUT, EXIT_DONE
-from ray_ssl.ledger import DONE, Ledger, make_trials
+from ray_ssl.ledger import DONE, FAILED, Ledger, make_trials
 from ray_ssl.storage import Storage
 from tests.analysis.study_tables import NO_AUGMENTATION, study
 from tests.analysis.written_tables import write_table
@@ -135,10 +135,20 @@ def test_the_commands_know_them_from_the_ledger(tmp_path: Path, capsys: pytest.C
     wanted = f"needs trials of {NO_AUGMENTATION}: the sweep has 1, not measured yet: python -m analysis {tmp_path}"
     assert wanted in (tmp_path / "figures" / "claims.csv").read_text()
     out = capsys.readouterr().out
-    assert (
-        f"\n1 trained trial(s) count nowhere, for nothing of them is measured: python -m analysis {tmp_path}\n" in out
-    )
+    assert f"1 trained trial(s) of which nothing is measured count nowhere: python -m analysis {tmp_path}\n" in out
     assert figures.main(["fig3_right", str(tmp_path)]) == EXIT_BAD_INPUT
     wanted = "fig3 right needs trials of supervised: the sweep has 1, not trained yet: the sweep's command again"
     assert wanted in capsys.readouterr().out
     assert gather(ledger).unmeasured(rows) == unmeasured_trials(ledger, rows)  # so the report knows them too
+
+
+@pytest.mark.parametrize("failed", [False, True])
+def test_trials_that_failed_count_nowhere(failed: bool, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    rows = table()[table()["metric"].isin(["ncc_accuracy", "num_classes"]) & (table()["level"] == "class")]
+    ledger, (trial,) = Ledger(Storage.at(tmp_path)), make_trials([PretrainConfig.from_dict({})], "data")
+    write_table(rows[rows["method"] == "vicreg"].assign(trial_key=trial.key), tmp_path)
+    ledger.write_config(trial)
+    ledger.end(trial.key, FAILED if failed else DONE, {"history": []})
+    assert command.main(["claims", str(tmp_path)]) == EXIT_DONE
+    line = f"1 trial(s) that failed or are not at their end count nowhere: {trial.key}\n"
+    assert (line in capsys.readouterr().out) is failed

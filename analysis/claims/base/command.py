@@ -21,7 +21,7 @@ from analysis.claims.base.check import check
 from analysis.claims.base.contract import UNKNOWN
 from analysis.command import read_measurements
 from analysis.publication import FIGURES
-from analysis.survey import unmeasured_trials
+from analysis.survey import unmeasured_trials, untrained_keys
 from ray_ssl.errors import EXIT_DONE
 from ray_ssl.flags import Parser
 from ray_ssl.ledger import Ledger
@@ -52,6 +52,8 @@ def run(flags: argparse.Namespace) -> int:
     sweeps = [Storage.at(folder) for folder in flags.sweep]
     table = pd.concat([read_measurements(sweep) for sweep in sweeps], ignore_index=True)
     sweep, typed = sweeps[0], flags.sweep[0] if len(sweeps) == 1 else "SWEEP_FOLDER"
+    untrained = set(table["trial_key"]) & {key for folder in sweeps for key in untrained_keys(Ledger(folder))}
+    table = table[~table["trial_key"].isin(untrained)]
     unmeasured = [one for folder in sweeps for one in unmeasured_trials(Ledger(folder), table)]
     found = cast(Frame, check(table, typed, unmeasured=unmeasured))
     measured = found["num_trials"] > 0
@@ -62,6 +64,9 @@ def run(flags: argparse.Namespace) -> int:
         print(f"not measured:\n{lacking_as_text(lacking)}\n")
     if waiting := sum(one.trained for one in unmeasured):
         print(f"{waiting} trained trial(s) of which nothing is measured count nowhere: python -m analysis {typed}\n")
+    if untrained:
+        keys = " ".join(sorted(untrained))
+        print(f"{len(untrained)} trial(s) that failed or are not at their end count nowhere: {keys}\n")
     counts = found["verdict"].value_counts()
     print(", ".join(f"{counts[verdict]} {verdict}" for verdict in counts.index))
     sweep.write(f"{FIGURES}/claims.csv", found.to_csv(index=False, lineterminator="\n").encode())
