@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import gc
+import os
+import select
 import shlex
 import sys
 import time
 from collections.abc import Callable, Sequence
 
 from ray_ssl import interrupts
-from ray_ssl.errors import EXIT_BAD_INPUT, UserError, print_error
+from ray_ssl.errors import EXIT_BAD_INPUT, EXIT_INTERRUPTED, UserError, print_error
 
 _began = time.monotonic()
 
@@ -58,6 +60,8 @@ def _answer_or_say_why(answer: Callable[[list[str]], int], arguments: list[str])
     except UserError as error:
         reason = str(error)
     except OSError as error:
+        if isinstance(error, BrokenPipeError) and _reader_is_gone():
+            return EXIT_INTERRUPTED
         from ray_ssl.storage import describe_os_error  # takes a while to import
 
         reason = describe_os_error(error)
@@ -65,3 +69,13 @@ def _answer_or_say_why(answer: Callable[[list[str]], int], arguments: list[str])
         raise KeyboardInterrupt
     print_error(reason)
     return EXIT_BAD_INPUT
+
+
+def _reader_is_gone() -> bool:
+    """Whether whoever read what is printed has ended, as `head` does; what is left to print then goes nowhere."""
+    output = select.poll()
+    output.register(sys.stdout.fileno(), 0)
+    if not output.poll(0):  # POLLERR is told unasked
+        return False
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    return True

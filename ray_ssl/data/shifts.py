@@ -187,6 +187,8 @@ def _two_sets(config: DataConfig, shift: Shift, load: Loader) -> _Shifted:
     whole = {"num_images": None, "num_test_images": None}
     plain = [set_.model_copy(update=whole | {"stream": bool(set_.path)}) for set_ in config.sets()]
     source, target = load(plain[0]), load(plain[1], needs_labels=False)
+    if plain[0].dataset == plain[1].dataset:
+        raise UserError(f"--shift {config.shift}: source and target are the same images, {source.name}")
     names = [_occurring(dataset) for dataset in (source, target)]
     num_unknown = int((target.train.fine == UNLABELLED).sum())
     common = names[0] if num_unknown else [name for name in names[0] if name in set(names[1])]

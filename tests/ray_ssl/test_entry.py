@@ -64,3 +64,15 @@ def test_what_a_user_can_mend_is_one_line(error: Exception, capsys: pytest.Captu
     assert run_command(answer, ["x"], []) == EXIT_BAD_INPUT
     out, err = capsys.readouterr()
     assert out == "" and err.startswith("error: ") and "one line" in err and err.count("\n") == 1
+
+
+def test_a_reader_that_ends_early_is_no_error(tmp_path: Path) -> None:
+    code = (
+        "import sys; from ray_ssl.entry import run_command\n"
+        "sys.exit(run_command(lambda _: [print('x' * 99) for _ in range(9999)] and 0, ()))"
+    )
+    process = subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    assert process.stdout is not None and process.stderr is not None
+    process.stdout.readline()
+    process.stdout.close()
+    assert process.stderr.read() == "" and process.wait() == EXIT_INTERRUPTED

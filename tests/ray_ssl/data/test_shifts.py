@@ -107,6 +107,11 @@ def test_corrupted_images_are_other_images_than_the_sources(toys: str) -> None:
     assert np.array_equal(grey.domain, same.domain)  # the same halves at every strength
 
 
+def test_a_set_is_no_target_of_itself(toys: str) -> None:
+    with pytest.raises(UserError, match="source and target are the same images"):
+        load(f"to:{toys}", toys)
+
+
 @pytest.mark.parametrize("shift", ["grey:0.001", "blur:0.05"])
 def test_a_shift_that_changes_no_pixel_is_refused(shift: str, toys: str) -> None:
     with pytest.raises(UserError, match=f"--shift {shift} changes no pixel of toys0: give a larger strength"):
