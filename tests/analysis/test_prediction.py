@@ -130,6 +130,19 @@ def test_two_pairs_have_no_correlation_and_are_drawn() -> None:
     assert figure is not None and any("no rank correlation" in t.get_text() for t in figure.findobj(Text))
 
 
+def test_one_pair_that_predicts_nothing_has_an_axis_that_can_be_read() -> None:
+    table = transfer_table().query("level == 'class:0-1'")
+    edges = table["metric"].str.fullmatch("connectivity_(alpha|beta|gamma)")
+    table = table.assign(value=table["value"].where(~edges, 0.0))
+    figure = transfer_prediction.draw(table)
+    assert figure is not None
+    left, right = figure.axes[0].get_xlim()
+    assert left == pytest.approx(-right) and 0.01 <= right <= 0.02
+    texts = " ".join(text.get_text().replace("\n", " ") for text in figure.findobj(Text))
+    assert "1 pair, no rank correlation" in texts and "named" not in texts
+    assert "1 point, 1 pair of classes drawn anew" in "\n".join(correlations_as_text(correlations(table)))
+
+
 def test_several_sweeps_are_drawn_together(tmp_path: Path) -> None:
     folders = [tmp_path / shift for shift in SHIFTS]
     for folder, shift in zip(folders, SHIFTS, strict=True):

@@ -94,10 +94,38 @@ def test_the_bound_is_hollow_and_k_is_the_marker() -> None:
     for ax in figure.axes:
         looks = [(line.get_marker(), line.get_markerfacecolor(), line.get_markeredgecolor()) for line in points(ax)]
         assert sum(inside == "white" for _, inside, _ in looks) == 2  # k 10 and 20: of 5 the bound says nothing
-        assert len({str(mark) for mark, *_ in looks}) == len(SIZES) and len({edge for *_, edge in looks}) == 3
+        assert len({str(mark) for mark, *_ in looks}) == len(SIZES) and len({edge for *_, edge in looks}) == 4
     assert any("guarantees" in text.get_text() for text in figure.findobj(Text))
     without = probe_by_purity.draw(graph_table().query("metric != 'head_error_bound'"))
     assert without is not None and not any("guarantees" in text.get_text() for text in without.findobj(Text))
+
+
+def test_networks_before_training_are_grey_below_the_others_and_drawn_once() -> None:
+    table = purity_table(tuple(f"method {i}" for i in range(7)), levels=("class",))
+    start = table[(table["epoch"] == 0) & (table["method"] == "method 0")]
+    same = [start.assign(trial_key=key, method=one["method"].iloc[0]) for key, one in table.groupby("trial_key")
+            if one["seed"].iloc[0] == 0]  # fmt: skip
+    figure = probe_by_purity.draw(pd.concat([*same, table[table["epoch"] > 0]]))
+    assert figure is not None
+    grey = {probe_by_purity._UNTRAINED.colour}
+    for ax in figure.axes:
+        before = [line for line in points(ax) if line.get_markeredgecolor() in grey]
+        assert [np.size(line.get_xdata()) for line in before] == [1] * len(SIZES)
+        above = [line.get_zorder() for line in points(ax) if line not in before]
+        assert len(above) == 7 * len(SIZES) and min(above) > max(line.get_zorder() for line in before)
+    texts = " ".join(text.get_text() for text in figure.texts)
+    assert "before training" in texts and "networks that are the same" in texts.replace("\n", " ")
+    one_epoch = probe_by_purity.draw(SHAPES["one network, one seed, one epoch"]())
+    assert one_epoch is not None and all(line.get_markeredgecolor() not in grey for line in points(one_epoch.axes[0]))
+
+
+def test_of_a_graph_alone_nothing_is_said_of_encoders_and_gaps_are_points() -> None:
+    figure = probe_by_purity.draw(graph_table(("class",)))
+    assert figure is not None
+    texts = " ".join(text.get_text() for text in figure.texts)
+    assert not any(words in texts for words in ("rank", "seed", "initialisation", "before training"))
+    joined = [[line for line in ax.lines if line.get_linestyle() != "None"] for ax in figure.axes]
+    assert len(joined[0]) == 3 and joined[1] == []  # accuracy, bound, accuracy = purity
 
 
 def test_named_are_scipys_correlation_and_its_range_within_one_k() -> None:

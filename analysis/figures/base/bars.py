@@ -85,7 +85,7 @@ def _marks(
     ax: Axes, panel: Panel, places: Sequence[float], looks: Mapping[Any, Line], ends: tuple[float, float]
 ) -> None:
     at = {place: i for i, place in enumerate(places)}
-    size = 4.5 if len(places) <= 12 else 2.5
+    size, stroke = (4.5, 1.1) if len(places) <= 12 else (2.5, 0.8)
     ax.set_xlim(-0.6, len(places) - 0.4)
     width, height = 72 * panel_inches(ax)
     points_high = height / np.subtract(*ax.get_ylim()[::-1])
@@ -103,7 +103,7 @@ def _marks(
         x, mean = (one["at"].map(at) + one["shift"]).to_numpy(float), one["mean"].to_numpy(float)
         low, high = one["low"].to_numpy(float), one["high"].to_numpy(float)
         known = np.isfinite(low)
-        ax.vlines(x[known], low[known], high[known], color=look.colour, lw=1.1, zorder=2)
+        ax.vlines(x[known], low[known], high[known], color=look.colour, lw=stroke, zorder=2)
         ax.plot(x, mean, color=look.colour, ls=look.dash, lw=0.8, zorder=3, **marker(look, size))
     texts = [f"{place:g}" for place in places]
     room = panel_inches(ax)[0] / (len(places) + 0.2)
