@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
 import numpy as np
+import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import FixedFormatter, FixedLocator, NullLocator
@@ -84,24 +85,14 @@ def _scale(rows: Frame, zero: bool, ends: tuple[float, float]) -> tuple[float, f
 def _marks(
     ax: Axes, panel: Panel, places: Sequence[float], looks: Mapping[Any, Line], ends: tuple[float, float]
 ) -> None:
-    at = {place: i for i, place in enumerate(places)}
     size, stroke = (4.5, 1.1) if len(places) <= 12 else (2.5, 0.8)
     ax.set_xlim(-0.6, len(places) - 0.4)
-    width, height = 72 * panel_inches(ax)
-    points_high = height / np.subtract(*ax.get_ylim()[::-1])
-    rows = panel.rows[panel.rows["series"].isin(list(looks))].sort_values("at").reset_index(drop=True)
-    mean, spread = rows["mean"], rows["spread"]
-    rows = rows.assign(low=(mean - spread).clip(*ends), high=(mean + spread).clip(*ends), shift=0.0)
-    apart = width / (len(places) + 0.2)
-    for _, one in rows.groupby("at"):
-        one = one.sort_values("series", key=lambda names: names.map(list(looks).index))
-        below, above = one["low"].fillna(one["mean"]), one["high"].fillna(one["mean"])
-        shift = _shifts(points_high * below - size / 2, points_high * above + size / 2, _APART * size, _BREADTH * apart)
-        rows.loc[one.index, "shift"] = shift / apart
+    mean, spread = panel.rows["mean"], panel.rows["spread"]
+    rows = panel.rows.assign(low=(mean - spread).clip(*ends), high=(mean + spread).clip(*ends))
+    rows = _placed(ax, rows, places, list(looks), size).sort_values("at")
     for name, look in looks.items():
         one = rows[rows["series"] == name]
-        x, mean = (one["at"].map(at) + one["shift"]).to_numpy(float), one["mean"].to_numpy(float)
-        low, high = one["low"].to_numpy(float), one["high"].to_numpy(float)
+        x, mean, low, high = (one[column].to_numpy(float) for column in ("x", "mean", "low", "high"))
         known = np.isfinite(low)
         ax.vlines(x[known], low[known], high[known], color=look.colour, lw=stroke, zorder=2)
         ax.plot(x, mean, color=look.colour, ls=look.dash, lw=0.8, zorder=3, **marker(look, size))
@@ -112,6 +103,19 @@ def _marks(
     ax.xaxis.set_major_locator(FixedLocator(shown))
     ax.xaxis.set_minor_locator(NullLocator())
     ax.xaxis.set_major_formatter(FixedFormatter([texts[i] if panel.x_labels else "" for i in shown]))
+
+
+def _placed(ax: Axes, rows: Frame, places: Sequence[float], order: Sequence[Any], size: float) -> Frame:
+    """The rows with the column x: that of their place, but for marks of this size that would cover each other."""
+    width, height = 72 * panel_inches(ax)
+    apart, (bottom, top) = width / (len(places) + 0.2), ax.get_ylim()
+    found = []
+    for i, place in enumerate(places):
+        one = rows[rows["at"] == place].sort_values("series", key=lambda names: names.map(order.index))
+        ends = (height / (top - bottom) * one[end].fillna(one["mean"]) for end in ("low", "high"))
+        below, above = next(ends) - size / 2, next(ends) + size / 2
+        found.append(one.assign(x=i + _shifts(below, above, _APART * size, _BREADTH * apart) / apart))
+    return pd.concat(found)
 
 
 def _shifts(below: Frame, above: Frame, apart: float, breadth: float) -> np.ndarray:
