@@ -20,9 +20,11 @@ from typing import Any, Final, NamedTuple
 import numpy as np
 import pandas as pd
 
+from analysis.class_pairs import PAIR_MARK
 from analysis.figures.base.numbers import REPRESENTATION, trials
 from analysis.needs import is_self_supervised
 from analysis.rank_intervals import Interval, intervals
+from ray_ssl.shift import corruption_of
 
 Frame = Any
 """A pandas frame; pyright cannot follow what selecting rows of one returns."""
@@ -103,17 +105,37 @@ def over_seeds(found: Frame, table: Frame) -> Frame:
         table: What it was made of.
 
     Returns:
-        Columns series (the network, after its data set where there are several), dataset, network, level, those of
-        `EDGES` and `QUANTITIES`, accuracy, n (seeds).
+        Columns series (the network, after its data set where there are several), dataset, network, level, unit (see
+        `units`), those of `EDGES` and `QUANTITIES`, accuracy, n (seeds).
     """
     names = [trials(one).set_index("trial_key")["network"] for _, one in table.groupby("dataset")]
     names = pd.concat(names) if names else pd.Series(dtype=object)
     network = found["trial_key"].map(names[~names.index.duplicated()])
     prefix = found["dataset"] + ", " if found["dataset"].nunique() > 1 else ""
-    found = found.assign(network=network, series=prefix + network)
+    found = found.assign(network=network, series=prefix + network, unit=units(found, table))
     values = [*EDGES, *QUANTITIES, "accuracy"]
-    groups = found.groupby(["series", "dataset", "network", "level"], sort=True)
+    groups = found.groupby(["series", "dataset", "network", "level", "unit"], sort=True)
     return groups[values].mean().assign(n=groups.size()).reset_index()
+
+
+def units(found: Frame, table: Frame) -> list[str]:
+    """Returns what each row is a pair of, equal where images and classes are: "cifar100, 100 labels, class:3-7".
+
+    Corruptions of one set share its images and labels, and so its pairs. Other shifts have other classes, whatever
+    their numbers: superclasses of subpopulations, classes that two sets share. Nor are classes 0 and 1 of two the
+    first of twenty, so the number of labels counts too, where it was measured.
+
+    Args:
+        found: Rows with the columns trial_key, dataset and level.
+        table: What they were made of.
+    """
+    rows = table[table["metric"] == "num_classes"].drop_duplicates(["trial_key", "level"])
+    num_labels = {(key, level): f"{value:g} labels" for key, level, value in
+                  rows[["trial_key", "level", "value"]].itertuples(index=False)}  # fmt: skip
+    plain = {name: corruption_of(name)[0] for name in found["dataset"].unique()}
+    words = ((plain[name], num_labels.get((key, level.partition(PAIR_MARK)[0]), ""), level)
+             for key, name, level in found[["trial_key", "dataset", "level"]].itertuples(index=False))  # fmt: skip
+    return [", ".join(filter(None, parts)) for parts in words]
 
 
 def over_trials(table: Frame) -> Frame:
@@ -133,12 +155,13 @@ def shift_means(found: Frame) -> Frame:
 def correlations(table: Frame) -> list[Correlation]:
     """Returns the correlations of every series of `over_trials`, and of all together where there are several.
 
-    Pairs of classes are drawn anew with all their networks and shifts together, for these share images; shifts with
-    all their networks. Pairs that share a class are not independent either: other classes would vary more.
+    Pairs of classes are drawn anew with all their networks and corruptions together, for these share images (see
+    `units`); shifts with all their networks. Pairs that share a class are not independent either: other classes would
+    vary more.
     """
     found = over_trials(table)
-    rows = [(str(name), one, "level") for name, one in found.groupby("series")]
-    rows += [(ALL_PAIRS, found, "level")] if len(rows) > 1 else []
+    rows = [(str(name), one, "unit") for name, one in found.groupby("series")]
+    rows += [(ALL_PAIRS, found, "unit")] if len(rows) > 1 else []
     means = shift_means(found)
     rows += [(SHIFT_MEANS, means, "dataset")] if len(means) else []
     return [Correlation(name, quantity, *interval, len(one), one[unit].nunique())
@@ -149,11 +172,17 @@ def correlations_as_text(found: Sequence[Correlation]) -> Iterator[str]:
     """Yields the correlations in lines, those of controls below those of predictions."""
     for series in dict.fromkeys(one.series for one in found):
         mine = [one for one in found if one.series == series]
-        drawn = f"{mine[0].num_units} {'shifts' if series == SHIFT_MEANS else 'pairs of classes'} drawn anew"
-        yield f"{series}: rank correlation with accuracy in the target, {mine[0].num_points} points, {drawn}"
+        unit = ("shift", "shifts") if series == SHIFT_MEANS else ("pair of classes", "pairs of classes")
+        counts = f"{counted(mine[0].num_points, 'point', 'points')}, {counted(mine[0].num_units, *unit)} drawn anew"
+        yield f"{series}: rank correlation with accuracy in the target, {counts}"
         width = max(len(quantity_words(one.quantity)) for one in mine)
         for one in mine:
             yield f"  {quantity_words(one.quantity):<{width}} {one.value:5.2f} ({one.low:.2f} to {one.high:.2f})"
+
+
+def counted(number: int, one: str, several: str) -> str:
+    """Returns a number and what it counts: "1 pair", "3 pairs"."""
+    return f"{number} {one if number == 1 else several}"
 
 
 def quantity_words(quantity: str) -> str:

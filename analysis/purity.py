@@ -96,7 +96,16 @@ def correlation(found: Frame, across: str) -> Correlation:
 
     Rows that agree in every number count once: methods of one seed begin with the same network.
     """
-    found = found.drop_duplicates(["k", *QUANTITIES.values()])
-    within = [interval(one[across], one["accuracy"], 0)[0] for _, one in found.groupby("k")]
-    within = [value for value in within if np.isfinite(value)] or [np.nan]
+    within = within_each_k(found, across) or [np.nan]
+    found = _distinct(found)
     return Correlation(*interval(found[across], found["accuracy"]), (min(within), max(within)), len(found))
+
+
+def within_each_k(found: Frame, across: str) -> list[float]:
+    """Returns the same over the rows of each k, of those k that have one; see `Correlation.within`."""
+    values = [interval(one[across], one["accuracy"], 0)[0] for _, one in _distinct(found).groupby("k")]
+    return [value for value in values if np.isfinite(value)]
+
+
+def _distinct(found: Frame) -> Frame:
+    return found.drop_duplicates(["k", *QUANTITIES.values()])

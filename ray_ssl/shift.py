@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Final, NamedTuple
 
 from ray_ssl.errors import did_you_mean
@@ -9,6 +10,8 @@ from ray_ssl.errors import did_you_mean
 CORRUPTIONS: Final = ("grey", "blur", "edges", "noise", "invert")
 """What can be done to the target's images, see `ray_ssl.data.corruptions`."""
 KINDS: Final = ("domains", "subpopulations", "to", *CORRUPTIONS)
+
+_CORRUPTED: Final = re.compile(rf"(.+)-({'|'.join(CORRUPTIONS)}):([-+.\de]+)")
 
 
 class Shift(NamedTuple):
@@ -57,6 +60,18 @@ def parse_shift(text: str) -> Shift:
     if colon and kind == "domains" and len(set(shift.classes)) < max(2, len(shift.classes)):
         raise ValueError(f"domains takes at least 2 different classes, e.g. domains:star5,disc, given {text!r}")
     return shift
+
+
+def corruption_of(dataset: str) -> tuple[str, Shift | None]:
+    """Returns the set whose images a data set of a table holds, by name, and what was done to its target.
+
+    That is None of all other shifts, which have other images or labels than the set without them, and of none:
+    "shapes-blur:0.5" is ("shapes", blur), "cifar100-subpopulations" remains.
+    """
+    found = _CORRUPTED.fullmatch(dataset)
+    if found is None or not _is_share(found[3]):
+        return dataset, None
+    return found[1], Shift(found[2], found[3])
 
 
 def _is_share(text: str) -> bool:

@@ -2,8 +2,8 @@
 
 The edges of a trial are those of networks of its seed, over the same images: the interval of mean edges is over what
 the classifier draws, not over other images. That of correlations is over pairs of classes, each drawn with all its
-networks and shifts, or over shifts (`analysis.rank_intervals`). rho is 1/2 by definition (see
-`analysis.connectivity.classifier`).
+networks and corruptions (`analysis.prediction.units`), or over shifts (`analysis.rank_intervals`). rho is 1/2 by
+definition (see `analysis.connectivity.classifier`).
 """
 
 from __future__ import annotations
@@ -60,13 +60,13 @@ def shared(table: Frame) -> Frame:
 def follows(table: Frame) -> Estimate:
     """Returns the rank correlation of prediction and target accuracy over pairs and networks, means over seeds."""
     rows = by_pair(table)
-    return _estimate(over_seeds(rows, table), "level", "pairs of classes", rows["trial_key"].nunique())
+    return _estimate(over_seeds(rows, table), "unit", "pairs of classes", rows["trial_key"].nunique())
 
 
 def follows_over_shifts(table: Frame) -> Estimate:
     """Returns the same over the pairs of all shifts, of networks that saw both domains."""
     rows = over_trials(table)
-    return _estimate(rows, "level", f"pairs of classes in {rows['dataset'].nunique()} shifts", int(_trials(rows)))
+    return _estimate(rows, "unit", f"pairs of classes in {rows['dataset'].nunique()} shifts", int(_trials(rows)))
 
 
 def shifts_follow(table: Frame) -> Estimate:

@@ -8,7 +8,6 @@ needs: good features and a large shift.
 
 from __future__ import annotations
 
-import re
 from typing import Final
 
 import pandas as pd
@@ -21,6 +20,7 @@ from analysis.figures.base.numbers import Frame, evenly
 from analysis.figures.base.sheet import Line, Words
 from analysis.finetuned_choice import FT, LP_FT, TARGET, chosen, newest, side_by_side
 from analysis.needs import FineTuned
+from ray_ssl.shift import corruption_of
 
 TITLE = "When probing before fine-tuning pays: gain in the target"
 TOPIC = "Source and target"
@@ -32,7 +32,6 @@ BY: Final = {"pretrained_epoch": "by epochs of pretraining", "strength": "by str
 MAX_LINES: Final = 4
 """In a panel."""
 
-_CORRUPTED: Final = re.compile(r"(.*)-(\w+):([\d.]+)")
 _LINE: Final = ["dataset", "level", "network", "setting"]
 
 
@@ -50,12 +49,13 @@ def numbers(table: Frame) -> Frame:
 def _graded(wide: Frame) -> Frame:
     """The newest checkpoints where the target is a corruption, of which there are several strengths."""
     wide = newest(wide)
-    parts = wide["dataset"].map(_CORRUPTED.fullmatch)
-    wide, parts = wide[parts.notna()], parts[parts.notna()]
+    found = {name: (plain, shift) for name in wide["dataset"].unique()
+             for plain, shift in [corruption_of(name)] if shift is not None}  # fmt: skip
+    wide = wide[wide["dataset"].isin(found)]
     graded = wide.assign(
-        dataset=parts.map(lambda part: f"{part[1]}, {part[2]}").astype(object),
-        by="strength", at=parts.map(lambda part: float(part[3])).astype(float),
-    )  # fmt: skip
+        dataset=wide["dataset"].map({name: f"{plain}, {shift.kind}" for name, (plain, shift) in found.items()}),
+        by="strength", at=wide["dataset"].map({name: shift.strength for name, (_, shift) in found.items()}),
+    ).astype({"dataset": object, "at": float})  # fmt: skip
     return graded[graded.groupby(_LINE)["at"].transform("nunique") > 1]
 
 

@@ -1,4 +1,4 @@
-"""UMAP of the representation before and after training: two classes in source and target, a column for each method.
+"""UMAP of the representation before and late in training: two classes in source and target, a column for each method.
 
 The picture of arXiv 2204.02683: four clusters. Where a class of the source lies on the side of the same class of the
 target, a linear head that learned in the source transfers, however far apart the domains are. Of each method the
@@ -20,7 +20,7 @@ from analysis.figures.base.sheet import Line, Words
 from analysis.needs import Projected
 from analysis.tasks import DOMAINS
 
-TITLE = "UMAP of two classes in source and target, before and after training"
+TITLE = "UMAP of two classes in source and target, first and last projected epoch"
 TOPIC = "Source and target"
 TABLE: Final = PROJECTIONS
 NEEDS: Final = (Projected(DOMAINS, num_epochs=2),)
@@ -53,7 +53,7 @@ def draw(table: Frame) -> Figure | None:
         for panels, epoch in zip(ends, (first, last), strict=True):
             panels.append(rows[rows["epoch"] == epoch])
     untrained = all((panel["epoch"] == 0).all() for panel in ends[0])
-    names = ("before training" if untrained else "first epoch", "after training")
+    names = ("before training" if untrained else "first projected", "last projected")
     starts = _distinct(ends[0], titles)
     rows = [
         PanelRow(_name(names[0], ends[0]), [points for points, _ in starts], looks, titles=[who for _, who in starts]),

@@ -4,11 +4,11 @@ Each point is a network at an epoch, seen along the k strongest directions of it
 cluster_purity`), means over seeds. Left: across, the share of training images that have the most frequent label of
 their cluster, of k clusters; upwards, the test accuracy of a linear head on these k directions. Right: across, the gap
 after the k-th eigenvalue of the features' covariance, over the sum of all. arXiv 2106.04156: heads on the top k
-eigenvectors of the graph of positive pairs err little where its clusters are pure and the gap is large. Black, where
-the table has them (`python -m analysis graph`): these eigenvectors, and hollow what our bound guarantees of their
-heads, where that is above 0. Purity and accuracy both rise with k: named is Spearman's correlation over all points
-with its 95 % bootstrap interval, and the range of those over the points of one k; networks that are the same at
-initialisation count once.
+eigenvectors of the graph of positive pairs err little where its clusters are pure and the gap is large. Grey: networks
+before training, once where they are the same. Black, where the table has them (`python -m analysis graph`): these
+eigenvectors, and hollow what our bound guarantees of their heads, where that is above 0. Purity and accuracy both rise
+with k: named is Spearman's correlation over all points with its 95 % bootstrap interval, and the range of those over
+the points of one k; networks that are the same at initialisation count once.
 """
 
 from __future__ import annotations
@@ -29,6 +29,7 @@ from analysis.figures.base.sheet import FAINT, GREY, INK, Line, Row, Words, mark
 from analysis.figures.base.ticks import padded, tick_labels, y_ticks
 from analysis.needs import Measured
 from analysis.purity import EIGENVECTORS, QUANTITIES, Correlation, correlation, heads, heads_of_eigenvectors
+from analysis.table import FOREIGN
 
 TITLE = "Linear heads against purity of clusters and eigengap"
 NEEDS: Final = (Measured("cluster_purity_top5", split="train"), Measured("linear_accuracy_top5", split="test"))
@@ -40,6 +41,7 @@ _HEIGHT = 2.4  # inches
 _ACROSS: Final = {"purity": "purity of k clusters (%)", "eigengap": "eigengap after the k-th direction (logarithmic)"}
 _GUARANTEED: Final = "what the bound guarantees of them"
 _RHO: Final = "\N{GREEK SMALL LETTER RHO}"
+_UNTRAINED: Final = Line("before training", "#b8b8b8", "")
 
 
 def numbers(table: Frame) -> Frame:
@@ -68,19 +70,14 @@ def draw(table: Frame) -> Figure | None:
     marks = {k: MARKERS[i % len(MARKERS)] for i, k in enumerate(sorted(drawn["k"].unique()))}
     levels = [level for level in LEVELS if (drawn["level"] == level).any()]
     views = [_View(level, drawn[drawn["level"] == level], encoders[encoders["level"] == level]) for level in levels]
-    rows, names = [], level_names(table)
+    rows, names, named = [], level_names(table), list[Correlation]()
     for view in views:
         labels = tick_labels(y_ticks(*view.heights(), _HEIGHT), 100)
         widths = [max(map(text_width, labels)) + 0.06, 0.1]
-        titles = [_words(correlation(view.encoders, across)) for across in _ACROSS]
-        rows.append(Row(f"{names[view.level]}: accuracy (%)", titles, _HEIGHT, widths, True))
-    num_seeds = sorted(encoders["n"].unique())
-    seeds = f"; means over {' to '.join(map(str, num_seeds[:: max(1, len(num_seeds) - 1)]))} seed(s)"
-    note = (
-        f"{table['dataset'].iloc[0]}; dotted: accuracy = purity; {_RHO}: rank correlation over encoders, epochs and k "
-        f"(95 % bootstrap interval), and its range over the points of one k; networks that are the same at "
-        f"initialisation count once{seeds if num_seeds else ''}{shown.left_out}."
-    )
+        found_of = [correlation(view.encoders, across) for across in _ACROSS]
+        rows.append(Row(f"{names[view.level]}: accuracy (%)", list(map(_words, found_of)), _HEIGHT, widths, True))
+        named += found_of
+    note = f"{table['dataset'].iloc[0]}; dotted: accuracy = purity{_about(encoders, named)}{shown.left_out}."
     figure, axes = sheet(rows, Words(TITLE, note, ""), _key(drawn, shown, marks))
     for view, (left, right) in zip(views, axes, strict=True):
         assert left is not None and right is not None
@@ -92,6 +89,19 @@ def draw(table: Frame) -> Figure | None:
         box = ax.get_position()
         write(figure, figure.get_size_inches()[0] * (box.x0 + box.x1) / 2, 0.18, name, ha="center", va="center")
     return figure
+
+
+def _about(encoders: Frame, named: list[Correlation]) -> str:
+    """The note on encoders: what is named above the panels, as far as it is, and of how many seeds they are."""
+    words = ""
+    if any(np.isfinite(one.value) for one in named):
+        words += f"; {_RHO}: rank correlation over encoders, epochs and k (95 % bootstrap interval)"
+        if any(np.isfinite(one.within[0]) for one in named):
+            words += ", and its range over the points of one k"
+        if encoders.duplicated(["level", "k", *QUANTITIES.values()]).any():
+            words += "; networks that are the same at initialisation count once"
+    least, most = encoders["n"].min(), encoders["n"].max()
+    return f"{words}; means over {least if least == most else f'{least} to {most}'} seed(s)" if len(encoders) else ""
 
 
 class _View(NamedTuple):
@@ -123,6 +133,7 @@ def _key(drawn: Frame, shown: Networks, marks: Mapping[int, str]) -> list[Line]:
     """Networks by colour, k by marker, eigenvectors and their bound by lines."""
     encoders = drawn[drawn["method"] != EIGENVECTORS]
     key = [line._replace(dash="", marker="o") for line in shown.key_of(encoders)]
+    key += [_UNTRAINED] if _untrained(encoders).any() else []
     key += [Line(f"k {k}", GREY, "", mark) for k, mark in marks.items()]
     graph = drawn[drawn["method"] == EIGENVECTORS]
     if len(graph):
@@ -130,6 +141,12 @@ def _key(drawn: Frame, shown: Networks, marks: Mapping[int, str]) -> list[Line]:
     if (graph["least_accuracy"] > 0).any():
         key.append(Line(_GUARANTEED, INK, (0, (3, 2)), hollow=True))
     return key
+
+
+def _untrained(rows: Frame) -> Frame:
+    """Which rows are of networks before training, where others are of trained ones; a mask."""
+    at_start = (rows["epoch"] == 0) & ~rows["method"].isin([FOREIGN, EIGENVECTORS])
+    return at_start & (rows["epoch"] > 0).any()
 
 
 def _panel(ax: Axes, view: _View, across: str) -> None:
@@ -151,16 +168,22 @@ def _panel(ax: Axes, view: _View, across: str) -> None:
 
 
 def _points(ax: Axes, drawn: Frame, across: str, looks: Mapping[str, Line], marks: Mapping[int, str]) -> None:
-    """Points of one level; of eigenvectors joined from k to k."""
+    """Points of one level; of eigenvectors joined from k to k, where that is no zigzag: by purity."""
     drawn = drawn.assign(eigengap=drawn["eigengap"].clip(lower=LEAST_GAP))
-    for (name, k), one in drawn.groupby(["network", "k"]):
+    untrained = _untrained(drawn)
+    for k, one in drawn[untrained].drop_duplicates(["k", across, "accuracy"]).groupby("k"):
+        ax.plot(
+            one[across], one["accuracy"], ls="none", zorder=1.8, **marker(_UNTRAINED._replace(marker=marks[k]), 4.0)
+        )
+    for (name, k), one in drawn[~untrained].groupby(["network", "k"]):
         look = Line("", INK) if name == EIGENVECTORS else looks[name]
         ax.plot(one[across], one["accuracy"], ls="none", alpha=0.8, zorder=2,
                 **marker(look._replace(marker=marks[k]), 4.0))  # fmt: skip
     graph = drawn[drawn["method"] == EIGENVECTORS].sort_values("k")
-    ax.plot(graph[across], graph["accuracy"], color=INK, lw=0.9, marker="None", zorder=1.5)
     least = graph[graph["least_accuracy"] > 0]
-    ax.plot(least[across], least["least_accuracy"], color=INK, lw=0.9, ls=(0, (3, 2)), marker="None", zorder=1.5)
+    if across == "purity":
+        ax.plot(graph[across], graph["accuracy"], color=INK, lw=0.9, marker="None", zorder=1.5)
+        ax.plot(least[across], least["least_accuracy"], color=INK, lw=0.9, ls=(0, (3, 2)), marker="None", zorder=1.5)
     for k, one in least.groupby("k"):
         look = Line("", INK, marker=marks[k], hollow=True)
         ax.plot(one[across], one["least_accuracy"], ls="none", zorder=2, **marker(look, 4.0))

@@ -33,6 +33,7 @@ from analysis.prediction import (
     SHIFT_MEANS,
     Correlation,
     correlations,
+    counted,
     over_trials,
     shift_means,
 )
@@ -44,6 +45,8 @@ NEEDS = (Measured(ALPHA), Measured(ACCURACY))
 
 _CHANCE = 0.5
 _HEIGHT = 2.3  # inches
+_LEAST_WIDTH = 0.02
+"""Of the axis of predictions: no pair differs from another by what could be told."""
 _GREEK = {"rho": "\N{GREEK SMALL LETTER RHO}", "alpha": "\N{GREEK SMALL LETTER ALPHA}",
           "beta": "\N{GREEK SMALL LETTER BETA}", "gamma": "\N{GREEK SMALL LETTER GAMMA}"}  # fmt: skip
 _GROUPS: Final = (
@@ -68,7 +71,8 @@ def draw(table: Frame) -> Figure | None:
     if found.empty:
         return None
     names = sorted(found["series"].unique())
-    words = {one.series: _words(one) for one in correlations(table) if one.quantity == "prediction"}
+    found_of = [one for one in correlations(table) if one.quantity == "prediction"]
+    words = {one.series: _words(one) for one in found_of}
     looks = {
         name: Line(f"{name}: {words[name]}", OKABE_ITO[i % len(OKABE_ITO)], "", MARKERS[i % len(MARKERS)],
                    hollow=i >= len(OKABE_ITO))
@@ -84,10 +88,12 @@ def draw(table: Frame) -> Figure | None:
     widths = [max(map(text_width, tick_labels(ticks, factor))) + 0.06 for ticks, factor in ((at, 100), (edge_at, 1))]
     seeds = f"{found['n'].min()} to {found['n'].max()}" if found["n"].nunique() > 1 else f"{found['n'].iloc[0]}"
     everything = "".join(f"; {name}: {words[name]}" for name in (ALL_PAIRS, SHIFT_MEANS) if name in words)
+    correlated = any(np.isfinite(one.value) for one in found_of)
+    named = "; named: rank correlation over pairs and its 95 % bootstrap interval" if correlated else ""
     several = "" if len(_distinct(found)) == len(names) else ", once where several networks saw the same images"
     note = (
         f"{', '.join(sorted(found['dataset'].unique()))}; test images; two-class logistic heads of the source; "
-        f"means over {seeds} seed(s); named: rank correlation over pairs and its 95 % bootstrap interval{everything}. "
+        f"means over {seeds} seed(s){named}{everything}. "
         f"Right{several}: how often a small classifier takes augmented images of one group for another's, {_GROUPS}."
     )
     row = Row("", [left, right], _HEIGHT, widths, True)
@@ -141,13 +147,15 @@ def _distinct(found: Frame) -> list[str]:
 
 def _ranges(found: Frame) -> tuple[tuple[float, float], tuple[float, float]]:
     """Of the prediction and of the accuracy; each holds the value from which on a head transfers."""
-    x = padded(min(float(found["prediction"].min()), 0.0), max(float(found["prediction"].max()), 0.0), log=False)
+    low, high = min(float(found["prediction"].min()), 0.0), max(float(found["prediction"].max()), 0.0)
+    air = max(0.0, _LEAST_WIDTH - (high - low)) / 2
+    x = padded(low - air, high + air, log=False)
     y = padded(min(float(found["accuracy"].min()), _CHANCE), max(float(found["accuracy"].max()), _CHANCE), log=False)
     return x, y
 
 
 def _words(one: Correlation) -> str:
-    unit = "shifts" if one.series == SHIFT_MEANS else "pairs"
+    num = counted(one.num_units, *(("shift", "shifts") if one.series == SHIFT_MEANS else ("pair", "pairs")))
     if np.isnan(one.value):
-        return f"{one.num_units} {unit}, no rank correlation"
-    return f"{one.value:.2f} ({one.low:.2f} to {one.high:.2f}), {one.num_units} {unit}"
+        return f"{num}, no rank correlation"
+    return f"{one.value:.2f} ({one.low:.2f} to {one.high:.2f}), {num}"

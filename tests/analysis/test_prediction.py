@@ -130,12 +130,25 @@ def test_two_pairs_have_no_correlation_and_are_drawn() -> None:
     assert figure is not None and any("no rank correlation" in t.get_text() for t in figure.findobj(Text))
 
 
+def test_one_pair_that_predicts_nothing_has_an_axis_that_can_be_read() -> None:
+    table = transfer_table().query("level == 'class:0-1'")
+    edges = table["metric"].str.fullmatch("connectivity_(alpha|beta|gamma)")
+    table = table.assign(value=table["value"].where(~edges, 0.0))
+    figure = transfer_prediction.draw(table)
+    assert figure is not None
+    left, right = figure.axes[0].get_xlim()
+    assert left == pytest.approx(-right) and 0.01 <= right <= 0.02
+    texts = " ".join(text.get_text().replace("\n", " ") for text in figure.findobj(Text))
+    assert "1 pair, no rank correlation" in texts and "named" not in texts
+    assert "1 point, 1 pair of classes drawn anew" in "\n".join(correlations_as_text(correlations(table)))
+
+
 def test_several_sweeps_are_drawn_together(tmp_path: Path) -> None:
     folders = [tmp_path / shift for shift in SHIFTS]
     for folder, shift in zip(folders, SHIFTS, strict=True):
         write_table(transfer_table(("swav (source + target)",), (0,), shift), folder)
     assert command.main(["transfer_prediction", *map(str, folders)]) == 0
-    written = pd.read_csv(folders[0] / "figures" / "transfer_prediction.csv")
+    written = pd.read_csv(folders[0] / "figures" / f"with-{SHIFTS[1]}" / "transfer_prediction.csv")
     assert set(written["dataset"]) == set(SHIFTS) and len(written) == 20
     table = pd.concat([transfer_table(dataset=shift) for shift in SHIFTS])
     names = ["transfer_prediction.png", "transfer_prediction.svg", "transfer_prediction.csv"]
@@ -205,7 +218,7 @@ def shifts(num: int) -> Frame:
     """Shifts of which the later are harder by both measures, with pairs that say the contrary within each."""
     tables = []
     for i in range(num):
-        table = transfer_table(("swav (source + target)",), (0, 1), f"cifar100-shift{i}", -0.1)
+        table = transfer_table(("swav (source + target)",), (0, 1), f"cifar100-blur:{i / 10:g}", -0.1)
         harder = table["metric"].isin([ACCURACY, "connectivity_gamma"])
         change = table["metric"].map({ACCURACY: -0.04 * i, "connectivity_gamma": 0.04 * i})
         tables.append(table.assign(value=table["value"].where(~harder, table["value"] + change)))
@@ -222,6 +235,30 @@ def test_shifts_are_correlated_by_their_means() -> None:
     large = [line for line in figure.axes[0].lines if line.get_markersize() > 7]
     assert len(large) == 6 and any("shift means: 1.00 (" in text.get_text() for text in figure.findobj(Text))
     assert SHIFT_MEANS not in {one.series for one in correlations(shifts(2))}
+
+
+def test_pairs_are_the_same_where_images_and_classes_are() -> None:
+    swav = ("swav (source + target)",)
+    sets = {name: transfer_table(swav, (0,), name) for name in (
+        "cifar100-grey:1", "cifar100-blur:0.5", "cifar100-subpopulations", "shapes-photo-to-sketch"
+    )}  # fmt: skip
+    count = sets["shapes-photo-to-sketch"].iloc[:1].assign(level="class", metric="num_classes", value=20.0)
+    of_two = sets["shapes-photo-to-sketch"].query("level == 'class:0-1'")
+    two = of_two.assign(trial_key="two", value=1 - of_two["value"])
+    sets["twenty"] = count
+    sets["two"] = pd.concat([two, two.iloc[:1].assign(level="class", metric="num_classes", value=2.0)])
+    table = pd.concat(sets.values())
+    found = over_trials(table)
+    assert len(found) == 4 * 10 + 1 and (found["n"] == 1).all()
+    assert set(found.loc[found["level"] == "class:0-1", "unit"]) == {
+        "cifar100, class:0-1", "cifar100-subpopulations, class:0-1",
+        "shapes-photo-to-sketch, 20 labels, class:0-1", "shapes-photo-to-sketch, 2 labels, class:0-1",
+    }  # fmt: skip
+    (every,) = (one for one in correlations(table) if (one.series, one.quantity) == (ALL_PAIRS, "prediction"))
+    assert (every.num_points, every.num_units) == (41, 31)
+    claim = check(table, names=["transfer_follows_connectivity_over_shifts"]).iloc[0]
+    assert claim["basis"] == "31 pairs of classes in 4 shifts"
+    assert tuple(claim[["estimate", "low", "high"]]) == every[2:5]
 
 
 def test_claims_over_shifts() -> None:
@@ -242,7 +279,7 @@ def test_the_claims_command_takes_several_sweeps(tmp_path: Path, capsys: pytest.
         write_table(rows, Path(folder))
     assert main(["claims", *folders]) == 0
     out = capsys.readouterr().out
-    assert "methods compared on cifar100-shift0, cifar100-shift1, cifar100-shift2\n" in out
+    assert "methods compared on cifar100-blur:0, cifar100-blur:0.1, cifar100-blur:0.2\n" in out
     written: Frame = pd.read_csv(tmp_path / "0" / "figures" / "claims.csv")
     assert written["dataset"].nunique() == 4 and (written["claim"] == "shifts_transfer_as_connectivity_says").sum() == 1
 

@@ -11,6 +11,7 @@ from matplotlib.text import Text
 from scipy import stats
 
 from analysis.claims import check
+from analysis.claims.base.contract import UNKNOWN
 from analysis.figures import probe_by_purity
 from analysis.figures.base import why_not_drawn
 from analysis.figures.base.numbers import Frame, prepare
@@ -93,10 +94,38 @@ def test_the_bound_is_hollow_and_k_is_the_marker() -> None:
     for ax in figure.axes:
         looks = [(line.get_marker(), line.get_markerfacecolor(), line.get_markeredgecolor()) for line in points(ax)]
         assert sum(inside == "white" for _, inside, _ in looks) == 2  # k 10 and 20: of 5 the bound says nothing
-        assert len({str(mark) for mark, *_ in looks}) == len(SIZES) and len({edge for *_, edge in looks}) == 3
+        assert len({str(mark) for mark, *_ in looks}) == len(SIZES) and len({edge for *_, edge in looks}) == 4
     assert any("guarantees" in text.get_text() for text in figure.findobj(Text))
     without = probe_by_purity.draw(graph_table().query("metric != 'head_error_bound'"))
     assert without is not None and not any("guarantees" in text.get_text() for text in without.findobj(Text))
+
+
+def test_networks_before_training_are_grey_below_the_others_and_drawn_once() -> None:
+    table = purity_table(tuple(f"method {i}" for i in range(7)), levels=("class",))
+    start = table[(table["epoch"] == 0) & (table["method"] == "method 0")]
+    same = [start.assign(trial_key=key, method=one["method"].iloc[0]) for key, one in table.groupby("trial_key")
+            if one["seed"].iloc[0] == 0]  # fmt: skip
+    figure = probe_by_purity.draw(pd.concat([*same, table[table["epoch"] > 0]]))
+    assert figure is not None
+    grey = {probe_by_purity._UNTRAINED.colour}
+    for ax in figure.axes:
+        before = [line for line in points(ax) if line.get_markeredgecolor() in grey]
+        assert [np.size(line.get_xdata()) for line in before] == [1] * len(SIZES)
+        above = [line.get_zorder() for line in points(ax) if line not in before]
+        assert len(above) == 7 * len(SIZES) and min(above) > max(line.get_zorder() for line in before)
+    texts = " ".join(text.get_text() for text in figure.texts)
+    assert "before training" in texts and "networks that are the same" in texts.replace("\n", " ")
+    one_epoch = probe_by_purity.draw(SHAPES["one network, one seed, one epoch"]())
+    assert one_epoch is not None and all(line.get_markeredgecolor() not in grey for line in points(one_epoch.axes[0]))
+
+
+def test_of_a_graph_alone_nothing_is_said_of_encoders_and_gaps_are_points() -> None:
+    figure = probe_by_purity.draw(graph_table(("class",)))
+    assert figure is not None
+    texts = " ".join(text.get_text() for text in figure.texts)
+    assert not any(words in texts for words in ("rank", "seed", "initialisation", "before training"))
+    joined = [[line for line in ax.lines if line.get_linestyle() != "None"] for ax in figure.axes]
+    assert len(joined[0]) == 3 and joined[1] == []  # accuracy, bound, accuracy = purity
 
 
 def test_named_are_scipys_correlation_and_its_range_within_one_k() -> None:
@@ -133,16 +162,36 @@ def test_a_table_without_it_says_what_measures_it() -> None:
     )
 
 
-def test_the_claim_is_the_mean_over_seeds_of_each_trials_correlation() -> None:
-    table = purity_table(("vicreg",))
-    value = lookup(table)
-    wanted = []
+def of_encoders(accuracy: tuple[float, ...], rng: np.random.Generator) -> Frame:
+    """Seeds whose encoders are so accurate, more at every larger k; purity is in any order, but rises with k too."""
+    tables = []
+    for i, more in enumerate(accuracy):
+        table = purity_table((f"method{i}",), levels=("class",))
+        change = more * table["metric"].str.startswith("linear_accuracy")
+        change = change + 0.005 * rng.random(len(table)) * table["metric"].str.startswith("cluster_purity")
+        tables.append(table.assign(value=table["value"] + change * (table["epoch"] > 0)))
+    return pd.concat(tables)
+
+
+def test_the_claim_is_the_mean_over_k_and_seeds_of_the_correlation_at_one_k() -> None:
+    methods, rng = [f"method{i}" for i in range(5)], np.random.default_rng(0)
+    table = of_encoders((0.004, 0.0, 0.003, 0.001, 0.002), rng)
+    value, by_seed, over_k = lookup(table), [], []
     for seed in (0, 1, 2):
-        at = [(f"vicreg{seed}", epoch, 3, "class", k) for epoch in (0, 20) for k in SIZES]
-        purity, accuracy = (
-            [value[(*key[:4], split, f"{metric}_top{key[4]}")] for key in at]
-            for metric, split in (("cluster_purity", "train"), ("linear_accuracy", "test"))
-        )
-        wanted.append(spearman(purity, accuracy))
+        points = {k: [(f"{method}{seed}", 20, k) for method in methods] + [(f"method0{seed}", 0, k)] for k in SIZES}
+        pairs = {k: [[value[trial, epoch, 3, "class", split, f"{metric}_top{k}"] for trial, epoch, k in at]
+                     for metric, split in (("cluster_purity", "train"), ("linear_accuracy", "test"))]
+                 for k, at in points.items()}  # fmt: skip
+        by_seed.append(np.mean([spearman(*pair) for pair in pairs.values()]))
+        over_k.append(spearman(*([x for pair in pairs.values() for x in pair[i]] for i in (0, 1))))
     found = check(table, names=["heads_follow_cluster_purity"]).iloc[0]
-    assert found["estimate"] == pytest.approx(np.mean(wanted)) and found["basis"] == "3 seeds"
+    low, high = stats.t.interval(0.95, 2, np.mean(by_seed), stats.sem(by_seed))
+    assert found["estimate"] == pytest.approx(np.mean(by_seed)) and found["estimate"] < min(over_k) - 0.2
+    assert (found["low"], found["high"]) == pytest.approx((max(low, -1), min(high, 1)))
+    assert (found["basis"], found["num_trials"], found["method"]) == ("3 seeds", 15, "")
+
+
+def test_the_claim_is_not_known_of_one_seed_or_of_two_points_a_k() -> None:
+    several = of_encoders((0.0, 0.1, 0.2), np.random.default_rng(0))
+    for table in (several[several["seed"] == 0], purity_table(("vicreg",))):
+        assert check(table, names=["heads_follow_cluster_purity"]).iloc[0]["verdict"] == UNKNOWN

@@ -132,6 +132,8 @@ def test_four_clusters_are_one_network_a_method_before_and_after() -> None:
         assert drawn == sorted(zip(of_panel["x"], of_panel["y"], strict=True))
         looks = {(line.get_color(), line.get_markeredgecolor(), line.get_marker()) for line in ax.lines}
         assert len({edge for _, edge, _ in looks}) == len({mark for *_, mark in looks}) == 2 and len(looks) == 4
+    texts = " ".join(text.get_text().replace("\n", " ") for text in figure.texts)
+    assert "before training (epoch 0)" in texts and "last projected (epoch 20)" in texts and "after" not in texts
     assert module.draw(table[table["epoch"] == 0]) is None
     assert module.draw(table.assign(level="class")) is None
 

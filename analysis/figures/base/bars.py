@@ -1,4 +1,4 @@
-"""Panels of means and their intervals at a few places, such as epochs or layers: those of one place side by side."""
+"""Panels of means and their intervals at a few places, such as epochs or layers: side by side where they overlap."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
 import numpy as np
+import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import FixedFormatter, FixedLocator, NullLocator
@@ -16,8 +17,10 @@ from analysis.figures.base.numbers import Frame
 from analysis.figures.base.sheet import FAINT, GREY, Line, Row, Words, marker, sheet, text_width
 from analysis.figures.base.ticks import padded, tick_labels, y_ticks
 
-_BREADTH: Final = 0.4
-"""Of the places' distance, that the marks of one place take."""
+_APART: Final = 0.6
+"""Of a mark's size, between marks of one place that would cover each other: enough to see each, and its interval."""
+_BREADTH: Final = 0.25
+"""Of the places' distance, that they take at most."""
 
 
 def bars(
@@ -61,8 +64,8 @@ def bars(
                 continue
             column = found[found["column"] == panel.rows["column"].iloc[0]]
             there = {name: look for name, look in present.items() if (column["series"] == name).any()}
-            _marks(ax, panel, sorted(column["at"].unique()), there, ends)
             ax.set_ylim(*scales[panel.group])
+            _marks(ax, panel, sorted(column["at"].unique()), there, ends)
             ax.yaxis.set_major_locator(FixedLocator(ticks[panel.group]))
             ax.yaxis.set_minor_locator(NullLocator())
             shown = labels[panel.group] if panel.y_labels else [""] * len(labels[panel.group])
@@ -82,18 +85,17 @@ def _scale(rows: Frame, zero: bool, ends: tuple[float, float]) -> tuple[float, f
 def _marks(
     ax: Axes, panel: Panel, places: Sequence[float], looks: Mapping[Any, Line], ends: tuple[float, float]
 ) -> None:
-    at = {place: i for i, place in enumerate(places)}
-    size = 4.5 if len(places) <= 12 else 2.5
-    offsets = np.linspace(-_BREADTH / 2, _BREADTH / 2, len(looks)) if len(looks) > 1 else [0.0]
-    for (name, look), offset in zip(looks.items(), offsets, strict=True):
-        one = panel.rows[panel.rows["series"] == name].sort_values("at")
-        x = one["at"].map(at).to_numpy(float) + offset
-        mean, spread = one["mean"].to_numpy(float), one["spread"].to_numpy(float)
-        known = np.isfinite(spread)
-        low, high = np.clip(mean - spread, *ends), np.clip(mean + spread, *ends)
-        ax.vlines(x[known], low[known], high[known], color=look.colour, lw=1.1, zorder=2)
-        ax.plot(x, mean, color=look.colour, ls=look.dash, lw=0.8, zorder=3, **marker(look, size))
+    size, stroke = (4.5, 1.1) if len(places) <= 12 else (2.5, 0.8)
     ax.set_xlim(-0.6, len(places) - 0.4)
+    mean, spread = panel.rows["mean"], panel.rows["spread"]
+    rows = panel.rows.assign(low=(mean - spread).clip(*ends), high=(mean + spread).clip(*ends))
+    rows = _placed(ax, rows, places, list(looks), size).sort_values("at")
+    for name, look in looks.items():
+        one = rows[rows["series"] == name]
+        x, mean, low, high = (one[column].to_numpy(float) for column in ("x", "mean", "low", "high"))
+        known = np.isfinite(low)
+        ax.vlines(x[known], low[known], high[known], color=look.colour, lw=stroke, zorder=2)
+        ax.plot(x, mean, color=look.colour, ls=look.dash, lw=0.8, zorder=3, **marker(look, size))
     texts = [f"{place:g}" for place in places]
     room = panel_inches(ax)[0] / (len(places) + 0.2)
     step = int(np.ceil((max(map(text_width, texts)) + 0.06) / room))
@@ -101,3 +103,35 @@ def _marks(
     ax.xaxis.set_major_locator(FixedLocator(shown))
     ax.xaxis.set_minor_locator(NullLocator())
     ax.xaxis.set_major_formatter(FixedFormatter([texts[i] if panel.x_labels else "" for i in shown]))
+
+
+def _placed(ax: Axes, rows: Frame, places: Sequence[float], order: Sequence[Any], size: float) -> Frame:
+    """The rows with the column x: that of their place, but for marks of this size that would cover each other."""
+    width, height = 72 * panel_inches(ax)
+    apart, (bottom, top) = width / (len(places) + 0.2), ax.get_ylim()
+    found = []
+    for i, place in enumerate(places):
+        one = rows[rows["at"] == place].sort_values("series", key=lambda names: names.map(order.index))
+        ends = (height / (top - bottom) * one[end].fillna(one["mean"]) for end in ("low", "high"))
+        below, above = next(ends) - size / 2, next(ends) + size / 2
+        found.append(one.assign(x=i + _shifts(below, above, _APART * size, _BREADTH * apart) / apart))
+    return pd.concat(found)
+
+
+def _shifts(below: Frame, above: Frame, apart: float, breadth: float) -> np.ndarray:
+    """How far marks of one place are moved sideways: those that cover each other, directly or through others.
+
+    Args:
+        below, above: Ends of each mark and its interval, in points, in the order from left to right.
+        apart: Points between two of them.
+        breadth: Points that they take at most.
+    """
+    low, high = np.asarray(below, float), np.asarray(above, float)
+    found = np.zeros(len(low))
+    order = np.argsort(low, kind="stable")
+    top = np.maximum.accumulate(high[order])
+    for together in np.split(order, np.flatnonzero(low[order][1:] > top[:-1]) + 1):
+        num = len(together)
+        step = min(apart, breadth / max(num - 1, 1))
+        found[np.sort(together)] = step * (np.arange(num) - (num - 1) / 2)
+    return found

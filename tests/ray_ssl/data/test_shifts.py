@@ -14,7 +14,7 @@ from ray_ssl.data import Dataset, ImageSet, load_dataset, shapes
 from ray_ssl.data.base import SOURCE, TARGET, UNLABELLED, missing_labels, require_labels
 from ray_ssl.data_config import DataConfig
 from ray_ssl.errors import UserError
-from ray_ssl.shift import CORRUPTIONS, KINDS, parse_shift
+from ray_ssl.shift import CORRUPTIONS, KINDS, corruption_of, parse_shift
 from tests.ray_ssl.data.images import png, random_images, write_folder, write_parquet
 
 
@@ -288,3 +288,16 @@ def test_every_kind_can_be_parsed_and_is_explained() -> None:
     assert parse_shift("to:parquet:s3://a/b,c").target == "parquet:s3://a/b,c"
     assert parse_shift("domains:a,b").classes == ("a", "b")
     assert parse_shift("grey:.5").strength == 0.5
+
+
+@pytest.mark.parametrize("shift", [f"{kind}:0.5" for kind in CORRUPTIONS] + ["blur:5e-1"])
+def test_a_corruption_is_read_from_the_name_of_its_data_set(shift: str) -> None:
+    assert corruption_of(load(shift).name) == ("shapes", parse_shift(shift))
+    assert corruption_of(f"a-set-grey:1-{shift}") == ("a-set-grey:1", parse_shift(shift))
+
+
+@pytest.mark.parametrize(
+    "name", ["shapes", "shapes-photo-to-sketch", "cifar100-subpopulations", "a-blur", "a-blur:2", "a-blur:e"]
+)
+def test_other_names_are_of_no_corruption(name: str) -> None:
+    assert corruption_of(name) == (name, None)
