@@ -9,6 +9,7 @@ from matplotlib.figure import Figure
 
 from analysis.figures.base.by_layer import draw_by_layer, linear_by_layer
 from analysis.figures.base.numbers import LINEAR, Frame, level_names
+from analysis.figures.base.targets import self_supervised_if_any
 from analysis.needs import Measured
 
 TITLE = "Linear test accuracy of classes by layer"
@@ -24,4 +25,6 @@ def numbers(table: Frame) -> Frame:
 def draw(table: Frame) -> Figure | None:
     """Draws the figure; None where there are no two layers."""
     note = f"{level_names(table)['class']}, linear probe, test images"
-    return draw_by_layer(table, numbers(table), TITLE, note, "linear accuracy (%)", percent=True)
+    return draw_by_layer(
+        self_supervised_if_any(table), numbers(table), TITLE, note, "linear accuracy (%)", percent=True
+    )

@@ -37,4 +37,6 @@ def draw(table: Frame) -> Figure | None:
     counts = {level: count for level, count in num_classes(table).items() if level in ("class", "superclass")}
     guess = f"{counts['class'] / counts['superclass']:.3g} for guessing, " if len(counts) > 1 else ""
     note = f"linear probe, test images; {guess}1 for equal accuracy"
-    return draw_by_layer(table, numbers(table), TITLE, note, "ratio of accuracies", percent=False)
+    return draw_by_layer(
+        self_supervised_if_any(table), numbers(table), TITLE, note, "ratio of accuracies", percent=False
+    )

@@ -45,7 +45,6 @@ def draw_by_layer(table: Frame, found: Frame, title: str, note: str, row: str, p
     """
     if found["layer"].nunique() < 2:
         return None
-    table = self_supervised_if_any(table)
     placed = by_network(networks(table), found.assign(series=found["epoch"], group=""), row)
     if "quantity" in placed.found:
         placed = placed._replace(found=placed.found.assign(row=placed.found["row"] + placed.found["quantity"]))
