@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Any, Final, NamedTuple, Protocol
 
 import numpy as np
@@ -101,6 +101,17 @@ class Measured(NamedTuple):
         if rows["layer"].nunique() < self.num_layers:
             return Lacking(f"needs {self.num_layers} layers of {self.metric}{where}, has {rows['layer'].nunique()}")
         return None
+
+
+class OneOf(NamedTuple):
+    """All needs of one group or of another; named is what the first lacks."""
+
+    groups: Sequence[Sequence[Need]]
+
+    def lacking(self, table: Frame, sweep: str) -> Lacking | None:
+        """See `Need`."""
+        found = [first_lacking(needs, table, sweep) for needs in self.groups]
+        return found[0] if all(found) else None
 
 
 class Shifts(NamedTuple):

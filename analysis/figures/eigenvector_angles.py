@@ -29,7 +29,7 @@ from analysis.figures.base.numbers import (
 from analysis.figures.base.panels import EPOCH_AXIS, STEP_AXIS, lines
 from analysis.figures.base.sheet import Words
 from analysis.graph.alignment import NUM_NODES, random_alignment
-from analysis.needs import Measured
+from analysis.needs import Measured, OneOf
 
 TITLE = "Features against the top eigenvectors of the positive-pair graph"
 
@@ -41,7 +41,7 @@ QUANTITIES: Final = {
     ALIGNMENT: "mean squared cosine",
     SMALLEST: "smallest cosine",
 }
-NEEDS = (Measured(ENCODERS, num_epochs=2),)
+NEEDS = (OneOf(((Measured(ENCODERS, num_epochs=2),), (Measured(ALIGNMENT, num_epochs=2),))),)
 
 
 def numbers(table: Frame) -> Frame:

@@ -45,8 +45,8 @@ class Content:
 
     @cached_property
     def claims(self) -> Frame:
-        """See `analysis.claims.check`; of networks, no graph has any."""
-        return check(self.networks.drop(columns="network"), shlex.quote(self.facts.uri))
+        """See `analysis.claims.check`."""
+        return check(self.measurements.drop(columns="network"), shlex.quote(self.facts.uri))
 
     @property
     def networks(self) -> Frame:

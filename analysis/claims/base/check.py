@@ -10,7 +10,7 @@ import pandas as pd
 
 from analysis.claims.base.contract import FAILS, HOLDS, UNKNOWN, Claim
 from analysis.claims.base.interval import Estimate, estimate
-from analysis.figures.base.numbers import prepare
+from analysis.figures.base.numbers import LEARNED, networks_alone, prepare
 from analysis.needs import Lacking, Trials, first_lacking, is_self_supervised
 from ray_ssl.plugins import plugin_module, plugin_names
 
@@ -45,7 +45,8 @@ def check(table: pd.DataFrame, sweep: str = "SWEEP_FOLDER", names: Collection[st
     A claim holds where the whole 95 % confidence interval of its number keeps the bound, does not hold where the whole
     interval breaks it, and otherwise there is not enough data. The interval is over seeds or networks (see
     `interval.estimate`) or over what the claim says. One trial has none, and two that agree to the last digit prove
-    nothing: not enough data. Claims over several data sets have one row, whose data set names all of them.
+    nothing: not enough data. Claims over several data sets have one row, whose data set names all of them. Of exact
+    graphs are the claims alone that can be about one (`Claim.on_graph`).
 
     Args:
         table: As `analysis.table.read_table` returns it.
@@ -53,7 +54,8 @@ def check(table: pd.DataFrame, sweep: str = "SWEEP_FOLDER", names: Collection[st
         names: Of the claims that are checked; None: all.
 
     Returns:
-        Columns claim, figure, dataset, method ("" where methods are compared), statement, statistic, bound ("> 0"),
+        Columns claim, figure, dataset, method ("" where methods are compared; of a graph with k and what tells it from
+        other graphs), statement, statistic, bound ("> 0"),
         estimate, low, high (95 % confidence interval, NaN where there is none), num_trials, basis (what the interval
         is over), verdict ("holds", "does not hold", "not enough data"), note (what is lacking, and the command that
         measures it; or what makes the comparison less than it says) and command (that one alone, "" where there is
@@ -61,16 +63,27 @@ def check(table: pd.DataFrame, sweep: str = "SWEEP_FOLDER", names: Collection[st
     """
     claims = [claim for claim in every_claim() if names is None or claim.name in names]
     rows = []
-    datasets = sorted(table["dataset"].unique())
-    for dataset in datasets:
-        one: Frame = table[table["dataset"] == dataset]
-        prepared = prepare(one, *one["metric"].unique())
-        for claim in claims:
+    for dataset, one in table.groupby("dataset"):
+        about = {"dataset": dataset}
+        networks = networks_alone(one)
+        prepared = prepare(networks, *networks["metric"].unique())
+        for claim in claims if len(networks) else ():
             if not claim.across:
-                rows += [{"dataset": dataset, **row} for row in _rows(claim, one, prepared, sweep)]
-    every = ", ".join(datasets)
-    rows += [{"dataset": every, **_row(claim, table, table, "", sweep)} for claim in claims if claim.across and every]
+                rows += [about | row for row in _rows(claim, networks, prepared, sweep)]
+        rows += [about | row for claim in claims if claim.on_graph for row in _graph_rows(claim.on_graph, one, sweep)]
+    networks = networks_alone(table)
+    every = ", ".join(sorted(networks["dataset"].unique()))
+    across = (claim for claim in claims if claim.across and every)
+    rows += [{"dataset": every, **_row(claim, networks, networks, "", sweep)} for claim in across]
     return pd.DataFrame(rows, columns=list(COLUMNS))
+
+
+def _graph_rows(claim: Claim, table: Frame, sweep: str) -> Iterator[dict[str, Any]]:
+    """The verdicts of features that are learned on exact graphs: one for each kind, graph and number of steps."""
+    learned = table[table["method"].isin(LEARNED)]
+    prepared = prepare(learned, *learned["metric"].unique())
+    for name, rows in prepared.groupby("network", sort=False):
+        yield _row(claim, rows, rows, str(name), sweep)
 
 
 def _rows(claim: Claim, table: Frame, prepared: Frame, sweep: str) -> Iterator[dict[str, Any]]:

@@ -47,6 +47,8 @@ class Claim(NamedTuple):
         within: The smallest and the largest value that the number can have; an interval ends there.
         across: The number is over several data sets, so it is computed once for all of them; `compares` is set too.
         caveat: From the same table, what makes the comparison less than it says, "" where nothing does; None: never.
+        on_graph: The same, asked of features that are learned on an exact graph (`python -m analysis graph`), of each
+            graph and number of steps by itself; None: it cannot be about a graph.
     """
 
     name: str
@@ -61,6 +63,7 @@ class Claim(NamedTuple):
     within: tuple[float, float] = (-math.inf, math.inf)
     across: bool = False
     caveat: Callable[[Frame], str] | None = None
+    on_graph: Claim | None = None
 
     def keeps(self, value: float) -> bool:
         """Returns whether a number is on the right side of the bound."""

@@ -89,5 +89,5 @@ def _rounded(value: float) -> float:
 
 
 def _words(values: Frame, form: str, where: Any) -> Frame:
-    """", 467 nodes" for each value that is known, where it is to be said, else ""."""
+    """ ", 467 nodes" for each value that is known, where it is to be said, else ""."""
     return values.map(lambda value: f", {form.format(value)}").where(values.notna() & where, "")
