@@ -3,8 +3,8 @@
 Of `python -m analysis graph`: features that this loss learns on an exact graph, by full-batch step. The upper row is
 the loss of the population; its minimum over all features of k dimensions is known in closed form, minus the sum of the
 k largest squared eigenvalues. The others are test accuracies of linear probes on each image's mean feature. Dashed:
-that minimum, and the probe on the top k eigenvectors, which have it. A column for each graph and number of steps. No published panel; the theory is that of arXiv
-2106.04156.
+that minimum, and the probe on the top k eigenvectors, which have it. Each graph and number of steps has a column. No
+published panel; the theory is that of arXiv 2106.04156.
 """
 
 from __future__ import annotations
@@ -47,8 +47,8 @@ def numbers(table: Frame) -> Frame:
     """Returns the loss and each level's accuracy by method, k, graph, number of steps and step, over seeds.
 
     Columns: method, k, study (graph and steps, in words where they differ), least_loss (it tells graphs apart), metric,
-    level, epoch (the step), mean, spread, n, and best: what the eigenvectors of the same graph have, NaN where they were
-    not measured.
+    level, epoch (the step), mean, spread, n, and best: what the eigenvectors of the same graph have, NaN where they
+    were not measured.
     """
     words = apart(table)
     table = prepare(table, LOSS, LEAST, LINEAR)

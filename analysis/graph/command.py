@@ -20,6 +20,7 @@ import numpy as np
 from pydantic import ValidationError
 
 from analysis import stored
+from analysis.graph.alignment import NUM_STEPS
 from analysis.graph.contrastive import KINDS, START, Training, learn, marks
 from analysis.graph.experiment import (
     BOUND,
@@ -203,7 +204,9 @@ def _train(storage: Storage, study: Study, training: Training, about: dict[str, 
         )
         _write(storage, at, rows, about)
         if learned.step == training.num_steps:
-            numbers = ", ".join(f"{row.metric} {row.value:.4f}" for row in rows if row.level == UNLABELLED)
+            numbers = ", ".join(
+                f"{row.metric} {row.value:.4f}" for row in rows if row.level == UNLABELLED and row.metric != NUM_STEPS
+            )
             print(f"{method}, seed {training.seed}: {numbers}", flush=True)
 
 

@@ -82,7 +82,7 @@ def _graph_rows(claim: Claim, table: Frame, sweep: str) -> Iterator[dict[str, An
     """The verdicts of features that are learned on exact graphs: one for each kind, graph and number of steps."""
     learned = table[table["method"].isin(LEARNED)]
     prepared = prepare(learned, *learned["metric"].unique())
-    for name, rows in prepared.groupby("network", sort=False):
+    for name, rows in prepared.groupby("network"):
         yield _row(claim, rows, rows, str(name), sweep)
 
 

@@ -54,7 +54,7 @@ def trials(table: Frame) -> Frame:
     twins = found.assign(network=names).duplicated(["network", "method", "depth", "width", "seed"], keep=False)
     unclear = twins.groupby([names, found["method"], found["depth"], found["width"]]).transform("any")
     names = names.where(~unclear, names + ", trial " + found["trial_key"].str[:6])
-    return found.assign(network=names).sort_values(["method", "depth", "width", "trial_key"])
+    return found.assign(network=names).sort_values(["method", "depth", "width", "network", "trial_key"])
 
 
 def _name(method: str, depth: int, width: int, several: bool) -> str:
