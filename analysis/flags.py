@@ -82,7 +82,10 @@ def encoder_flags(arguments: Sequence[str]) -> argparse.Namespace:
 
 
 def graph_flags(arguments: Sequence[str]) -> argparse.Namespace:
-    """Parses `python -m analysis graph`; the options of the data are a dictionary of texts, `data`."""
+    """Parses `python -m analysis graph`; the options of the data are a dictionary of texts, `data`.
+
+    Without --storage it is None: the folder is then named by the data and the options.
+    """
     from analysis.graph.command import USUAL_K, USUAL_SIZES
     from analysis.graph.views import ViewFamily
 
@@ -91,7 +94,8 @@ def graph_flags(arguments: Sequence[str]) -> argparse.Namespace:
         description="The exact graph of positive pairs of a finite family of views, its eigenvectors, and what the "
         "spectral contrastive loss learns on it.",
     )  # fmt: skip
-    add_storage_flag(parser, "folder of the table and the figures", "graph")
+    add_storage_flag(parser, "folder of the table and the figures", "graph-DATASET-HASH")
+    parser.set_defaults(storage=None)  # the hash is not known yet
     counts = {"num_images": "1000", "num_test_images": "1000"}
     _add_config_flags(parser, "data", {"": DataConfig}, counts)
     usual = ViewFamily()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Sequence
 from typing import Any, Final, NamedTuple, Protocol
 
 import numpy as np
@@ -122,6 +122,17 @@ class Measured(NamedTuple):
         """What measures it at more checkpoints, which are known or only may be there."""
         none = "" if known else ", or if it has no more checkpoints a sweep with more --epochs and --num-checkpoints"
         return self.command(sweep) + none
+
+
+class OneOf(NamedTuple):
+    """All needs of one group or of another; named is what the first lacks."""
+
+    groups: Sequence[Sequence[Need]]
+
+    def lacking(self, table: Frame, sweep: str) -> Lacking | None:
+        """See `Need`."""
+        found = [first_lacking(needs, table, sweep) for needs in self.groups]
+        return found[0] if all(found) else None
 
 
 class Shifts(NamedTuple):

@@ -54,6 +54,16 @@ def add_address_flag(parser: argparse._ActionsContainer) -> None:
     )
 
 
+def usual_storage(folder: str = "") -> str:
+    """Returns the folder that RAY_SSL_STORAGE names, else results; or a folder in it."""
+    default = os.environ.get("RAY_SSL_STORAGE") or "results"
+    if not folder:
+        return default
+    from ray_ssl.storage import Storage  # pyarrow takes a while to import
+
+    return Storage(default).child(folder).uri
+
+
 def add_storage_flag(parser: argparse._ActionsContainer, what: str = "folder of all results", folder: str = "") -> None:
     """Adds `--storage`, by default the folder that RAY_SSL_STORAGE names, else results.
 
@@ -62,15 +72,10 @@ def add_storage_flag(parser: argparse._ActionsContainer, what: str = "folder of 
         what: Is in it; for `--help`.
         folder: In that folder, which is the default instead.
     """
-    default = os.environ.get("RAY_SSL_STORAGE") or "results"
-    if folder:
-        from ray_ssl.storage import Storage  # pyarrow takes a while to import
-
-        default = Storage(default).child(folder).uri
     inside = f"/{folder}" if folder else ""
     parser.add_argument(
         "--storage",
-        default=default,
+        default=usual_storage(folder),
         metavar="URI",
         help=f"{what}: a local path, s3://... or gs://... (default: $RAY_SSL_STORAGE{inside}, else results{inside})",
     )

@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
-import os
 import shlex
 import sys
 from argparse import Namespace
@@ -15,6 +12,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from ray_ssl.entry import run_command
 from ray_ssl.errors import UserError
+from ray_ssl.naming import NOT_IN_NAMES, study_folder
 
 # Everything else is imported where it is used: it takes seconds, and Ctrl-C is ours from the first moment.
 if TYPE_CHECKING:
@@ -28,7 +26,6 @@ if TYPE_CHECKING:
 
 
 _MAX_TRIALS, _MAX_CPUS = 10**6, 1 << 16
-_NOT_IN_NAMES = "/\\?#%"  # they separate the parts of a path or a URI
 
 
 @dataclass(frozen=True)
@@ -280,10 +277,7 @@ def _parser(sweep: Sweep) -> tuple[Parser, dict[str, str]]:
 
 def folder_name(sweep: str, base: PretrainConfig, shared: dict[str, Any]) -> str:
     """Returns the name of a sweep's folder, made from the sweep, the data and the options that all trials share."""
-    digest = hashlib.sha256(json.dumps(shared, sort_keys=True).encode()).hexdigest()[:6]
-    source = base.data.source if base.data.path == "" else os.path.basename(base.data.path.rstrip("/")) or "data"
-    source = "".join("_" if letter in _NOT_IN_NAMES else letter for letter in source)
-    return f"{sweep}-{source}-{digest}"
+    return study_folder(sweep, base.data, shared)
 
 
 def _program() -> list[str]:
@@ -300,8 +294,8 @@ def _check_places(storage: str, name: str | None, tracking_uri: str | None) -> s
     from ray_ssl.mlflow_client import checked_address, default_store
     from ray_ssl.storage import Storage
 
-    if name is not None and (name.strip() in ("", ".", "..") or set(name) & set(_NOT_IN_NAMES)):
-        raise UserError(f"--name is one folder inside --storage, without {' '.join(_NOT_IN_NAMES)}, given {name!r}")
+    if name is not None and (name.strip() in ("", ".", "..") or set(name) & set(NOT_IN_NAMES)):
+        raise UserError(f"--name is one folder inside --storage, without {' '.join(NOT_IN_NAMES)}, given {name!r}")
     if tracking_uri is not None:
         return checked_address(tracking_uri)
     address, _ = default_store(Storage.at(storage))

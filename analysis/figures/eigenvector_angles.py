@@ -3,8 +3,8 @@
 Of encoders (`--metrics spectral_alignment`): the 20 strongest directions of the representation against the top 20
 eigenvectors of a graph of test images, by epoch. Of `python -m analysis graph`: features that the spectral contrastive
 loss learns on the graph itself, by full-batch step; the lower row is the cosine of the largest angle, 1
-where the spans are the same. Dotted: what a random span of as many dimensions has, k / nodes. No published panel; the
-theory is that of arXiv 2106.04156.
+where the spans are the same. Dotted: what a random span of as many dimensions has, k / nodes, where it is the same of
+all. No published panel; the theory is that of arXiv 2106.04156.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ from analysis.figures.base.numbers import (
 from analysis.figures.base.panels import EPOCH_AXIS, STEP_AXIS, lines
 from analysis.figures.base.sheet import Words
 from analysis.graph.alignment import NUM_NODES, random_alignment
-from analysis.needs import Measured
+from analysis.needs import Measured, OneOf
 
 TITLE = "Features against the top eigenvectors of the positive-pair graph"
 
@@ -41,7 +41,7 @@ QUANTITIES: Final = {
     ALIGNMENT: "mean squared cosine",
     SMALLEST: "smallest cosine",
 }
-NEEDS = (Measured(ENCODERS, num_epochs=2),)
+NEEDS = (OneOf(((Measured(ENCODERS, num_epochs=2),), (Measured(ALIGNMENT, num_epochs=2),))),)
 
 
 def numbers(table: Frame) -> Frame:
@@ -65,7 +65,9 @@ def draw(table: Frame) -> Figure | None:
     found = shown.drawn(numbers(table))
     if found["epoch"].nunique() < 2:
         return None
+    one_level = found.groupby("metric")["chance"].transform("nunique") == 1  # of several graphs no line is all's
     found = found.assign(
+        chance=found["chance"].where(one_level),
         measured=found["metric"].eq(ENCODERS).map({True: "encoders", False: "learned on the graph"}),
         quantity=in_order(found["metric"].map(QUANTITIES), QUANTITIES.values()), group="", series=found["network"],
     ).sort_values(["measured", "quantity"], kind="stable")  # fmt: skip

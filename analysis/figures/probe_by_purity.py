@@ -5,10 +5,11 @@ cluster_purity`), means over seeds. Left: across, the share of training images t
 their cluster, of k clusters; upwards, the test accuracy of a linear head on these k directions. Right: across, the gap
 after the k-th eigenvalue of the features' covariance, over the sum of all. arXiv 2106.04156: heads on the top k
 eigenvectors of the graph of positive pairs err little where its clusters are pure and the gap is large. Grey: networks
-before training, once where they are the same. Black, where the table has them (`python -m analysis graph`): these
-eigenvectors, and hollow what our bound guarantees of their heads, where that is above 0. Purity and accuracy both rise
-with k: named is Spearman's correlation over all points with its 95 % bootstrap interval, and the range of those over
-the points of one k; networks that are the same at initialisation count once.
+before training, once where they are the same. Where the table has them (`python -m analysis graph`), these
+eigenvectors, a line for each graph (black where it is one); hollow what our bound guarantees of their heads, where that
+is above 0. Purity and accuracy both rise with k: named is Spearman's correlation over all points with its 95 %
+bootstrap interval, and the range of those over the points of one k; networks that are the same at initialisation count
+once.
 """
 
 from __future__ import annotations
@@ -22,22 +23,25 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import NullLocator
 
+from analysis.figures.base.graphs import apart
 from analysis.figures.base.marks import DOTTED, panel_inches
-from analysis.figures.base.networks import MARKERS, Networks, networks
+from analysis.figures.base.networks import MARKERS, OKABE_ITO, Networks, networks
 from analysis.figures.base.numbers import LEVELS, Frame, level_names, prepare
 from analysis.figures.base.sheet import FAINT, GREY, INK, Line, Row, Words, marker, sheet, text_width, write
 from analysis.figures.base.ticks import padded, tick_labels, y_ticks
-from analysis.needs import Measured
+from analysis.needs import Measured, OneOf
 from analysis.purity import EIGENVECTORS, QUANTITIES, Correlation, correlation, heads, heads_of_eigenvectors
 from analysis.table import FOREIGN
 
 TITLE = "Linear heads against purity of clusters and eigengap"
-NEEDS: Final = (Measured("cluster_purity_top5", split="train"), Measured("linear_accuracy_top5", split="test"))
+_OF_ENCODERS: Final = (Measured("cluster_purity_top5", split="train"), Measured("linear_accuracy_top5", split="test"))
+NEEDS: Final = (OneOf((_OF_ENCODERS, (Measured("cluster_purity"), Measured("head_error")))),)
 
 LEAST_GAP: Final = 1e-6
 """Smaller eigengaps are drawn as this one: the axis is logarithmic."""
 
 _HEIGHT = 2.4  # inches
+_GRAPHS: Final = (INK, *OKABE_ITO[5::-1])
 _ACROSS: Final = {"purity": "purity of k clusters (%)", "eigengap": "eigengap after the k-th direction (logarithmic)"}
 _GUARANTEED: Final = "what the bound guarantees of them"
 _RHO: Final = "\N{GREEK SMALL LETTER RHO}"
@@ -45,14 +49,16 @@ _UNTRAINED: Final = Line("before training", "#b8b8b8", "")
 
 
 def numbers(table: Frame) -> Frame:
-    """Returns a row for each network, epoch, level and k, means over seeds, and for each level and k of eigenvectors.
+    """Returns a row for each network, epoch, level and k, means over seeds, and for each graph, level and k.
 
     Columns: network, method, depth, width, epoch, level, k, purity, accuracy, eigengap, least_accuracy (what the bound
-    guarantees, NaN of encoders), n (seeds; of eigenvectors graphs).
+    guarantees, NaN of encoders), n (seeds; of eigenvectors 1).
     """
     by = ["network", "method", "depth", "width", "epoch", "level", "k"]
     columns = [*QUANTITIES.values(), "least_accuracy"]
-    graph = heads_of_eigenvectors(table).assign(network=EIGENVECTORS, method=EIGENVECTORS, depth=0, width=0, epoch=0)
+    graph = heads_of_eigenvectors(table).assign(method=EIGENVECTORS, depth=0, width=0, epoch=0)
+    words = apart(table)
+    graph = graph.assign(network=[EIGENVECTORS + words[key] for key in graph["trial_key"]])
     found: Frame = pd.concat([heads(_encoders(table)).assign(least_accuracy=np.nan), graph])
     found = found[found["level"].isin(LEVELS)].astype(dict.fromkeys(columns, float))
     groups = found.groupby(by, sort=True)
@@ -83,7 +89,7 @@ def draw(table: Frame) -> Figure | None:
         assert left is not None and right is not None
         for across, ax in zip(_ACROSS, (left, right), strict=True):
             _panel(ax, view, across)
-            _points(ax, view.drawn, across, shown.lines, marks)
+            _points(ax, view.drawn, across, shown.lines, marks, _graph_colours(drawn))
     for name, ax in zip(_ACROSS.values(), axes[-1], strict=True):
         assert ax is not None
         box = ax.get_position()
@@ -130,14 +136,15 @@ def _encoders(table: Frame) -> Frame:
 
 
 def _key(drawn: Frame, shown: Networks, marks: Mapping[int, str]) -> list[Line]:
-    """Networks by colour, k by marker, eigenvectors and their bound by lines."""
+    """Networks by colour, k by marker, eigenvectors of each graph and their bound by lines."""
     encoders = drawn[drawn["method"] != EIGENVECTORS]
     key = [line._replace(dash="", marker="o") for line in shown.key_of(encoders)]
     key += [_UNTRAINED] if _untrained(encoders).any() else []
     key += [Line(f"k {k}", GREY, "", mark) for k, mark in marks.items()]
     graph = drawn[drawn["method"] == EIGENVECTORS]
-    if len(graph):
-        key.append(Line("eigenvectors of an exact graph, head on views of all images", INK))
+    for name, colour in _graph_colours(drawn).items():
+        words = name.removeprefix(EIGENVECTORS)
+        key.append(Line(f"eigenvectors of an exact graph{words}, head on views of all images", colour))
     if (graph["least_accuracy"] > 0).any():
         key.append(Line(_GUARANTEED, INK, (0, (3, 2)), hollow=True))
     return key
@@ -147,6 +154,12 @@ def _untrained(rows: Frame) -> Frame:
     """Which rows are of networks before training, where others are of trained ones; a mask."""
     at_start = (rows["epoch"] == 0) & ~rows["method"].isin([FOREIGN, EIGENVECTORS])
     return at_start & (rows["epoch"] > 0).any()
+
+
+def _graph_colours(drawn: Frame) -> dict[str, str]:
+    """Black for the one graph, then the colours that networks get last."""
+    graphs = drawn.loc[drawn["method"] == EIGENVECTORS, "network"].unique()
+    return {name: _GRAPHS[i % len(_GRAPHS)] for i, name in enumerate(graphs)}
 
 
 def _panel(ax: Axes, view: _View, across: str) -> None:
@@ -167,8 +180,10 @@ def _panel(ax: Axes, view: _View, across: str) -> None:
         ax.plot([low, high], [low, high], color=GREY, lw=0.8, ls=DOTTED, zorder=1)
 
 
-def _points(ax: Axes, drawn: Frame, across: str, looks: Mapping[str, Line], marks: Mapping[int, str]) -> None:
-    """Points of one level; of eigenvectors joined from k to k, where that is no zigzag: by purity."""
+def _points(
+    ax: Axes, drawn: Frame, across: str, looks: Mapping[str, Line], marks: Mapping[int, str], graphs: Mapping[str, str]
+) -> None:
+    """Points of one level; of eigenvectors of one graph joined from k to k, where that is no zigzag: by purity."""
     drawn = drawn.assign(eigengap=drawn["eigengap"].clip(lower=LEAST_GAP))
     untrained = _untrained(drawn)
     for k, one in drawn[untrained].drop_duplicates(["k", across, "accuracy"]).groupby("k"):
@@ -176,17 +191,18 @@ def _points(ax: Axes, drawn: Frame, across: str, looks: Mapping[str, Line], mark
             one[across], one["accuracy"], ls="none", zorder=1.8, **marker(_UNTRAINED._replace(marker=marks[k]), 4.0)
         )
     for (name, k), one in drawn[~untrained].groupby(["network", "k"]):
-        look = Line("", INK) if name == EIGENVECTORS else looks[name]
+        look = Line("", graphs[name]) if name in graphs else looks[name]
         ax.plot(one[across], one["accuracy"], ls="none", alpha=0.8, zorder=2,
                 **marker(look._replace(marker=marks[k]), 4.0))  # fmt: skip
-    graph = drawn[drawn["method"] == EIGENVECTORS].sort_values("k")
-    least = graph[graph["least_accuracy"] > 0]
-    if across == "purity":
-        ax.plot(graph[across], graph["accuracy"], color=INK, lw=0.9, marker="None", zorder=1.5)
-        ax.plot(least[across], least["least_accuracy"], color=INK, lw=0.9, ls=(0, (3, 2)), marker="None", zorder=1.5)
-    for k, one in least.groupby("k"):
-        look = Line("", INK, marker=marks[k], hollow=True)
-        ax.plot(one[across], one["least_accuracy"], ls="none", zorder=2, **marker(look, 4.0))
+    for name, colour in graphs.items():
+        graph = drawn[drawn["network"] == name].sort_values("k")
+        least = graph[graph["least_accuracy"] > 0]
+        for shown, value, dash in ((graph, "accuracy", "-"), (least, "least_accuracy", (0, (3, 2)))):
+            if across == "purity":
+                ax.plot(shown[across], shown[value], color=colour, lw=0.9, ls=dash, marker="None", zorder=1.5)
+        for k, one in least.groupby("k"):
+            look = Line("", colour, marker=marks[k], hollow=True)
+            ax.plot(one[across], one["least_accuracy"], ls="none", zorder=2, **marker(look, 4.0))
 
 
 def _words(one: Correlation) -> str:

@@ -3,8 +3,8 @@
 Of `python -m analysis graph`: features that this loss learns on an exact graph, by full-batch step. The upper row is
 the loss of the population; its minimum over all features of k dimensions is known in closed form, minus the sum of the
 k largest squared eigenvalues. The others are test accuracies of linear probes on each image's mean feature. Dashed:
-that minimum, and the probe on the top k eigenvectors, which have it. No published panel; the theory is that of arXiv
-2106.04156.
+that minimum, and the probe on the top k eigenvectors, which have it. Each graph and number of steps has a column. No
+published panel; the theory is that of arXiv 2106.04156.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ from typing import Final
 import pandas as pd
 from matplotlib.figure import Figure
 
+from analysis.figures.base.graphs import apart
 from analysis.figures.base.networks import MARKERS, OKABE_ITO, in_order
 from analysis.figures.base.numbers import (
     LEARNED,
@@ -43,11 +44,13 @@ _LOOKS: Final = {  # those of `eigenvector_angles`
 
 
 def numbers(table: Frame) -> Frame:
-    """Returns the loss and each level's accuracy by method, k, least loss and step, over seeds.
+    """Returns the loss and each level's accuracy by method, k, graph, number of steps and step, over seeds.
 
-    Columns: method, k, least_loss (it tells graphs apart), metric, level, epoch (the step), mean, spread, n, and best:
-    what the eigenvectors of the same graph have, NaN where they were not measured.
+    Columns: method, k, study (graph and steps, in words where they differ), least_loss (it tells graphs apart), metric,
+    level, epoch (the step), mean, spread, n, and best: what the eigenvectors of the same graph have, NaN where they
+    were not measured.
     """
+    words = apart(table)
     table = prepare(table, LOSS, LEAST, LINEAR)
     loss, least = (values(table, metric, split="train", level=False) for metric in (LOSS, LEAST))
     of_trial = least.assign(value=least["value"].round(9)).groupby("trial_key")["value"].first()  # rounding of a rerun
@@ -56,7 +59,8 @@ def numbers(table: Frame) -> Frame:
     same = ["k", "least_loss", "metric", "level"]
     best = found[found["method"] == EIGENVECTORS].groupby(same)["value"].mean().rename("best").reset_index()
     learned = found[found["method"].isin(LEARNED)]
-    groups = learned.groupby(["method", *same, "epoch"], sort=True)["value"]
+    learned = learned.assign(study=[words[key].removeprefix(", ") for key in learned["trial_key"]])
+    groups = learned.groupby(["method", *same, "study", "epoch"], sort=True)["value"]
     means = groups.agg(mean="mean", spread="std", n="count").reset_index()
     return means.merge(best, on=same, how="left")
 
@@ -68,17 +72,15 @@ def draw(table: Frame) -> Figure | None:
         return None
     names = {level: f"{name}: accuracy (%)" for level, name in level_names(table).items()}
     rows = {"none": "spectral loss", **names}
-    several = found.groupby("k")["least_loss"].transform("nunique") > 1
-    graphs = "k " + found["k"].astype(str) + several.map({True: ", least loss ", False: ""})
-    graphs += found["least_loss"].map("{:.3f}".format).where(several, "")
+    graphs = "k " + found["k"].astype(str) + ("\n" + found["study"]).where(found["study"] != "", "")
     found = found.assign(series=found["method"], row=in_order(found["level"].map(rows), rows.values()), column=graphs)
     found = found.assign(group=found["level"].where(found["metric"] == LINEAR, found["column"]))
-    at = ["k", "least_loss", "row", "column", "group", "level"]
+    at = ["k", "least_loss", "study", "row", "column", "group", "level"]
     ends = found.groupby(at, observed=True).agg(best=("best", "first"), first=("epoch", "min"), last=("epoch", "max"))
     ends = ends.reset_index().dropna(subset=["best"]).melt([*at, "best"], ["first", "last"], value_name="epoch")
     drawn: Frame = pd.concat([found, ends.assign(series=EIGENVECTORS, mean=ends["best"])]).astype({"epoch": int})
     drawn = with_chance(drawn.assign(row=in_order(drawn["row"], rows.values())), table)
-    drawn = drawn.sort_values(["k", "least_loss", "row", "series", "epoch"], kind="stable")
+    drawn = drawn.sort_values(["k", "least_loss", "study", "row", "series", "epoch"], kind="stable")
     note = (
         f"{table['dataset'].iloc[0]}; full-batch training on the graph of all images; accuracy: linear probes of "
         f"images' mean features, learned from training images; {seeds_note(found)}."

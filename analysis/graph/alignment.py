@@ -9,7 +9,11 @@ import numpy as np
 from analysis.graph.pair_graph import Floats
 
 NUM_NODES: Final = "graph_num_nodes"
-"""Metric: how many nodes the features are of, N."""
+EIGENVALUE_SUM: Final = "graph_eigenvalue_sum"
+NUM_STEPS: Final = "graph_num_steps"
+"""Metrics that say what features are of: nodes N of the graph; the sum of all its eigenvalues, 1 .. N, which hardly two
+graphs share; full-batch steps of the whole training, of which those that are done are the epoch."""
+
 RELATIVE_RANK: float = 1e-6
 """Directions below this part of the largest singular value are rounding of float32."""
 

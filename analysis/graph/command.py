@@ -3,7 +3,7 @@
 Builds the graph of a finite family of views (see `analysis.graph.views`), says what it looks like, and compares with
 its top eigenvectors what the spectral contrastive loss learns on it: a table of free features, and a small network of
 the views' cells. All numbers go into the table of measurements in STORAGE, a trial each; what is there is not computed
-again.
+again. Without --storage the folder is named by the images and a hash of all that changes numbers but the seeds.
 """
 
 from __future__ import annotations
@@ -20,7 +20,8 @@ import numpy as np
 from pydantic import ValidationError
 
 from analysis import stored
-from analysis.graph.contrastive import KINDS, Training, learn, marks
+from analysis.graph.alignment import NUM_STEPS
+from analysis.graph.contrastive import KINDS, START, Training, learn, marks
 from analysis.graph.experiment import (
     BOUND,
     GAP,
@@ -45,6 +46,8 @@ from ray_ssl import interrupts
 from ray_ssl.data import Dataset, load_dataset
 from ray_ssl.data_config import DataConfig
 from ray_ssl.errors import UserError
+from ray_ssl.flags import usual_storage
+from ray_ssl.naming import study_folder
 from ray_ssl.part import explain
 from ray_ssl.storage import Storage
 
@@ -70,14 +73,18 @@ def run(flags: argparse.Namespace) -> int:
     )  # fmt: skip
     if min(_typed(flags), default=2) < 2 or flags.steps < 1 or flags.num_seeds < 1:
         raise UserError("--k and --sizes are 2 or more, --steps and --num-seeds 1 or more")
-    dataset = _dataset(flags)
-    storage = Storage.at(flags.storage)
+    config, dataset = _dataset(flags)
+    storage = Storage.at(flags.storage or usual_storage())
     found = graph_of(dataset, family)
     k, sizes = _sizes(flags, found.graph.num_nodes)
+    about = {"data": dataset.fingerprint, "family": asdict(family)}
+    if flags.storage is None:
+        options = about | {"k": k, "sizes": sizes, "steps": flags.steps}
+        storage = storage.child(study_folder("graph", config, options))
+    print(f"results   {storage.uri}", flush=True)
     study = Study(dataset, found, top_eigenpairs(found.graph, sizes[-1] + 1))
     for line in say(study):
         print(line, flush=True)
-    about = {"data": dataset.fingerprint, "family": asdict(family)}
     keys = [_key(about | {"eigenvectors": size}) for size in sizes]
     for size, key in zip(sizes, keys, strict=True):
         at = Checkpoint(sweep_name(storage), key, "eigenvectors", 0, size, 0, dataset.name, 0)
@@ -92,13 +99,14 @@ def run(flags: argparse.Namespace) -> int:
     return show(storage)
 
 
-def _dataset(flags: argparse.Namespace) -> Dataset:
+def _dataset(flags: argparse.Namespace) -> tuple[DataConfig, Dataset]:
     if "dataset" not in flags.data:
         raise UserError("--dataset says of which images the graph is: shapes, cifar10, cifar100, parquet:PATH ...")
     try:
-        return load_dataset(DataConfig.model_validate_strings(flags.data))
+        config = DataConfig.model_validate_strings(flags.data)
     except ValidationError as error:
         raise UserError(explain(error, DataConfig)) from None
+    return config, load_dataset(config)
 
 
 def _typed(flags: argparse.Namespace) -> list[int]:
@@ -185,7 +193,7 @@ def heads(measurements: Any, keys: list[str]) -> Iterator[str]:
 
 
 def _train(storage: Storage, study: Study, training: Training, about: dict[str, Any]) -> None:
-    settings = about | {"training": asdict(training)}
+    settings = about | {"training": asdict(training)} | ({"start": START} if training.kind == "table" else {})
     key = _key(settings)
     method, present = f"spectral {training.kind}", stored.present(storage)
     lacking = [step for step in marks(training.num_steps) if (key, step, GRAPH_TASK) not in present]
@@ -196,7 +204,9 @@ def _train(storage: Storage, study: Study, training: Training, about: dict[str, 
         )
         _write(storage, at, rows, about)
         if learned.step == training.num_steps:
-            numbers = ", ".join(f"{row.metric} {row.value:.4f}" for row in rows if row.level == UNLABELLED)
+            numbers = ", ".join(
+                f"{row.metric} {row.value:.4f}" for row in rows if row.level == UNLABELLED and row.metric != NUM_STEPS
+            )
             print(f"{method}, seed {training.seed}: {numbers}", flush=True)
 
 

@@ -27,6 +27,9 @@ KINDS: Final[tuple[Kind, ...]] = ("table", "network")
 HIDDEN: Final = 256
 LEARNING_RATES: Final = {"table": 0.05, "network": 3e-3}
 MOMENTUM: Final = 0.95
+START: Final = 0.3
+"""Expected length of a column of the table at initialisation. From 1 momentum overshoots in the first ten steps, and
+warming the rate up makes that worse, for directions that gradients shrink at once stay long for longer."""
 
 
 class Learned(NamedTuple):
@@ -131,7 +134,7 @@ class _Table(nn.Module):
     def __init__(self, num_nodes: int, training: Training) -> None:
         super().__init__()
         random = torch_stream(training.seed, "spectral table")
-        self.rows = nn.Parameter(torch.randn(num_nodes, training.k, generator=random) / math.sqrt(num_nodes))
+        self.rows = nn.Parameter(START * torch.randn(num_nodes, training.k, generator=random) / math.sqrt(num_nodes))
 
     def forward(self) -> Tensor:
         return self.rows

@@ -9,7 +9,7 @@ import numpy as np
 import torch
 
 from analysis.features import LayerFeatures
-from analysis.graph.alignment import NUM_NODES, alignment, cosines, feature_basis
+from analysis.graph.alignment import EIGENVALUE_SUM, NUM_NODES, NUM_STEPS, alignment, cosines, feature_basis
 from analysis.graph.contrastive import Learned, Training, least_loss, population_loss
 from analysis.graph.labels import cluster_purity, error_bound, head_error
 from analysis.graph.pair_graph import Floats, PairGraph
@@ -26,7 +26,7 @@ GRAPH_TASK: Final = "graph"
 
 ALIGNMENT, SMALLEST, LOSS, LEAST_LOSS = "eigenvector_alignment", "eigenvector_cosine", "spectral_loss", "least_loss"
 PURITY, GAP, HEAD_ERROR, BOUND = "cluster_purity", "eigengap", "head_error", "head_error_bound"
-"""Metrics of these rows, besides linear_accuracy, num_classes and graph_num_nodes:
+"""Metrics of these rows, besides linear_accuracy, num_classes and those of `alignment`:
 
     eigenvector_alignment: Of the k learned features with the top k eigenvectors (see `alignment`), 0 .. 1.
     eigenvector_cosine: Cosine of the largest principal angle between both spans, 0 .. 1.
@@ -92,6 +92,7 @@ def measure_learned(study: Study, learned: Learned, training: Training) -> Itera
     yield _number(LOSS, learned.loss)
     yield _number(LEAST_LOSS, least_loss(study.spectrum, training.k))
     yield _number(NUM_NODES, float(study.graph.num_nodes))
+    yield _number(NUM_STEPS, float(training.num_steps))
     yield from probe(study, learned.features)
 
 
@@ -103,6 +104,8 @@ def measure_eigenvectors(study: Study, k: int) -> Iterator[Measurement]:
     optimum = features * np.sqrt(spectrum.values[:k])
     yield _number(LOSS, population_loss(graph, optimum))
     yield _number(LEAST_LOSS, least_loss(spectrum, k))
+    yield _number(NUM_NODES, float(graph.num_nodes))
+    yield _number(EIGENVALUE_SUM, graph.eigenvalue_sum)
     yield _number(GAP, float(spectrum.values[k - 1] - spectrum.values[k]))
     yield _number("largest_conductance", float(np.nanmax(conductances(graph, clusters, k))))
     for level in data_levels(study.dataset):

@@ -78,6 +78,11 @@ class PairGraph:
         scale = 1 / np.sqrt(self.node_weights * self.num_images)
         return (self.probabilities @ sparse.diags_array(scale)).tocsr()
 
+    @property
+    def eigenvalue_sum(self) -> float:
+        """Sum of all eigenvalues of the normalised adjacency, its trace |B|^2, 1 .. N."""
+        return float(self.factor.power(2).sum())
+
     @cached_property
     def image_posterior(self) -> Sparse:
         """Probability of each image given the view, sparse [N, n]; rows sum to 1."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import Final
 
+from analysis.figures.base.graphs import lengths
 from analysis.figures.base.numbers import EIGENVECTORS, LEARNED, LINEAR, Frame, num_classes
 from analysis.graph.alignment import NUM_NODES
 from analysis.report import markup
@@ -38,10 +39,10 @@ def learned_table(measurements: Frame) -> str:
         return ""
     found = [line for _, one in rows.groupby("dataset") for line in _learned_of(one, _levels(rows))]
     caption = (
-        "After the last full-batch step, mean \N{PLUS-MINUS SIGN} half the 95 % confidence interval over seeds "
-        "(Student's t; one seed has none). Cosines of the principal angles between the learned span and that of as "
-        "many top eigenvectors: 1 is the same span, k / nodes the mean squared cosine of a random one. Linear probes "
-        "in per cent, on test images."
+        "After the last full-batch step that was reached, mean \N{PLUS-MINUS SIGN} half the 95 % confidence interval "
+        "over seeds (Student's t; one seed has none). Cosines of the principal angles between the learned span and "
+        "that of as many top eigenvectors: 1 is the same span, k / nodes the mean squared cosine of a random one. "
+        "Linear probes in per cent, on test images."
     )
     head = ["features", "graph of", "nodes", "step", *_LEARNED.values(), *_titles(rows), "seeds"]
     about = [head.index(name) for name in ("graph of", "nodes", "step", "seeds")]
@@ -67,13 +68,14 @@ def eigenvectors_table(measurements: Frame) -> str:
             purity, error, bound, probe = (value.get(key) for key in at)
             lines.append([
                 markup.text(network), markup.text(dataset), markup.text(level),
-                _number(value.get(("eigengap", "none", "train")), 4), _number(purity, 3),
+                _number(value.get(("eigengap", "none", "train")), 4), _percent(purity),
                 _percent(None if error is None else 1 - error),
                 _percent(None if bound is None else max(0.0, 1 - bound)),
                 _percent(probe), _percent(1 / classes[level] if level in classes else None),
             ])  # fmt: skip
     caption = (
-        "Spectral clusters of the graph and linear heads of its top k eigenvectors. Accuracies in per cent: of views, "
+        "Spectral clusters of the graph and linear heads of its top k eigenvectors. Purity in per cent, the share of "
+        "views that have the most frequent label of their cluster, and accuracies in per cent: of views, "
         "fitted to all of them, with what the eigenvalues guarantee (arXiv 2106.04156; the constants are ours), and of "
         "test images, by a probe that learned from training images."
     )
@@ -93,7 +95,10 @@ def _titles(rows: Frame) -> list[str]:
 
 def _learned_of(table: Frame, levels: Sequence[str]) -> Iterator[list[str]]:
     for network, rows in table.groupby("network", sort=False):
-        last = rows[rows["epoch"] == rows["epoch"].max()]
+        trained = lengths(rows)
+        last = rows[rows["epoch"] == trained["reached"].max()]
+        steps, reached = int(trained["steps"].max()), int(trained["reached"].max())
+        num_less = int((trained["reached"] < reached).sum())
         nodes = last.loc[last["metric"] == NUM_NODES, "value"]
         of = {name: last[(last["metric"] == name) & (last["split"] == "train")] for name in _LEARNED}
         probes = last[(last["metric"] == LINEAR) & (last["split"] == "test")]
@@ -101,7 +106,8 @@ def _learned_of(table: Frame, levels: Sequence[str]) -> Iterator[list[str]]:
         found += [_estimate(estimate(list(probes[probes["level"] == level]["value"])), 1, 100) for level in levels]
         yield [
             markup.text(network), markup.text(rows["dataset"].iloc[0]), f"{nodes.max():.0f}" if len(nodes) else _NONE,
-            str(rows["epoch"].max()), *found, str(last["seed"].nunique()),
+            str(reached) if reached == steps else f"{reached} of {steps}, unfinished; the same command goes on", *found,
+            f"{last['seed'].nunique()}{f', {num_less} more unfinished; the same command goes on' if num_less else ''}",
         ]  # fmt: skip
 
 

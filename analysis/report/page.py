@@ -46,9 +46,9 @@ class Content:
 
     @cached_property
     def claims(self) -> Frame:
-        """See `analysis.claims.check`; of networks, no graph has any, and of trials that came to their end."""
+        """See `analysis.claims.check`; of trials that came to their end."""
         untrained = [one.key for one in self.facts.trials if one.state not in TRAINED]
-        rows = self.networks.drop(columns="network")
+        rows = self.measurements.drop(columns="network")
         rows = rows[~rows["trial_key"].isin(untrained)]
         return check(rows, shlex.quote(self.facts.uri), unmeasured=self.facts.unmeasured(rows))
 

@@ -7,6 +7,7 @@ from ray_ssl import capacity
 from ray_ssl.capacity import cluster_gpus
 from ray_ssl.cluster import MachineOptions, ray_session
 from ray_ssl.errors import UserError
+from ray_ssl.flags import usual_storage
 from sweeps import depth_width, method, randomness, reverse_engineering
 from sweeps.cli import Sweep, parse
 from sweeps.report import is_demonstration
@@ -69,9 +70,9 @@ def test_a_ray_that_does_not_start_is_one_line(error: Exception, monkeypatch: py
 
 def test_results_go_where_the_cluster_says(monkeypatch: pytest.MonkeyPatch) -> None:
     assert parse(depth_width.SWEEP, []).storage == "results"
-    assert graph_flags([]).storage == "results/graph"
+    assert usual_storage("graph-x") == "results/graph-x" and graph_flags([]).storage is None
     monkeypatch.setenv("RAY_SSL_STORAGE", "s3://bucket/ray_ssl?region=us-east-1")
     assert parse(depth_width.SWEEP, []).storage == "s3://bucket/ray_ssl?region=us-east-1"
     assert parse(depth_width.SWEEP, ["--storage", "here"]).storage == "here"
-    assert graph_flags([]).storage == "s3://bucket/ray_ssl/graph?region=us-east-1"
+    assert usual_storage("graph-x") == "s3://bucket/ray_ssl/graph-x?region=us-east-1"
     assert encoder_flags(["torchvision:resnet18"]).storage == "s3://bucket/ray_ssl/encoders?region=us-east-1"

@@ -11,7 +11,7 @@ import pandas as pd
 from analysis.claims.base.contract import FAILS, HOLDS, UNKNOWN, Claim
 from analysis.claims.base.ends import counted, with_ends
 from analysis.claims.base.interval import Estimate, estimate
-from analysis.figures.base.numbers import prepare
+from analysis.figures.base.numbers import LEARNED, networks_alone, prepare
 from analysis.needs import Lacking, Trials, Unmeasured, first_lacking, is_self_supervised
 from ray_ssl.plugins import plugin_module, plugin_names
 
@@ -53,7 +53,7 @@ def check(
     `interval.estimate`) or over what the claim says. One trial has none, and two that agree to the last digit prove
     nothing: not enough data. A trial in which a number is not measured where the claim reads it, such as at the end of
     its training, does not count (see `ends.counted`). Claims over several data sets have one row, whose data set names
-    all of them.
+    all of them. Of exact graphs are the claims alone that can be about one (`Claim.on_graph`).
 
     Args:
         table: As `analysis.table.read_table` returns it.
@@ -62,7 +62,8 @@ def check(
         unmeasured: Trials of the sweep that the table does not have.
 
     Returns:
-        Columns claim, figure, dataset, method ("" where methods are compared), statement, statistic, bound ("> 0"),
+        Columns claim, figure, dataset, method ("" where methods are compared; of a graph with k and what tells it from
+        other graphs), statement, statistic, bound ("> 0"),
         estimate, low, high (95 % confidence interval, NaN where there is none), num_trials, basis (what the interval
         is over), verdict ("holds", "does not hold", "not enough data"), note (what is lacking, or which trials lack it,
         and the command that measures it; or what makes the comparison less than it says) and command (that one alone,
@@ -70,17 +71,27 @@ def check(
     """
     claims = [claim for claim in every_claim() if names is None or claim.name in names]
     rows = []
-    datasets = sorted(table["dataset"].unique())
-    for dataset in datasets:
-        one = with_ends(table[table["dataset"] == dataset])
-        prepared = prepare(one, *one["metric"].unique())
-        for claim in claims:
+    for dataset, one in table.groupby("dataset"):
+        about = {"dataset": dataset}
+        networks = with_ends(networks_alone(one))
+        prepared = prepare(networks, *networks["metric"].unique())
+        for claim in claims if len(networks) else ():
             if not claim.across:
-                rows += [{"dataset": dataset, **row} for row in _rows(claim, one, prepared, sweep, unmeasured)]
-    every, ends = ", ".join(datasets), with_ends(table)
+                rows += [about | row for row in _rows(claim, networks, prepared, sweep, unmeasured)]
+        rows += [about | row for claim in claims if claim.on_graph for row in _graph_rows(claim.on_graph, one, sweep)]
+    networks = networks_alone(table)
+    every, ends = ", ".join(sorted(networks["dataset"].unique())), with_ends(networks)
     across = [claim for claim in claims if claim.across and every]
-    rows += [{"dataset": every, **_row(claim, table, ends, "", sweep, unmeasured)} for claim in across]
+    rows += [{"dataset": every, **_row(claim, networks, ends, "", sweep, unmeasured)} for claim in across]
     return pd.DataFrame(rows, columns=list(COLUMNS))
+
+
+def _graph_rows(claim: Claim, table: Frame, sweep: str) -> Iterator[dict[str, Any]]:
+    """The verdicts of features that are learned on exact graphs: one for each kind, graph and number of steps."""
+    learned = with_ends(table[table["method"].isin(LEARNED)])
+    prepared = prepare(learned, *learned["metric"].unique())
+    for name, rows in prepared.groupby("network"):
+        yield _row(claim, rows, rows, str(name), sweep, ())
 
 
 def _rows(

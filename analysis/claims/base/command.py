@@ -1,6 +1,7 @@
 """`python -m analysis claims SWEEP_FOLDER ...`: which published trends hold in these sweeps.
 
 Of several sweeps each data set, such as each shift, has verdicts of its own; claims over several need them together.
+Of an exact graph (`python -m analysis graph`) those alone are checked that can be about one.
 Nothing is measured: a claim whose measurements are missing says which command gives them. Verdicts are made of the
 data alone; the exit code is 0 whatever they are. The same is written to claims.csv and claims.json, of several sweeps
 to the folder of the first.
@@ -38,7 +39,10 @@ def parse(arguments: Sequence[str]) -> argparse.Namespace:
     """Parses `python -m analysis claims SWEEP_FOLDER ...`."""
     parser = Parser(prog="python -m analysis claims", description=__doc__)
     parser.add_argument(
-        "sweep", metavar="SWEEP_FOLDER", nargs="+", help="folder of a sweep: a path, s3://... or gs://..."
+        "sweep",
+        metavar="SWEEP_FOLDER",
+        nargs="+",
+        help="folder of a sweep or of an exact graph: a path, s3://... or gs://...",
     )
     return parser.parse_strictly(arguments)
 
@@ -50,7 +54,7 @@ def run(flags: argparse.Namespace) -> int:
         UserError: No measurements there.
     """
     sweeps = [Storage.at(folder) for folder in flags.sweep]
-    table = pd.concat([read_measurements(sweep) for sweep in sweeps], ignore_index=True)
+    table: Frame = pd.concat([read_measurements(sweep) for sweep in sweeps], ignore_index=True)
     sweep, typed = sweeps[0], flags.sweep[0] if len(sweeps) == 1 else "SWEEP_FOLDER"
     untrained = set(table["trial_key"]) & {key for folder in sweeps for key in untrained_keys(Ledger(folder))}
     table = table[~table["trial_key"].isin(untrained)]
@@ -68,7 +72,8 @@ def run(flags: argparse.Namespace) -> int:
         keys = " ".join(sorted(untrained))
         print(f"{len(untrained)} trial(s) that failed or are not at their end count nowhere: {keys}\n")
     counts = found["verdict"].value_counts()
-    print(", ".join(f"{counts[verdict]} {verdict}" for verdict in counts.index))
+    words = ", ".join(f"{counts[verdict]} {verdict}" for verdict in counts.index)
+    print(words or "no claim is about eigenvectors of an exact graph alone, nothing was learned on it")
     sweep.write(f"{FIGURES}/claims.csv", found.to_csv(index=False, lineterminator="\n").encode())
     sweep.write(f"{FIGURES}/claims.json", as_json(found).encode())
     print(f"claims    {sweep.child(FIGURES).address('claims.csv')}, claims.json")

@@ -12,6 +12,7 @@ import matplotlib
 import pandas as pd
 from matplotlib.figure import Figure
 
+from analysis.figures.base.numbers import networks_alone
 from analysis.finetuned_choice import without_fine_tuned
 from analysis.needs import Unmeasured, first_lacking
 from ray_ssl.plugins import plugin_module, plugin_names
@@ -95,7 +96,10 @@ def why_not_drawn(
 def lacks(name: str, table: pd.DataFrame, sweep: str, unmeasured: Collection[Unmeasured] = ()) -> str | None:
     """Returns what a table lacks of what a figure needs, in one line; None where it lacks nothing."""
     found = first_lacking(getattr(plugin_module(FIGURES, name), "NEEDS", ()), table, sweep, unmeasured)
-    return None if found is None else str(found)
+    if found is None:
+        return None
+    of_graph = len(table) > 0 and "metric" in table and networks_alone(table).empty
+    return f"is of networks, and {sweep} holds an exact graph's features alone" if of_graph else str(found)
 
 
 def _shown(module: Any, table: Any) -> Any:

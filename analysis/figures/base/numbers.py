@@ -7,6 +7,9 @@ from typing import Any, Final, TypeAlias
 import numpy as np
 import pandas as pd
 
+from analysis.figures.base.graphs import EIGENVECTORS as EIGENVECTORS
+from analysis.figures.base.graphs import LEARNED as LEARNED
+from analysis.figures.base.graphs import OF_GRAPH, apart
 from ray_ssl.errors import UserError
 
 Frame: TypeAlias = Any
@@ -18,27 +21,23 @@ REPRESENTATION: Final = "representation"
 LEVELS: Final = ("sample", "class", "superclass")
 """Label levels that these figures show, in order; targets of graded randomness are a figure of their own."""
 
-LEARNED: Final = ("spectral table", "spectral network")
-"""Methods of features that are learned on an exact graph, of which an epoch is a full-batch step."""
-EIGENVECTORS: Final = "eigenvectors"
-_OF_GRAPH: Final = (EIGENVECTORS, *LEARNED)
-
 
 def width_name(method: str) -> str:
     """Returns what the column width is of a method: of features of an exact graph the number of them, k."""
-    return "k" if method in _OF_GRAPH else "width"
+    return "k" if method in OF_GRAPH else "width"
 
 
 def networks_alone(table: Frame) -> Frame:
     """Returns the rows of networks: not of eigenvectors of an exact graph and of features that are learned on it."""
-    return table[~table["method"].isin(_OF_GRAPH)]
+    return table[~table["method"].isin(OF_GRAPH)]
 
 
 def trials(table: Frame) -> Frame:
     """Returns a row for each trial: trial_key, method, depth, width, seed and network, sorted.
 
-    A network is a method, depth and width: its trials differ by seed and are averaged. Trials that agree in the seed
-    too differ in an option that the table does not hold: each is then a network of its own, named by its trial key.
+    A network is a method, depth and width: its trials differ by seed and are averaged. Features of exact graphs are
+    told apart by graph and by number of steps too. Trials that agree in the seed too differ in an option that the table
+    does not hold: each is then a network of its own, named by its trial key.
 
     Raises:
         UserError: Several data sets.
@@ -50,10 +49,12 @@ def trials(table: Frame) -> Frame:
     several = found["method"].nunique() > 1
     rows = zip(found["method"], found["depth"], found["width"], strict=True)
     names = pd.Series([_name(*row, several) for row in rows], found.index, dtype=object)
-    twins = found.duplicated(["method", "depth", "width", "seed"], keep=False)
-    unclear = twins.groupby([found["method"], found["depth"], found["width"]]).transform("any")
+    words = apart(table)
+    names += pd.Series([words.get(key, "") for key in found["trial_key"]], found.index, dtype=object)
+    twins = found.assign(network=names).duplicated(["network", "method", "depth", "width", "seed"], keep=False)
+    unclear = twins.groupby([names, found["method"], found["depth"], found["width"]]).transform("any")
     names = names.where(~unclear, names + ", trial " + found["trial_key"].str[:6])
-    return found.assign(network=names).sort_values(["method", "depth", "width", "trial_key"])
+    return found.assign(network=names).sort_values(["method", "depth", "width", "network", "trial_key"])
 
 
 def _name(method: str, depth: int, width: int, several: bool) -> str:

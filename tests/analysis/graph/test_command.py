@@ -128,7 +128,7 @@ def test_the_report_is_of_the_graph(folder: Path, tmp_path: Path) -> None:
     assert '<option value="epoch">step</option>' in page and "Report of an exact graph" in page
     assert "Sweep report" not in page and "from epoch" not in page
     titles = [part.partition("</h2>")[0] for part in page.split("<h2>")[1:]]
-    assert titles == ["Learned on the graph", "Its eigenvectors", "Chart", "Commands"]
+    assert titles == ["Learned on the graph", "Its eigenvectors", "Claims", "Chart", "Commands"]
     learned, top = (part.partition("</table>")[0] for part in page.split("<tbody>")[1:3])
     assert learned.count("<tr>") == 2 and top.count("<tr>") == 2 * 2  # sizes, levels
     rows = table[(table["method"] == "spectral table") & (table["epoch"] == 12)]

@@ -1,0 +1,177 @@
+"""Several exact graphs and trainings in one folder: nothing is averaged over different ones; default folders differ."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+from matplotlib.text import Text
+
+from analysis import encoder
+from analysis.__main__ import main
+from analysis.claims import check
+from analysis.figures import eigenvector_angles, probe_by_purity, spectral_loss
+from analysis.figures.base import lacks
+from analysis.figures.base.numbers import Frame, trials
+from analysis.graph import top_eigenpairs
+from analysis.graph.alignment import NUM_NODES, NUM_STEPS
+from analysis.report.graph_tables import eigenvectors_table, learned_table
+from analysis.report.results import with_networks
+from analysis.table import MEASUREMENTS, read_table
+from ray_ssl.storage import Storage
+from tests.analysis.graph.graphs import dense, random_graph
+from tests.analysis.purity_tables import graph_table, purity_table
+from tests.analysis.test_figures import assert_fit_for_print, assert_no_text_overlaps
+
+IMAGES = ("--dataset", "shapes", "--num-images", "60", "--num-test-images", "40", "--levels", "3", "--k", "3",
+          "--sizes", "3", "5", "--num-seeds", "2")  # fmt: skip
+COARSE, FINE = ("--resolution", "2"), ("--resolution", "3")
+NAMES = {f"spectral {kind}, {words}" for kind in ("table", "network") for words in
+         ("k 3, 50 nodes, 2 steps", "k 3, 50 nodes, 4 steps", "k 3, 94 nodes, 2 steps")}  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Two graphs of one data set, of one of them trainings of two lengths."""
+    folder = tmp_path_factory.mktemp("several")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(encoder, "show", lambda storage: 0)
+        for flags in ((*COARSE, "--steps", "2"), (*COARSE, "--steps", "4"), (*FINE, "--steps", "2")):
+            assert main(["graph", *IMAGES, *flags, "--storage", str(folder)]) == 0
+    return folder
+
+
+def read(folder: Path) -> Frame:
+    storage = Storage.at(str(folder))
+    return read_table(storage.filesystem, storage.path(MEASUREMENTS))
+
+
+@pytest.fixture(scope="module")
+def table(folder: Path) -> Frame:
+    return read(folder)
+
+
+def test_networks_are_told_apart_by_graph_and_steps_not_by_keys(table: Frame) -> None:
+    found = trials(table)
+    learned = found[found["method"] != "eigenvectors"]
+    nodes = sorted(table.loc[table["metric"] == NUM_NODES, "value"].astype(int).unique())
+    assert len(nodes) == 2
+    names = {name.replace("50 nodes", f"{nodes[0]} nodes").replace("94 nodes", f"{nodes[1]} nodes") for name in NAMES}
+    assert set(learned["network"]) == names and (learned.groupby("network")["seed"].nunique() == 2).all()
+    assert not found["network"].str.contains("trial").any()
+    value = table.pivot_table(index="trial_key", columns="metric", values="value", aggfunc="max")
+    for network, one in learned.groupby("network"):
+        words = value.loc[one["trial_key"]]
+        assert set(words[NUM_NODES]) == {float(network.split(" nodes")[0].rpartition(" ")[2])}
+        assert set(words[NUM_STEPS]) == {float(network.split(" steps")[0].rpartition(" ")[2])}
+
+
+def test_one_graph_alone_is_named_by_nothing_more(table: Frame) -> None:
+    of = table[table["metric"] == NUM_STEPS].set_index("trial_key")["value"]
+    fine = table.loc[table["metric"] == NUM_NODES, ["trial_key", "value"]].drop_duplicates()
+    most = set(fine.loc[fine["value"] == fine["value"].max(), "trial_key"])
+    one = table[table["trial_key"].isin(most & {*of.index})]
+    assert set(trials(one)["network"]) == {"spectral table, k 3", "spectral network, k 3"}
+
+
+def test_figures_average_over_seeds_alone(table: Frame) -> None:
+    angles, loss, purity = (module.numbers(table) for module in (eigenvector_angles, spectral_loss, probe_by_purity))
+    assert angles["network"].nunique() == 6 and set(angles["n"]) == {2}
+    assert set(loss["n"]) == {2} and loss.groupby("method")[["least_loss", "study"]].nunique().to_numpy().min() >= 2
+    assert loss[["least_loss", "study"]].drop_duplicates().shape[0] == 3 and loss["best"].notna().all()
+    exact = table[(table["method"] == "eigenvectors") & (table["metric"] == "head_error")]
+    assert sorted(1 - exact["value"]) == pytest.approx(sorted(purity["accuracy"])) and (purity["n"] == 1).all()
+    assert purity["network"].nunique() == 2
+    drawn = [module.draw(table) for module in (eigenvector_angles, spectral_loss, probe_by_purity)]
+    for figure in drawn:
+        assert figure is not None
+        assert_no_text_overlaps(figure)
+        assert_fit_for_print(figure)
+    words = [" ".join(text.get_text() for text in figure.findobj(Text)) for figure in drawn if figure is not None]
+    assert all("nodes" in one for one in words) and "4 steps" in words[0] and "4 steps" in words[1]
+
+
+def test_eigenvectors_of_a_table_that_does_not_say_of_which_graph_are_not_joined() -> None:
+    keyed = [graph_table().assign(trial_key=lambda one, i=i: f"{i}x" + one["width"].astype(str)) for i in (1, 2)]
+    two = pd.concat(keyed)
+    assert probe_by_purity.numbers(two)["network"].nunique() == two["trial_key"].nunique()
+    assert set(probe_by_purity.numbers(graph_table())["network"]) == {"eigenvectors"}
+
+
+def test_an_unfinished_training_is_marked(table: Frame) -> None:
+    networks = table[table["method"] == "spectral network"]
+    longest = networks.loc[(networks["metric"] == NUM_STEPS) & (networks["value"] == 4), "trial_key"]
+    seeds = networks[networks["trial_key"].isin(longest)].groupby("seed")["trial_key"].first()
+
+    def without(*keys: str) -> Frame:
+        return with_networks(table[~(table["trial_key"].isin(keys) & (table["epoch"] > 2))])
+
+    assert "unfinished" not in learned_table(with_networks(table))
+    one, both = learned_table(without(seeds[0])), learned_table(without(*seeds))
+    assert one.count("unfinished") == 1 and "1, 1 more unfinished; the same command goes on" in one
+    assert both.count("unfinished") == 1 and "2 of 4, unfinished; the same command goes on" in both
+    note = check(without(*seeds).drop(columns="network"))["note"]
+    assert (note.str.contains("2 training(s) at step 2 of 4, 2 of 4, unfinished", regex=False)).sum() == 1
+
+
+def test_purity_is_in_the_unit_of_accuracies(table: Frame) -> None:
+    page = eigenvectors_table(with_networks(table))
+    purity = table.loc[table["metric"] == "cluster_purity", "value"]
+    assert all(f"{100 * value:.1f}" in page for value in purity) and "Purity in per cent" in page
+
+
+def test_a_graph_has_its_claim_and_no_other(table: Frame) -> None:
+    found = check(table).set_index("method")
+    assert len(found) == 6 and set(found["claim"]) == {"spectral_features_approach_eigenvectors"}
+    assert set(found["command"]) == {""} and not found["note"].str.contains("python").any()
+    rows = table[table["metric"] == "eigenvector_alignment"]
+    for network, one in trials(table).groupby("network"):
+        at = rows[rows["trial_key"].isin(one["trial_key"])].pivot_table(index="seed", columns="epoch", values="value")
+        if len(at):
+            gains = at[at.columns.max()] - at[0]
+            assert found.loc[network, "estimate"] == pytest.approx(gains.mean())
+            assert (found.loc[network, "verdict"] == "holds") <= (gains.mean() > 0)
+            assert found.loc[network, "basis"] == "2 seeds"
+
+
+def test_beside_networks_a_graph_changes_none_of_their_verdicts(table: Frame) -> None:
+    encoders = purity_table()
+    alone, both = check(encoders), check(pd.concat([encoders, table]))
+    assert "spectral_features_approach_eigenvectors" in set(alone["claim"])
+    of_networks: Frame = both[~both["method"].str.contains("nodes")].reset_index(drop=True)
+    pd.testing.assert_frame_equal(of_networks, alone)
+
+
+def test_the_command_says_nothing_that_fails_there(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["claims", str(folder)]) == 0
+    text = capsys.readouterr().out
+    assert "spectral_features_approach_eigenvectors" in text and "python -m" not in text and "not measured" not in text
+
+
+def test_a_figure_that_was_drawn_of_a_graph_lacks_nothing_of_it(table: Frame) -> None:
+    for name in ("eigenvector_angles", "probe_by_purity", "spectral_loss"):
+        assert lacks(name, table, "GRAPH") is None
+    assert "python -m analysis SWEEP" in (lacks("eigenvector_angles", purity_table(), "SWEEP") or "")
+    assert "python" not in (lacks("fig2_left", table, "GRAPH") or "python")
+
+
+def test_every_study_has_a_default_folder_of_its_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    shown: list[str] = []
+    monkeypatch.setattr(encoder, "show", lambda storage: shown.append(storage.uri) or 0)
+    monkeypatch.setenv("RAY_SSL_STORAGE", str(tmp_path))
+    short = (*IMAGES[:-2], "--num-seeds", "1", *COARSE, "--steps", "1")
+    typed = (*short, "--shifts", "5", "--image-size", "32")  # as by default
+    others = [("--steps", "2"), ("--k", "2"), ("--sizes", "4"), ("--no-flip",), ("--data-seed", "1")]
+    for flags in (short, typed, (*short, "--num-seeds", "2"), *((*short, *other) for other in others)):
+        assert main(["graph", *flags]) == 0
+    assert len(set(shown[:3])) == 1 and len(set(shown)) == 1 + len(others)
+    assert all(Path(uri).parent == tmp_path and Path(uri).name.startswith("graph-shapes-") for uri in shown)
+    assert {path.name for path in tmp_path.iterdir()} == {Path(uri).name for uri in shown}
+
+
+def test_the_sum_of_eigenvalues_is_that_of_a_dense_solver() -> None:
+    graph = random_graph(30, 20, 3)
+    assert graph.eigenvalue_sum == pytest.approx(np.linalg.eigvalsh(dense(graph)[2]).sum())
+    assert graph.eigenvalue_sum == pytest.approx(top_eigenpairs(graph, 20).values.sum())
