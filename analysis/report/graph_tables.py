@@ -40,9 +40,9 @@ def learned_table(measurements: Frame) -> str:
     found = [line for _, one in rows.groupby("dataset") for line in _learned_of(one, _levels(rows))]
     caption = (
         "After the last full-batch step that was reached, mean \N{PLUS-MINUS SIGN} half the 95 % confidence interval "
-        "over seeds (Student's t; one seed has none). Cosines of the principal angles between the learned span and that "
-        "of as many top eigenvectors: 1 is the same span, k / nodes the mean squared cosine of a random one. Linear probes "
-        "in per cent, on test images."
+        "over seeds (Student's t; one seed has none). Cosines of the principal angles between the learned span and "
+        "that of as many top eigenvectors: 1 is the same span, k / nodes the mean squared cosine of a random one. "
+        "Linear probes in per cent, on test images."
     )
     head = ["features", "graph of", "nodes", "step", *_LEARNED.values(), *_titles(rows), "seeds"]
     about = [head.index(name) for name in ("graph of", "nodes", "step", "seeds")]

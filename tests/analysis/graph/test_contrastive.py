@@ -8,7 +8,7 @@ import torch
 
 from analysis.graph import top_eigenpairs
 from analysis.graph.alignment import alignment, cosines, feature_basis
-from analysis.graph.contrastive import Learned, Training, learn, least_loss, marks, population_loss
+from analysis.graph.contrastive import START, Learned, Training, learn, least_loss, marks, population_loss
 from ray_ssl.methods.spectral import spectral_terms
 from tests.analysis.graph.graphs import cliques, dense, random_graph
 from tests.analysis.graph.test_partition import planted
@@ -53,6 +53,16 @@ def test_eigenvectors_reach_the_least_loss_and_nothing_near_is_below() -> None:
     assert population_loss(graph, best) == pytest.approx(least_loss(found, 5))
     near = best + 0.05 * np.random.default_rng(0).standard_normal((50, *best.shape))
     assert min(population_loss(graph, one) for one in near) > least_loss(found, 5)
+
+
+def test_free_features_begin_small_and_never_do_worse_than_features_of_zero() -> None:
+    graph, _ = planted(4)
+    levels = np.eye(48, dtype=np.uint8).reshape(48, 48, 1, 1)
+    for k, seed in [(k, seed) for k in (4, 20, 40) for seed in (0, 1)]:
+        found = list(learn(graph, levels, Training("table", k, 60, seed), range(61)))
+        lengths = np.linalg.norm(np.sqrt(graph.node_weights)[:, None] * found[0].features, axis=0)
+        assert lengths.mean() == pytest.approx(START, rel=0.15)
+        assert max(one.loss for one in found) < 0
 
 
 def test_free_features_become_the_top_eigenvectors() -> None:
