@@ -19,7 +19,7 @@ from analysis.graph import top_eigenpairs
 from analysis.graph.alignment import NUM_NODES, NUM_STEPS
 from analysis.report.graph_tables import eigenvectors_table, learned_table
 from analysis.report.results import with_networks
-from analysis.table import MEASUREMENTS, read_table
+from analysis.table import KIND, MEASUREMENTS, Checkpoint, read_table
 from ray_ssl.storage import Storage
 from tests.analysis.graph.graphs import dense, random_graph
 from tests.analysis.purity_tables import graph_table, purity_table
@@ -100,6 +100,16 @@ def test_eigenvectors_of_a_table_that_does_not_say_of_which_graph_are_not_joined
     assert set(probe_by_purity.numbers(graph_table())["network"]) == {"eigenvectors"}
 
 
+def test_graphs_of_equally_many_nodes_are_not_averaged_either(table: Frame) -> None:
+    of_graph = table["metric"].isin(["least_loss", "spectral_loss", "graph_eigenvalue_sum"])
+    halved = table.assign(trial_key="f" + table["trial_key"], value=table["value"].mask(of_graph, table["value"] / 2))
+    two = pd.concat([table, halved])
+    for module, num_names in ((eigenvector_angles, 12), (probe_by_purity, 4)):
+        found = module.numbers(two)
+        assert found["network"].nunique() == num_names and set(found["n"]) <= {1, 2}
+    assert set(spectral_loss.numbers(two)["n"]) == {2}
+
+
 def test_an_unfinished_training_is_marked(table: Frame) -> None:
     networks = table[table["method"] == "spectral network"]
     longest = networks.loc[(networks["metric"] == NUM_STEPS) & (networks["value"] == 4), "trial_key"]
@@ -134,6 +144,17 @@ def test_a_graph_has_its_claim_and_no_other(table: Frame) -> None:
             assert found.loc[network, "estimate"] == pytest.approx(gains.mean())
             assert (found.loc[network, "verdict"] == "holds") <= (gains.mean() > 0)
             assert found.loc[network, "basis"] == "2 seeds"
+
+
+def test_eigenvectors_alone_have_no_claim(tmp_path: Path, capsys: pytest.CaptureFixture[str], table: Frame) -> None:
+    alone = table[table["method"] == "eigenvectors"]
+    assert check(alone).empty
+    storage = Storage.at(str(tmp_path))
+    for i, (key, rows) in enumerate(alone.groupby("trial_key")):
+        at = Checkpoint("graph", str(key), "eigenvectors", 0, i, 0, "shapes", 0)
+        KIND.write(storage.filesystem, storage.path(MEASUREMENTS), at, "graph", rows.to_dict("records"), {})
+    assert main(["claims", str(tmp_path)]) == 0
+    assert "no claim is about eigenvectors of an exact graph alone" in capsys.readouterr().out
 
 
 def test_beside_networks_a_graph_changes_none_of_their_verdicts(table: Frame) -> None:
