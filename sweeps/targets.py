@@ -2,86 +2,24 @@
 
 from __future__ import annotations
 
-import argparse
 import math
 from collections.abc import Iterator
 from dataclasses import replace
 from functools import partial
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final
 
 from ray_ssl.errors import EXIT_DONE, EXIT_SOME_FAILED, UserError, print_error
 from sweeps.cli import Extension, Request, Sweep, folder_name
+from sweeps.target_flags import NETWORK, TRAIN_ON, add_flags, add_network_flags, teacher_options
 
 if TYPE_CHECKING:
     from ray_ssl.config import PretrainConfig
     from ray_ssl.targets import Targets
 
-RANDOMNESS: Final = (0.0, 0.25, 0.5, 0.75, 1.0)
-TRAIN_ON: Final = (0.0, 1.0)
-NUM_TEACHER_CHECKPOINTS: Final = 16
-DEMO_TEACHER_EPOCHS: Final = 30
-TEACHER_SEED: Final = 1000
-"""Not one that networks usually have: networks of one seed begin with the same weights, whatever they learn."""
-
-NETWORK: Final = ("depth", "width")
 PANEL_METRICS: Final = ("mine", "umap")
 """Besides those that are always measured."""
 
 TEACHER: Final = Sweep(name="teacher", question="a classifier whose predictions become other labels", axes=())
-
-
-def _add_flags(parser: argparse.ArgumentParser) -> None:
-    group = parser.add_argument_group("targets", "A classifier of the same images, the teacher, gives other labels.")
-    group.add_argument(
-        "--randomness", nargs="+", type=float, default=list(RANDOMNESS), metavar="X",
-        help="levels of randomness, 0 (a trained teacher's predictions) to 1 (an untrained one's), two decimals; each "
-        f"also as label noise (default: {' '.join(f'{level:g}' for level in RANDOMNESS)})",
-    )  # fmt: skip
-    group.add_argument(
-        "--train-on", nargs="*", type=float, metavar="X",
-        help="of these, the teacher's targets that supervised networks are trained on, each with every seed; nothing "
-        f"after the flag: none (default: {' '.join(f'{level:g}' for level in TRAIN_ON)})",
-    )  # fmt: skip
-    group.add_argument(
-        "--teacher-epochs", type=int, metavar="N",
-        help="epochs that the teacher trains (default: as --epochs; "
-        f"without --dataset and --epochs: {DEMO_TEACHER_EPOCHS})",
-    )  # fmt: skip
-    group.add_argument(
-        "--teacher-checkpoints", type=int, default=NUM_TEACHER_CHECKPOINTS, metavar="N",
-        help="checkpoints of the teacher, log-spaced, of which each level takes the nearest (default: %(default)s)",
-    )  # fmt: skip
-    group.add_argument(
-        "--teacher-learning-rate", type=float, metavar="X",
-        help="peak learning rate of the teacher per 128 images; a lower one has more between its two ends (default: as "
-        "--learning-rate, else that of supervised training)",
-    )  # fmt: skip
-    group.add_argument(
-        "--teacher-seed", type=int, default=TEACHER_SEED, metavar="N",
-        help="seed of the teacher and of the noise, none of the networks' (default: %(default)s)",
-    )  # fmt: skip
-
-
-def _add_network_flags(parser: argparse.ArgumentParser) -> None:
-    """Adds those of sweeps over networks."""
-    _add_flags(parser)
-    group = parser.add_argument_group("teacher's network", "The supervised networks on its targets have the same.")
-    for name in NETWORK:
-        group.add_argument(
-            f"--teacher-{name}", type=int, metavar="N",
-            help=f"{name} of the teacher (default: the largest of --{name}s when the targets are made)",
-        )  # fmt: skip
-
-
-def _shared(given: dict[str, Any], base: PretrainConfig) -> dict[str, Any]:
-    """The teacher's options: those of another teacher are other targets."""
-    epochs = base.training.epochs if given.keys() & {"data.dataset", "training.epochs"} else DEMO_TEACHER_EPOCHS
-    return {
-        "teacher.epochs": given["teacher_epochs"] if given["teacher_epochs"] is not None else epochs,
-        "teacher.num_checkpoints": given["teacher_checkpoints"],
-        "teacher.learning_rate": given["teacher_learning_rate"],
-        "teacher.seed": given["teacher_seed"],
-    } | {f"teacher.{name}": given[f"teacher_{name}"] for name in NETWORK if f"teacher_{name}" in given}
 
 
 def _run(request: Request, everything: bool = False) -> int:
@@ -101,19 +39,7 @@ def _run(request: Request, everything: bool = False) -> int:
     from sweeps.run import check, run
     from sweeps.target_table import print_targets
 
-    if request.base.data.stream:
-        raise UserError(
-            f"sweeps/{request.sweep.name}.py labels all images at once: it needs them in memory, no --stream"
-        )
-    if (seed := request.shared["teacher.seed"]) in request.grid.axes["seed"]:
-        raise UserError(
-            f"--teacher-seed {seed} is a network's seed, too: the teacher would begin with that network's weights, and "
-            "what it predicts at random would be read off them; give another"
-        )
-    if request.search != "grid":
-        raise UserError(
-            f"sweeps/{request.sweep.name}.py compares the same networks on all targets: it takes no --search"
-        )
+    _refuse(request)
     if everything and request.metrics is None and request.levels is None:
         request = replace(
             request,
@@ -148,6 +74,23 @@ def _run(request: Request, everything: bool = False) -> int:
     return run(
         _with(request, [*(_references(request) if everything else []), *_on_targets(request, targets, train_on)])
     )
+
+
+def _refuse(request: Request) -> None:
+    """Raises UserError where a request asks for what these sweeps cannot do."""
+    if request.base.data.stream:
+        raise UserError(
+            f"sweeps/{request.sweep.name}.py labels all images at once: it needs them in memory, no --stream"
+        )
+    if (seed := request.shared["teacher.seed"]) in request.grid.axes["seed"]:
+        raise UserError(
+            f"--teacher-seed {seed} is a network's seed, too: the teacher would begin with that network's weights, and "
+            "what it predicts at random would be read off them; give another"
+        )
+    if request.search != "grid":
+        raise UserError(
+            f"sweeps/{request.sweep.name}.py compares the same networks on all targets: it takes no --search"
+        )
 
 
 def _on_targets(request: Request, targets: Targets, train_on: list[float]) -> list[PretrainConfig]:
@@ -301,7 +244,9 @@ def _is_of_targets_alone(metric: str) -> bool:
     return metric in metric_names() and metric_groups(metric) == (TARGETS,)
 
 
-GRADED: Final = Extension(_add_flags, _shared, _run, methods=("supervised",))
+GRADED: Final = Extension(add_flags, teacher_options, _run, methods=("supervised",))
 """For `Sweep.extension`: the targets, and supervised networks on some of them."""
-EVERY_PANEL: Final = Extension(_add_network_flags, _shared, partial(_run, everything=True), methods=("supervised",))
+EVERY_PANEL: Final = Extension(
+    add_network_flags, teacher_options, partial(_run, everything=True), methods=("supervised",)
+)
 """The same for a grid of networks, each trained supervised too, measured for every panel of arXiv 2305.15614."""
