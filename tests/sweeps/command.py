@@ -34,10 +34,10 @@ def run(folder: Path, *arguments: str, module: str = "sweeps.depth_width") -> tu
     return process.returncode, out, err
 
 
-def wait_for(folder: Path, pattern: str, process: subprocess.Popen[str], seconds: float = 120) -> None:
-    """Waits until a file matches."""
+def wait_for(folder: Path, pattern: str, process: subprocess.Popen[str], seconds: float = 120, count: int = 1) -> None:
+    """Waits until so many files match."""
     deadline = time.monotonic() + seconds
-    while not any(folder.glob(pattern)):
+    while len(list(folder.glob(pattern))) < count:
         assert process.poll() is None, process.communicate()
         assert time.monotonic() < deadline, f"no {pattern} after {seconds} s"
         time.sleep(0.02)

@@ -20,7 +20,7 @@ RANK = ["--metrics", "rank"]
 
 def test_ctrl_c_stops_cleanly_and_says_how_to_go_on(tmp_path: Path) -> None:
     process = start(tmp_path, *QUICK, "--num-cpus", "2", "--epochs", "500", "--name", "depth_width-long")
-    wait_for(tmp_path, "results/*/*/state/step-*/manifest.json", process)
+    wait_for(tmp_path, "results/*/*/state/step-*/manifest.json", process, count=2)  # a trial has a run once it starts
     process.send_signal(signal.SIGINT)
     out, err = process.communicate(timeout=200)
     assert process.returncode == 75, (out, err)
