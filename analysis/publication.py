@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Final, Protocol
 
@@ -25,6 +26,20 @@ REPORT: Final = "report.html"
 TRACKING: Final = "tracking.json"
 _FIGURE_CODE: Final = Path(__file__).with_name("figures")
 _REPORT_PARTS: Final = (".py", ".html", ".css", ".js")
+
+
+def figures_folder(sweeps: Sequence[str], trials: Sequence[str] = ()) -> str:
+    """Returns where in the first sweep's folder belongs what is made of several, or of some trials alone.
+
+    A sweep's own figures are what its report shows.
+
+    Args:
+        sweeps: Their folders as typed.
+        trials: Keys or their beginnings; none: all.
+    """
+    others = [folder.partition("?")[0].rstrip("/").rpartition("/")[2] for folder in sweeps[1:]]
+    words = [*(["with", *others] if others else []), *(["trials", *trials] if trials else [])]
+    return "/".join([FIGURES, *(["-".join(words)] if words else [])])
 
 
 def drawn_from(sweep: Storage, only: Trial | None) -> str:

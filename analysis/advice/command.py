@@ -66,9 +66,9 @@ def run(flags: argparse.Namespace) -> int:
     Raises:
         UserError: No checkpoint, no shift, images or labels that cannot be used, evidence that is none.
     """
+    checkpoint = read_checkpoint(flags.checkpoint)
     for uri in flags.evidence:
         finished(uri)
-    checkpoint = read_checkpoint(flags.checkpoint)
     config = data_config(checkpoint, flags.data)
     if not config.shift:
         raise UserError("--shift says what the target is, e.g. --shift to:folder:PATH or --shift blur:0.5")

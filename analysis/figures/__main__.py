@@ -79,13 +79,6 @@ def _of_trials(table: Any, keys: Sequence[str], sweep: str) -> Any:
     return table[table["trial_key"].str.startswith(tuple(keys))]
 
 
-def _apart(flags: argparse.Namespace) -> list[str]:
-    """The folder of figures that are not of the sweep as it is: its own are what its report shows."""
-    others = [folder.partition("?")[0].rstrip("/").rpartition("/")[2] for folder in flags.sweep[1:]]
-    words = [*(["with", *others] if others else []), *(["trials", *flags.trials] if flags.trials else [])]
-    return ["-".join(words)] if words else []
-
-
 def _answer(arguments: list[str]) -> int:
     flags = _parse(arguments)
     names = named(flags.figure)
@@ -93,7 +86,7 @@ def _answer(arguments: list[str]) -> int:
 
     from analysis.command import quiet, read_measurements
     from analysis.figures.base import draw_one, lacks, why_not_drawn
-    from analysis.publication import FIGURES
+    from analysis.publication import figures_folder
     from analysis.stored import read_projections
     from analysis.survey import unmeasured_trials
     from ray_ssl.errors import EXIT_DONE, UserError
@@ -114,7 +107,7 @@ def _answer(arguments: list[str]) -> int:
     if flags.trials:
         table = _of_trials(table, flags.trials, typed)
         points = points[points["trial_key"].isin(table["trial_key"])]
-    out = Storage.at(flags.out) if flags.out else sweeps[0].child("/".join([FIGURES, *_apart(flags)]))
+    out = Storage.at(flags.out) if flags.out else sweeps[0].child(figures_folder(flags.sweep, flags.trials or ()))
     written = 0
     with tempfile.TemporaryDirectory(prefix="ray_ssl_") as scratch:
         for name in names:

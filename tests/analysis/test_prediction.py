@@ -280,7 +280,7 @@ def test_the_claims_command_takes_several_sweeps(tmp_path: Path, capsys: pytest.
     assert main(["claims", *folders]) == 0
     out = capsys.readouterr().out
     assert "methods compared on cifar100-blur:0, cifar100-blur:0.1, cifar100-blur:0.2\n" in out
-    written: Frame = pd.read_csv(tmp_path / "0" / "figures" / "claims.csv")
+    written: Frame = pd.read_csv(tmp_path / "0" / "figures" / "with-1-2" / "claims.csv")
     assert written["dataset"].nunique() == 4 and (written["claim"] == "shifts_transfer_as_connectivity_says").sum() == 1
 
 

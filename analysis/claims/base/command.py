@@ -3,8 +3,8 @@
 Of several sweeps each data set, such as each shift, has verdicts of its own; claims over several need them together.
 Of an exact graph (`python -m analysis graph`) those alone are checked that can be about one.
 Nothing is measured: a claim whose measurements are missing says which command gives them. Verdicts are made of the
-data alone; the exit code is 0 whatever they are. The same is written to claims.csv and claims.json, of several sweeps
-to the folder of the first.
+data alone; the exit code is 0 whatever they are. The same is written to claims.csv and claims.json among the figures,
+of several sweeps in a folder of their own of the first.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ import pandas as pd
 from analysis.claims.base.check import check
 from analysis.claims.base.contract import UNKNOWN
 from analysis.command import read_measurements
-from analysis.publication import FIGURES
+from analysis.publication import figures_folder
 from analysis.survey import unmeasured_trials, untrained_keys
 from ray_ssl.errors import EXIT_DONE
 from ray_ssl.flags import Parser
@@ -55,7 +55,7 @@ def run(flags: argparse.Namespace) -> int:
     """
     sweeps = [Storage.at(folder) for folder in flags.sweep]
     table: Frame = pd.concat([read_measurements(sweep) for sweep in sweeps], ignore_index=True)
-    sweep, typed = sweeps[0], flags.sweep[0] if len(sweeps) == 1 else "SWEEP_FOLDER"
+    typed = flags.sweep[0] if len(sweeps) == 1 else "SWEEP_FOLDER"
     untrained = set(table["trial_key"]) & {key for folder in sweeps for key in untrained_keys(Ledger(folder))}
     table = table[~table["trial_key"].isin(untrained)]
     unmeasured = [one for folder in sweeps for one in unmeasured_trials(Ledger(folder), table)]
@@ -74,9 +74,10 @@ def run(flags: argparse.Namespace) -> int:
     counts = found["verdict"].value_counts()
     words = ", ".join(f"{counts[verdict]} {verdict}" for verdict in counts.index)
     print(words or "no claim is about eigenvectors of an exact graph alone, nothing was learned on it")
-    sweep.write(f"{FIGURES}/claims.csv", found.to_csv(index=False, lineterminator="\n").encode())
-    sweep.write(f"{FIGURES}/claims.json", as_json(found).encode())
-    print(f"claims    {sweep.child(FIGURES).address('claims.csv')}, claims.json")
+    out = sweeps[0].child(figures_folder(flags.sweep))
+    out.write("claims.csv", found.to_csv(index=False, lineterminator="\n").encode())
+    out.write("claims.json", as_json(found).encode())
+    print(f"claims    {out.address('claims.csv')}, claims.json")
     return EXIT_DONE
 
 
