@@ -78,10 +78,12 @@ def recommend(layers: Sequence[LayerFacts], num_classes: int, ways: Collection[s
         order, why = (LP, PFA, LP_FT, FT), f"{SATURATED:.0%} or more: little that fine-tuning could gain"
     else:
         order, why = (LP_FT, LP, PFA, FT), "neither poor nor saturated: fine-tuning pays, after a probe that keeps them"
-    reasons = (
-        f"features: a linear probe of the representation goes {good:.0%} of the way from chance to all right, {why}",
-        f"shift: {min(max(lost, 0.0), 1.0):.0%} of that is expected to be lost in the target; it decides nothing",
-    )
+    if good > 0:
+        goes = f"goes {good:.0%} of the way from chance to all right"
+        shift = f"{min(max(lost, 0.0), 1.0):.0%} of that is expected to be lost in the target; it decides nothing"
+    else:
+        goes, shift = "is no better than chance", "there is nothing to lose in the target"
+    reasons = (f"features: a linear probe of the representation {goes}, {why}", f"shift: {shift}")
     way = next(way for way in order if way in ways)
     return _frozen(layers, ways, reasons) if way in (LP, PFA) else Advice(way, last.name, "", reasons)
 
