@@ -9,11 +9,12 @@ import socket
 import sys
 from functools import cache
 from importlib.metadata import PackageNotFoundError, version
-from typing import Any, Final
+from typing import Final
 
 from ray_ssl.health import is_collapsed
 from ray_ssl.ledger import DONE, FAILED, STOPPED, Ledger, Trial, TrialState
 from ray_ssl.mlflow_store import TrialRun
+from ray_ssl.naming import flatten
 from ray_ssl.progress import Board
 from ray_ssl.tracking import Status, Tracker
 from ray_ssl.trainer import EpochMetrics
@@ -126,24 +127,13 @@ def trial_run(trial: Trial) -> TrialRun:
     return TrialRun(
         key=trial.key,
         name=trial.name,
-        params=flatten(trial.config.to_dict()),
+        params={name: str(value) for name, value in flatten(trial.config.to_dict()).items()},
         tags={"ray_ssl.method": trial.config.method.name},
         artifacts={
             "config.json": json.dumps(trial.config.to_dict(), indent=1, sort_keys=True),
             "environment.json": json.dumps(driver_environment(), indent=1, sort_keys=True),
         },
     )
-
-
-def flatten(values: dict[str, Any], prefix: str = "") -> dict[str, str]:
-    """Returns nested options by dotted path, as text."""
-    flat: dict[str, str] = {}
-    for name, value in values.items():
-        if isinstance(value, dict):
-            flat |= flatten(value, f"{prefix}{name}.")
-        else:
-            flat[f"{prefix}{name}"] = str(value)
-    return flat
 
 
 @cache

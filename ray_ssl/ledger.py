@@ -18,6 +18,7 @@ Records are sealed JSON: a torn one counts as missing. Running the same command 
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from enum import Enum
 from functools import lru_cache
@@ -25,6 +26,7 @@ from typing import Any, Literal
 
 from ray_ssl.config import PretrainConfig, trial_key
 from ray_ssl.errors import UserError
+from ray_ssl.naming import flatten
 from ray_ssl.storage import Storage
 
 CONFIG, DONE, FAILED, STOPPED = "config.json", "done.json", "failed.json", "stopped.json"
@@ -69,6 +71,25 @@ def make_trials(configs: list[PretrainConfig], data_fingerprint: str) -> list[Tr
     """Returns one trial per distinct configuration, in order."""
     trials = {key: Trial(key, config) for config in configs for key in [trial_key(config, data_fingerprint)]}
     return list(trials.values())
+
+
+def names_apart(trials: Sequence[Trial]) -> dict[str, str]:
+    """Returns a name for each trial by its key; those that share theirs are told apart by the options that differ.
+
+    For example "supervised 2-32 seed 0 (learning_rate 0.02)".
+    """
+    alike: dict[str, list[Trial]] = {}
+    for trial in trials:
+        alike.setdefault(trial.name, []).append(trial)
+    found: dict[str, str] = {}
+    for name, same in alike.items():
+        options = [flatten(trial.config.to_dict()) for trial in same]
+        paths = sorted({path for one in options for path in one})
+        varied = [path for path in paths if any(one.get(path) != options[0].get(path) for one in options)]
+        for trial, one in zip(same, options, strict=True):
+            words = [f"{path.rpartition('.')[2]} {one[path]}" for path in varied if path in one]
+            found[trial.key] = f"{name} ({', '.join(words)})" if words else name
+    return found
 
 
 @dataclass(frozen=True)

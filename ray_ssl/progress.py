@@ -14,7 +14,7 @@ from rich.table import Table
 from rich.text import Text
 
 from ray_ssl.config import PretrainConfig
-from ray_ssl.ledger import Ledger, Trial, TrialState
+from ray_ssl.ledger import Ledger, Trial, TrialState, names_apart
 from ray_ssl.pace import Pace, finish_time
 from ray_ssl.trainer import EpochMetrics
 
@@ -106,6 +106,7 @@ class Board:
         self.num_ended = 0
         self.pace = Pace(cost)
         self.waiting = {trial.key: trial for trial in waiting}
+        self._names = names_apart(waiting)  # a search suggests others
         self.running: dict[str, _Row] = {}
         self.live: Live | None = None
         self.console = Console(file=sys.stdout, highlight=False)
@@ -120,11 +121,15 @@ class Board:
         if self.live is not None:
             self.live.stop()
 
+    def name(self, trial: Trial) -> str:
+        """A trial's name, with the options that tell it from others of that name."""
+        return self._names.get(trial.key, trial.name)
+
     def started(self, trial: Trial) -> None:
         """A trial begins, or begins again."""
         self.waiting.pop(trial.key, None)
         self.running[trial.key] = _Row(trial)
-        self._line(f"{trial.name} ({trial.key}): started")
+        self._line(f"{self.name(trial)} ({trial.key}): started")
 
     def epoch(self, trial: Trial, metrics: EpochMetrics) -> None:
         """A trial finished an epoch."""
@@ -139,12 +144,12 @@ class Board:
             self.pace.first_epoch(trial.config, metrics)
         row.ended_at = metrics["time"]
         if row.resumed_at:
-            self._line(f"{trial.name}: goes on after epoch {row.resumed_at}")
+            self._line(f"{self.name(trial)}: goes on after epoch {row.resumed_at}")
             row.resumed_at = 0
         now = time.monotonic()
         if now - row.printed >= LINE_SECONDS:
             row.printed = now
-            self._line(f"{trial.name}: {self._describe(row)}; {self._overall()}")
+            self._line(f"{self.name(trial)}: {self._describe(row)}; {self._overall()}")
 
     def ended(self, trial: Trial) -> None:
         """A trial ended, one way or another."""
@@ -152,10 +157,10 @@ class Board:
         self.num_ended += 1
         state = self.ledger.state(trial.key)
         took = duration(time.monotonic() - row.since)
-        line = f"{trial.name}: {state.value} after {took}"
+        line = f"{self.name(trial)}: {state.value} after {took}"
         if state is TrialState.FAILED:
             record = self.ledger.record(trial.key, "failed.json") or {}
-            line = f"{trial.name} ({trial.key}): failed: {record.get('reason', '?')}"
+            line = f"{self.name(trial)} ({trial.key}): failed: {record.get('reason', '?')}"
         elif "knn_accuracy" in row.metrics:
             line += f", loss {row.metrics['loss']:.4g}, kNN {row.metrics['knn_accuracy']:.1%}"
         self._line(f"{line} [{self.num_ended}/{self.num_trials}]", always=True)
@@ -213,7 +218,7 @@ class Board:
         for row in list(self.running.values())[:MAX_ROWS]:
             m = row.metrics
             table.add_row(
-                row.trial.name,
+                self.name(row.trial),
                 f"{row.epoch}/{row.trial.config.training.epochs}",
                 f"{m['loss']:.4g}" if "loss" in m else "",
                 f"{m['knn_accuracy']:.1%}" if "knn_accuracy" in m else "",

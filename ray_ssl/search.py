@@ -15,6 +15,7 @@ from optuna.trial import TrialState as OptunaState
 from ray_ssl.config import PretrainConfig, trial_key
 from ray_ssl.errors import UserError
 from ray_ssl.ledger import Ledger, Trial, TrialState
+from ray_ssl.naming import flatten
 from ray_ssl.rng import stream_seed
 from ray_ssl.trainer import EpochMetrics
 
@@ -116,7 +117,7 @@ class OptunaSource:
 
     def _as_point(self, trial: Trial) -> Trial | None:
         """Returns a trial with its parameters in this space, or None where it is no point of it."""
-        values = _flat(trial.config.to_dict()) | trial.search["params"]
+        values = flatten(trial.config.to_dict()) | trial.search["params"]
         params = {path: values[path] for path in self.space.distributions if path in values}
         try:
             self._running(params)
@@ -208,11 +209,3 @@ class OptunaSource:
 def _suggestions(trial: Trial) -> list[int]:
     """The numbers of the suggestions that a trial answers."""
     return [trial.search["number"], *trial.search.get("repeats", [])]
-
-
-def _flat(values: dict[str, Any], prefix: str = "") -> dict[str, Any]:
-    """Nested values by dotted path."""
-    flat: dict[str, Any] = {}
-    for name, value in values.items():
-        flat |= _flat(value, f"{prefix}{name}.") if isinstance(value, dict) else {f"{prefix}{name}": value}
-    return flat

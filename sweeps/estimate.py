@@ -13,7 +13,7 @@ from ray_ssl.cluster import local_node
 from ray_ssl.config import PretrainConfig
 from ray_ssl.data import Dataset
 from ray_ssl.errors import EXIT_DONE
-from ray_ssl.ledger import Ledger, Trial, TrialState
+from ray_ssl.ledger import Ledger, Trial, TrialState, names_apart
 from ray_ssl.pace import size_of
 from ray_ssl.progress import duration
 from ray_ssl.search import OptunaSource
@@ -55,10 +55,11 @@ def dry_run(request: Request, ledger: Ledger, dataset: Dataset) -> int:
         states = [TrialState.RESUMABLE if t.key in lost else ledger.state(t.key) for t in trials]
     calibrated = calibrate(request, [t for t, s in zip(trials, states, strict=True) if runs(s, request)], dataset)
     total_seconds, total_bytes = 0.0, 0.0
-    width = max((len(trial.name) for trial in trials), default=0)
+    names = names_apart(trials)
+    width = max(map(len, names.values()), default=0)
     for trial, state in zip(trials, states, strict=True):
         size = footprint(trial.config, len(dataset.train.fine_names))
-        line = f"{trial.key}  {trial.name:{width}} {state.value:10} {size.num_parameters / 1e6:8.2f} M parameters"
+        line = f"{trial.key}  {names[trial.key]:{width}} {state.value:10} {size.num_parameters / 1e6:8.2f} M parameters"
         if runs(state, request):
             seconds = calibrated[size_of(trial.config)] * trial.config.training.epochs
             total_seconds, total_bytes = total_seconds + seconds, total_bytes + size.disk_bytes

@@ -12,7 +12,7 @@ from analysis.pipeline import MEASUREMENTS
 from analysis.publication import FIGURES, REPORT
 from ray_ssl.config import TrainingConfig
 from ray_ssl.errors import EXIT_BAD_INPUT, EXIT_DONE, EXIT_SOME_FAILED, print_error
-from ray_ssl.ledger import FAILED, Ledger, Trial, TrialState
+from ray_ssl.ledger import FAILED, Ledger, Trial, TrialState, names_apart
 from ray_ssl.search import GridSource, OptunaSource
 from ray_ssl.trial import ERROR_LOG
 from sweeps.cli import Request
@@ -157,16 +157,16 @@ def print_failures(request: Request, ledger: Ledger, trials: Sequence[Trial], er
         trials: All that were wanted.
         errors: What could not be analysed, one line each.
     """
-    failed = unfinished(ledger, trials)
+    failed, names = unfinished(ledger, trials), names_apart(trials)
     for error in errors:
         print_error(f"not analysed: {error}")
     for trial in failed:
         record = ledger.record(trial.key, FAILED)
         if record is None:
-            print_error(f"not finished: {trial.name} ({trial.key}); the same command goes on")
+            print_error(f"not finished: {names[trial.key]} ({trial.key}); the same command goes on")
             continue
         log = ledger.trial(trial.key).address(ERROR_LOG)
-        print_error(f"failed: {trial.name} ({trial.key}): {record['reason']}; log: {log}")
+        print_error(f"failed: {names[trial.key]} ({trial.key}): {record['reason']}; log: {log}")
     if any(ledger.record(trial.key, FAILED) for trial in failed):
         retry = request.command if request.retry_failed else f"{request.command} --retry-failed"
         print(f"to run the failed again:\n  {retry}", flush=True)

@@ -12,7 +12,7 @@ import pytest
 from ray_ssl.config import PretrainConfig, replace
 from ray_ssl.errors import UserError
 from ray_ssl.lease import LEASE, Lease
-from ray_ssl.ledger import DONE, FAILED, STOPPED, Ledger, TrialState, make_trials
+from ray_ssl.ledger import DONE, FAILED, STOPPED, Ledger, TrialState, make_trials, names_apart
 from ray_ssl.storage import Storage, seal
 
 
@@ -26,6 +26,18 @@ def test_equal_configurations_are_one_trial() -> None:
     trials = make_trials([base, replace(base, {"seed": 1}), base], "data")
     assert [t.config.seed for t in trials] == [0, 1]
     assert trials[0].name == "vicreg 5-64 seed 0"
+
+
+def test_trials_of_one_name_are_told_apart_by_their_options() -> None:
+    rate = "optimiser.learning_rate"
+    changes = [{rate: 0.1}, {rate: 0.2}, {rate: 0.1, "training.epochs": 7}, {"seed": 1}]
+    names = names_apart(make_trials([replace(PretrainConfig(), {"training.epochs": 5} | c) for c in changes], "data"))
+    assert list(names.values()) == [
+        "vicreg 5-64 seed 0 (learning_rate 0.1, epochs 5)",
+        "vicreg 5-64 seed 0 (learning_rate 0.2, epochs 5)",
+        "vicreg 5-64 seed 0 (learning_rate 0.1, epochs 7)",
+        "vicreg 5-64 seed 1",
+    ]
 
 
 def test_the_states_of_a_trial(ledger: Ledger) -> None:
