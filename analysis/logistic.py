@@ -8,6 +8,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from analysis.blas import matmul
 from analysis.newton import Fit, LabelSetSolver, chunk_rows, evaluate
 from ray_ssl.rng import torch_stream
 
@@ -131,7 +132,7 @@ def predict(features: Tensor, scaling: Scaling, fits: list[Fit]) -> list[Tensor]
     for rows in features.split(chunk_rows(features)):
         standardised = scaling.apply(rows)
         for part, one in zip(parts, fits, strict=True):
-            part.append(torch.addmm(one.bias, standardised, one.weight).argmax(1))
+            part.append(matmul(standardised, one.weight).add_(one.bias).argmax(1))
     return [torch.cat(part) for part in parts]
 
 
@@ -154,9 +155,9 @@ def _prepare(features: Tensor, scaling: Scaling) -> tuple[Tensor, Tensor | None,
         return rows, None, (scaling.inverse_std > 0).float()
     covariance = torch.zeros(num_dims, num_dims, dtype=torch.float64, device=features.device)
     for part in rows[:, :-1].split(chunk):
-        covariance += part.T @ part / num_rows
+        covariance += matmul(part.T, part) / num_rows
     spectrum, basis = torch.linalg.eigh(covariance)
     basis = basis.float()
     for part in rows[:, :-1].split(chunk):
-        part.copy_(part @ basis)
+        part.copy_(matmul(part, basis))
     return rows, basis, spectrum.clamp_min(0).float()

@@ -13,6 +13,8 @@ import torch
 from torch import Tensor
 from torch.nn.functional import one_hot
 
+from analysis.blas import matmul
+
 ROW_CHUNK: Final = 4096
 """Rows that are widened to float64 at a time."""
 
@@ -37,7 +39,7 @@ class Moments(NamedTuple):
         scatter = mean.new_zeros(len(mean), len(mean))
         for rows in features.split(ROW_CHUNK):
             centred = rows.double() - mean
-            scatter += centred.T @ centred
+            scatter += matmul(centred.T, centred)
         return cls(len(features), mean, scatter)
 
     def merge(self, other: Moments) -> Moments:
@@ -91,7 +93,7 @@ class ClassMoments(NamedTuple):
             centred = rows.double() - centre
             member = one_hot(row_labels, num_classes).double().T  # [K, B]: a matmul is deterministic on every device
             counts += member.sum(1)
-            sums += member @ centred
+            sums += matmul(member, centred)
             squares += member @ centred.square().sum(1)
         offsets = sums / counts[:, None]
         variances = (squares / counts - offsets.square().sum(1)).clamp_min(0)

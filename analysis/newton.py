@@ -9,10 +9,13 @@ import torch
 from torch import Tensor
 from torch.nn.functional import one_hot
 
+from analysis.blas import matmul
+
 _HESSIAN_SHARE, _MIN_HESSIAN_ROWS = 16, 2048
 _MAX_CG_STEPS, _CG_TOLERANCE = 20, 0.2
 _NUM_PAIRS = 8
 _MAX_SEARCH_STEPS, _SEARCH_TOLERANCE = 6, 0.1
+_TINY = torch.finfo(torch.float32).tiny
 _INTERCEPT_FLOOR = 1e-6  # keeps the preconditioner of an unpenalised, saturated intercept away from 0
 
 
@@ -57,14 +60,15 @@ def evaluate(rows: Tensor, solvers: list[LabelSetSolver]) -> list[tuple[float, T
         part = rows[start : start + chunk]
         for i, (solver, weights) in enumerate(zip(solvers, trials, strict=True)):
             labels = solver.labels[start : start + chunk, None]
-            scores = part @ weights  # [B, K], turned in place into p - y
-            scores -= scores.amax(1, keepdim=True)
-            own = scores.gather(1, labels)
-            total = scores.exp_().sum(1, keepdim=True)
-            losses[i] += (total.log() - own).sum(dtype=torch.float64)
-            scores /= total
-            scores.scatter_add_(1, labels, torch.full_like(own, -1))
-            gradients[i].addmm_(part.T, scores)
+            scores = matmul(part, weights)  # [B, K]
+            residual = torch.softmax(scores, 1)  # turned in place into p - y
+            own = residual.gather(1, labels)
+            log_own = own.log()
+            far = (own[:, 0] < _TINY).nonzero()[:, 0]  # their logarithm is finite, though p is not a normal number
+            log_own[far] = torch.log_softmax(scores[far], 1).gather(1, labels[far])
+            losses[i] -= log_own.sum(dtype=torch.float64)
+            residual.scatter_add_(1, labels, torch.full_like(own, -1))
+            gradients[i] += matmul(part.T, residual)
     results = []
     for loss, gradient, weights, solver in zip(losses.tolist(), gradients, trials, solvers, strict=True):
         decay = solver.decay * weights
@@ -157,7 +161,7 @@ class LabelSetSolver:
 
         The slope at 0 is exact; how it turns from there is read off `hessian_rows`.
         """
-        scores, change = self.hessian_rows @ self.weights, self.hessian_rows @ self.direction
+        scores, change = (matmul(self.hessian_rows, weights) for weights in (self.weights, self.direction))
         start = torch.softmax(scores, 1)
         slope = (self.gradient * self.direction).sum().item()
         decay = (self.decay * self.direction.square()).sum().item()
@@ -183,8 +187,8 @@ class LabelSetSolver:
     def _solve(self, target: Tensor) -> Tensor:
         """Solves H x = target by preconditioned conjugate gradients, H the Hessian of `hessian_rows`."""
         rows = self.hessian_rows
-        p = torch.softmax(rows @ self.weights, 1)
-        diagonal = rows.square().T @ (p - p * p) / len(rows) + self.decay
+        p = torch.softmax(matmul(rows, self.weights), 1)
+        diagonal = matmul(rows.square().T, p - p * p) / len(rows) + self.decay
         diagonal[-1] += _INTERCEPT_FLOOR
         solution, residual = torch.zeros_like(target), target
         scaled = residual / diagonal
@@ -217,9 +221,9 @@ def _hessian_times(rows: Tensor, p: Tensor, search: Tensor) -> Tensor:
     chunk = chunk_rows(rows, search.shape[1])
     out = torch.zeros_like(search)
     for part, part_p in zip(rows.split(chunk), p.split(chunk), strict=True):
-        scores = part @ search
+        scores = matmul(part, search)
         scores -= torch.linalg.vecdot(scores, part_p)[:, None]
-        out.addmm_(part.T, scores.mul_(part_p))
+        out += matmul(part.T, scores.mul_(part_p))
     return out / len(rows)
 
 
@@ -228,7 +232,7 @@ def _first_gradient(rows: Tensor, labels: Tensor, num_classes: int) -> Tensor:
     sums = rows.new_zeros(rows.shape[1], num_classes)
     chunk = chunk_rows(rows, num_classes)
     for part, part_labels in zip(rows.split(chunk), labels.split(chunk), strict=True):
-        sums += part.T @ one_hot(part_labels, num_classes).to(rows.dtype)
+        sums += matmul(part.T, one_hot(part_labels, num_classes).to(rows.dtype))
     sums[-1] = 0
     return -sums / len(rows)
 

@@ -21,6 +21,7 @@ import numpy as np
 import torch
 
 from analysis import stored
+from analysis.blas import limit_threads
 from analysis.blocks import Block, Merged, NetworkSums, measure_by_block, sums_of_block
 from analysis.features import load_backbone
 from analysis.measure import MeasuredImages, Rows, measure_checkpoint, measured_images
@@ -236,7 +237,7 @@ class Actor:
     def __init__(self, sweep: Storage, images: Any, threads: int) -> None:
         import ray
 
-        torch.set_num_threads(threads)
+        limit_threads(threads)
         self.ledger = Ledger(sweep)
         self.images: MeasuredImages = ray.get(images)
         self.device = torch.device("cuda" if ray.get_gpu_ids() else "cpu")

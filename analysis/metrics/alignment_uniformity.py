@@ -9,6 +9,7 @@ from typing import Final
 import torch
 from torch import Tensor
 
+from analysis.blas import matmul
 from analysis.labels import LabelLevel
 from analysis.metrics.base import SPLITS, UNLABELLED, Measurement, MetricSpec
 from analysis.moments import ChosenRows, ClassMoments
@@ -81,7 +82,7 @@ def _uniformity(chosen: Tensor) -> float:
     norms = rows.square().sum(1)
     total = -rows.new_full((), len(rows))  # a row and itself are no pair: each adds exp(0)
     for part, part_norms in zip(rows.split(PAIR_CHUNK), norms.split(PAIR_CHUNK), strict=True):
-        squared = torch.addmm(part_norms[:, None] + norms, part, rows.T, alpha=-2)
+        squared = matmul(part, rows.T).mul_(-2).add_(part_norms[:, None]).add_(norms)
         total += squared.mul_(-2).exp_().sum()
     num_pairs = len(rows) * (len(rows) - 1)
     return min(0.0, math.log(total.item() / num_pairs)) if num_pairs else math.nan

@@ -8,6 +8,7 @@ from typing import Final
 import torch
 from torch import Tensor
 
+from analysis.blas import matmul
 from analysis.features import LayerFeatures
 from analysis.metrics.base import Measurement, MetricSpec
 
@@ -66,10 +67,10 @@ def _kernel_factor(features: Tensor) -> Tensor:
     if features.shape[1] > features.shape[0]:
         # The Gram matrix is all that counts: X^T = Q R has X X^T = R^T R, and R is the smaller one.
         centred = torch.linalg.qr(centred.T, mode="r").R.T
-    return centred / (centred.T @ centred).norm().sqrt()
+    return centred / matmul(centred.T, centred).norm().sqrt()
 
 
 def _alignment(first: Tensor, second: Tensor) -> float:
     if len(first) != len(second):
         raise ValueError(f"CKA compares features of the same images, got {len(first)} and {len(second)}")
-    return (second.T @ first).square().sum().clamp_max(1).item()
+    return matmul(second.T, first).square().sum().clamp_max(1).item()

@@ -9,6 +9,7 @@ from typing import Final
 import torch
 from torch import Tensor
 
+from analysis.blas import matmul
 from analysis.labels import LabelLevel
 from analysis.metrics.base import Measurement, MetricSpec
 from analysis.moments import ROW_CHUNK, ClassMoments, Total
@@ -67,7 +68,7 @@ def scatter_within(features: Tensor, labels: Tensor, moments: ClassMoments) -> T
     scatter = moments.means.new_zeros(features.shape[1], features.shape[1])
     for rows, row_labels in zip(features.split(ROW_CHUNK), labels.to(features.device).split(ROW_CHUNK), strict=True):
         deviations = rows.double() - moments.means[row_labels]
-        scatter += deviations.T @ deviations
+        scatter += matmul(deviations.T, deviations)
     return Total(scatter)
 
 

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 import torch
 from torch import Tensor
 
+from analysis.blas import matmul
 from analysis.labels import LabelLevel
 from analysis.metrics.base import SPLITS, Measurement, MetricSpec
 from analysis.moments import ROW_CHUNK, Total
@@ -60,5 +61,5 @@ def nearest_centre(features: Tensor, centres: Tensor) -> Tensor:
     # |f - mu|^2 without |f|^2, which is the same for every centre.
     norms = centres.square().sum(1).nan_to_num(nan=torch.inf)  # [K]
     directions = centres.nan_to_num(nan=0.0).T  # [D, K]
-    nearest = [torch.addmm(norms, rows.double(), directions, alpha=-2).argmin(1) for rows in features.split(ROW_CHUNK)]
-    return torch.cat(nearest)
+    chunks = (matmul(rows.double(), directions) for rows in features.split(ROW_CHUNK))
+    return torch.cat([products.mul_(-2).add_(norms).argmin(1) for products in chunks])

@@ -9,6 +9,7 @@ from typing import Final
 import torch
 from torch import Tensor
 
+from analysis.blas import matmul
 from analysis.features import LayerFeatures
 from analysis.labels import LabelLevel
 from analysis.metrics.base import Measurement, MetricSpec, split_labels
@@ -93,7 +94,7 @@ def variability(features: Tensor, labels: Tensor, moments: ClassMoments) -> floa
     weights = torch.where(several, 1 / (moments.counts * several.sum()), 0.0)  # of an image, by its class
     total = centred.new_zeros(())
     for rows, row_labels in zip(features.split(ROW_CHUNK), labels.to(features.device).split(ROW_CHUNK), strict=True):
-        deviations = (rows.double() - moments.means[row_labels]) @ whitening
+        deviations = matmul(rows.double() - moments.means[row_labels], whitening)
         total += weights[row_labels] @ deviations.square().sum(1)
     return total.item()
 

@@ -8,6 +8,7 @@ from typing import Final, NamedTuple
 import torch
 from torch import Tensor
 
+from analysis.blas import matmul
 from analysis.features import LayerFeatures
 from analysis.labels import LabelLevel
 from analysis.logistic import Scaling, fit, predict
@@ -108,7 +109,7 @@ def feature_averages(unlabelled: Tensor, source: Tensor, labels: Tensor, num_cla
     means = torch.zeros(source.shape[1], num_classes, dtype=torch.float64)
     means.index_add_(1, labels, source.T.double())
     means /= len(source)
-    second = unlabelled.double().T @ unlabelled.double()
+    second = matmul(unlabelled.double().T, unlabelled.double())
     second *= len(second) / second.trace().clamp_min(1e-300)
     heads = [means]
     for _ in POWERS[1:]:
