@@ -224,6 +224,7 @@ def _probed(request: Request, trial: Trial, epoch: int, dataset: Dataset) -> Che
     """
     import torch
 
+    from analysis.blas import limit_threads
     from analysis.finetuned import VALIDATION, features_of_sets, labels_of, measured_sets
     from analysis.probe_path import probe_path
     from ray_ssl.checkpoints import checkpoint_folder
@@ -232,7 +233,7 @@ def _probed(request: Request, trial: Trial, epoch: int, dataset: Dataset) -> Che
     from ray_ssl.storage import Storage
     from ray_ssl.targets import labels_to_learn, rows_to_train
 
-    torch.set_num_threads(request.machine.cpus_per_worker)
+    limit_threads(request.machine.cpus_per_worker)
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     checkpoint = read_checkpoint(Storage.at(request.given["from"]).child(trial.key).child(checkpoint_folder(epoch)).uri)
     rows = rows_to_train(request.base, dataset)
