@@ -24,7 +24,7 @@ from analysis.tasks import DATA, DOMAINS, GRAPH, METRICS, SAMPLE, TARGETS, metri
 from ray_ssl.backbones.base import Backbone
 from ray_ssl.checkpoints import Checkpoint
 from ray_ssl.config import ViewConfig
-from ray_ssl.data.base import Dataset
+from ray_ssl.data.base import Dataset, ImageSet
 from ray_ssl.plugins import plugin_module
 from ray_ssl.rng import numpy_stream
 
@@ -80,19 +80,20 @@ def measured_images(dataset: Dataset, settings: AnalysisSettings, tasks: Sequenc
     check_measurable(dataset, settings, tasks)
     groups = {metric_and_group(task)[1] for task in tasks}
     num_samples = settings.num_samples if groups & {SAMPLE, GRAPH} else 0
-    samples = _random_images(dataset.train, num_samples, settings, "samples")
+    samples = random_images(dataset.train, num_samples, settings.sample_seed, "samples").images
     nodes = None
     if GRAPH in groups:
-        test = _random_images(dataset.test, num_samples, settings, "test images of the graph")
+        test = random_images(dataset.test, num_samples, settings.sample_seed, "test images of the graph").images
         nodes = graph_nodes(samples), graph_nodes(test)
     known = labelled(dataset)
     domains = _measured(dataset, settings) if DOMAINS in groups and known is not dataset else None
     return MeasuredImages(_measured(known, settings), samples, settings, nodes, domains)
 
 
-def _random_images(split: Any, count: int, settings: AnalysisSettings, purpose: str) -> NDArray[np.uint8]:
-    order = numpy_stream(settings.sample_seed, purpose).permutation(len(split))
-    return split.take(np.sort(order[:count])).images
+def random_images(split: Any, count: int, seed: int, purpose: str) -> ImageSet:
+    """Returns random images of a split, all where it has fewer, in stored order; fewer are part of more."""
+    order = numpy_stream(seed, purpose).permutation(len(split))
+    return split.take(np.sort(order[:count]))
 
 
 def _measured(dataset: Dataset, settings: AnalysisSettings) -> Dataset:

@@ -1,0 +1,174 @@
+"""The graph of positive pairs between groups of images, estimated: what weighs an edge is how often they are confused.
+
+Why an error is a weight: let p_i be the density of the views of group i. The least error of telling two groups apart is
+half of what their views have in common, 1/2 sum over x of min(p_i(x), p_j(x)), 0 where no view could be of both, and
+1/2 for a group and itself. As a matrix over groups it has no eigenvalue below 0 (it is the histogram intersection
+kernel), as the graph of positive pairs has none. It is not the weight of that graph (arXiv 2106.04156), between groups
+mean p_i(x) p_j(x) / mean over k of p_k(x), but 0 where that is 0 and larger where more is in common. A classifier errs
+more often than is necessary, so that estimates are above, and by chance, so that eigenvalues may fall below 0.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Final, NamedTuple
+
+import numpy as np
+
+from analysis.connectivity.groups import Errors, GroupErrors, Labels
+from analysis.connectivity.stored import read_recorded, record_name
+from analysis.graph.pair_graph import Floats
+from analysis.graph.spectrum import top_eigenpairs
+from analysis.graph.weighted_graph import WeightedGraph
+from ray_ssl.errors import UserError
+from ray_ssl.storage import Storage
+
+CLASS, IMAGE = "class", "image"
+KINDS: Final = (CLASS, IMAGE)
+"""What a group is: the images of a class, or one image."""
+
+QUANTILE: Final = 1.959964
+"""Of the normal distribution, so that the interval of the smallest error covers 95 %."""
+
+MOST_EIGENVECTORS: Final = 50
+
+
+def file_name(kind: str) -> str:
+    """Returns the name of the files of a kind of groups; see `stored`."""
+    return f"connectivity-{kind}"
+
+
+@dataclass(frozen=True)
+class EstimatedGraph:
+    """A graph whose nodes are groups.
+
+    Attributes:
+        graph: Weights are errors, those within a group on the diagonal; errors up to `threshold` are no edge.
+        groups: int64 [N], the group that each node is; groups that were not measured are no node.
+        errors: float64 [N, N], as they were measured.
+        floor: The smallest error between two groups.
+        threshold: float64 [N, N]: the largest error of two groups that is still within the noise of `floor`, were it
+            that of so many test pictures: the upper end of Wilson's 95 % interval. A classifier is never sure, so two
+            groups without a view in common are confused too; how often is not known, and the pair that is told apart
+            best stands for it.
+    """
+
+    graph: WeightedGraph
+    groups: Labels
+    errors: Errors
+    floor: float
+    threshold: Errors
+
+    @property
+    def pairs(self) -> Errors:
+        """Errors of all pairs of different groups, float64 [N (N - 1) / 2]."""
+        return self.errors[np.triu_indices(len(self.errors), 1)]
+
+    @property
+    def share_of_edges(self) -> float:
+        """Share of the pairs of different groups that have an edge."""
+        return float((self.graph.matrix[np.triu_indices(len(self.errors), 1)] > 0).mean())
+
+
+def estimate(errors: GroupErrors, num_test: Labels) -> EstimatedGraph:
+    """Returns the graph of the groups that were measured against all others that were.
+
+    Args:
+        errors: Of G groups.
+        num_test: int64 [G]: test pictures of each group that are independent of each other; views of one image are not.
+    """
+    groups = np.flatnonzero(np.isfinite(errors.within))
+    between, tested = errors.between[np.ix_(groups, groups)].copy(), num_test[groups]
+    np.fill_diagonal(between, errors.within[groups])
+    different = ~np.eye(len(groups), dtype=bool)
+    floor = float(between[different].min())
+    threshold = upper_end(floor, tested[:, None] + tested[None, :])
+    return EstimatedGraph(
+        WeightedGraph(np.where((between > threshold) | ~different, between, 0.0)), groups, between, floor, threshold
+    )
+
+
+def upper_end(share: float, count: Any) -> Any:
+    """Returns the upper end of Wilson's 95 % interval of a share that was observed in so many cases."""
+    square = QUANTILE**2 / count
+    return (share + square / 2 + np.sqrt(square * (share * (1 - share) + square / 4))) / (1 + square)
+
+
+def mean_errors(errors: Mapping[int, GroupErrors]) -> GroupErrors:
+    """Returns the mean over seeds; those that are not measured as far as any other are left out."""
+    measured = {
+        seed: int(np.isfinite(one.between).sum() + np.isfinite(one.within).sum()) for seed, one in errors.items()
+    }
+    whole = [one for seed, one in errors.items() if measured[seed] == max(measured.values())]
+    return GroupErrors(np.mean([one.between for one in whole], 0), np.mean([one.within for one in whole], 0))
+
+
+class Eigenvectors(NamedTuple):
+    """What encoders are compared with.
+
+    Attributes:
+        groups: int64 [N], the label that each node is.
+        weights: float64 [N], of the nodes.
+        vectors: float64 [N, k]: the top eigenvectors, k = 50 or N.
+    """
+
+    groups: Labels
+    weights: Floats
+    vectors: Floats
+
+
+def eigenvectors(estimated: EstimatedGraph) -> Eigenvectors:
+    """Returns the top eigenvectors of a graph."""
+    graph = estimated.graph
+    spectrum = top_eigenpairs(graph, min(MOST_EIGENVECTORS, graph.num_nodes))
+    return Eigenvectors(estimated.groups, np.array(graph.node_weights), spectrum.vectors)
+
+
+class Stored(NamedTuple):
+    """An estimate in the folder of a sweep.
+
+    Attributes:
+        fingerprint: Hash of its errors, of all seeds.
+        about: What it is of; see `graph_command`.
+        graph: Of the mean over seeds.
+    """
+
+    fingerprint: str
+    about: Mapping[str, Any]
+    graph: EstimatedGraph
+
+
+def read_estimate(sweep: Storage, kind: str) -> Stored | None:
+    """Returns the estimated graph of a sweep; None where there is none or its measurement is not finished."""
+    record = sweep.read_sealed(record_name(file_name(kind)))
+    errors = {} if record is None else read_recorded(sweep, record, file_name(kind))
+    if record is None or not errors:
+        return None
+    mean = mean_errors(errors)
+    known = np.isfinite(mean.within)
+    between = mean.between[np.ix_(known, known)]
+    if known.sum() < 3 or np.isfinite(between).sum() < between.size - len(between):
+        return None
+    return Stored(record["sha256"], record["about"], estimate(mean, np.array(record["about"]["num_test"])))
+
+
+def estimated_kinds(sweep: Storage) -> tuple[str, ...]:
+    """Returns the kinds of groups whose graph is in the folder of a sweep."""
+    return tuple(kind for kind in KINDS if sweep.exists(record_name(file_name(kind))))
+
+
+def lacking_estimate(kind: str) -> str:
+    """Returns one line for who asks for a graph that there is not."""
+    return (
+        f"there is no estimated graph of groups {kind}: python -m analysis connectivity SWEEP_FOLDER --groups {kind} "
+        "estimates it"
+    )
+
+
+def require_estimate(sweep: Storage, kind: str) -> Stored:
+    """Returns the estimated graph; raises UserError where there is none."""
+    found = read_estimate(sweep, kind)
+    if found is None:
+        raise UserError(lacking_estimate(kind))
+    return found
