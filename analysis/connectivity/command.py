@@ -2,8 +2,8 @@
 
 Measures rho, alpha, beta and gamma of pairs of classes on a sweep's images with a --shift, for each seed of its trials
 by itself, puts them into its table, and draws what they predict beside the accuracies that
-`python -m analysis SWEEP_FOLDER --metrics transfer_pairs` measured. With --groups, of any images, it estimates the graph
-of classes or of single images instead.
+`python -m analysis SWEEP_FOLDER --metrics transfer_pairs` measured. With --groups it estimates the graph of classes or
+of single images instead, of any images.
 """
 
 from __future__ import annotations

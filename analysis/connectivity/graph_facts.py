@@ -122,9 +122,9 @@ def _of_level(estimated: EstimatedGraph, spectrum: Spectrum, level: NodeLabels) 
     shuffled = [random.permutation(clusters) for _ in range(NUM_SHUFFLES)]
     first, second = np.triu_indices(len(labels), 1)
     same = labels[first] == labels[second]
-    chance = [(_purity(one, labels), float(nmi(labels, one))) for one in shuffled]
+    by_chance = np.mean([_purity(one, labels) for one in shuffled]), np.mean([nmi(labels, one) for one in shuffled])
     return LevelFacts(
-        level.name, count, _purity(clusters, labels), float(nmi(labels, clusters)), *np.mean(chance, 0).tolist(),
+        level.name, count, _purity(clusters, labels), float(nmi(labels, clusters)), float(by_chance[0]), float(by_chance[1]),
         float(estimated.pairs[same].mean()) if same.any() else float("nan"), float(estimated.pairs[~same].mean()),
         edge_weights(graph, labels, count), float(spectrum.values[count - 1] - spectrum.values[count]),
         float(np.nanmax(conductances(graph, clusters, count))), float(1 - spectrum.values[count - 1]) / 2,
@@ -178,7 +178,7 @@ def say(found: Facts) -> Iterator[str]:
     low, high = float(estimated.threshold.min()), float(estimated.threshold.max())
     threshold = f"{low:.3f}" if high - low < 5e-4 else f"{low:.3f} to {high:.3f}"
     yield (f"errors    between two {pairs.mean():.3f} ({pairs.min():.3f} to {pairs.max():.3f}), within one "
-           f"{_within(estimated):.3f}; one up to {threshold} is within the noise of the smallest and counts as no edge: "
+           f"{_within(estimated):.3f}; up to {threshold} one is within the noise of the smallest and is no edge: "
            f"{estimated.share_of_edges:.1%} of the pairs have one")  # fmt: skip
     paths, mass = found.paths, found.component_weights
     yield (f"paths     {len(mass)} component(s), the largest {mass.max():.1%} of the weight, {paths.num_nodes} nodes; "
@@ -195,8 +195,8 @@ def say(found: Facts) -> Iterator[str]:
         yield (f"{level.level:10}error between two of one {level.same:.3f}, of two {level.other:.3f}; weight within "
                f"{level.edges.within:.3f} (chance {level.edges.chance:.3f})")  # fmt: skip
         yield (f"          {level.num_labels} spectral clusters: purity {level.purity:.3f} (chance "
-               f"{level.purity_chance:.3f}), NMI {level.nmi:.3f} (chance {level.nmi_chance:.3f}); eigengap {level.gap:.4f}; "
-               f"largest conductance of one {level.expansion:.3f}, of the best partition at least "
+               f"{level.purity_chance:.3f}), NMI {level.nmi:.3f} (chance {level.nmi_chance:.3f}); eigengap "
+               f"{level.gap:.4f}; largest conductance of one {level.expansion:.3f}, of the best partition at least "
                f"{level.expansion_lower:.3f}")  # fmt: skip
 
 
