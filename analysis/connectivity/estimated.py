@@ -18,10 +18,7 @@ import numpy as np
 
 from analysis.connectivity.groups import Errors, GroupErrors, Labels
 from analysis.connectivity.stored import read_recorded, record_name
-from analysis.graph.pair_graph import Floats
-from analysis.graph.spectrum import top_eigenpairs
 from analysis.graph.weighted_graph import WeightedGraph
-from ray_ssl.errors import UserError
 from ray_ssl.storage import Storage
 
 CLASS, IMAGE = "class", "image"
@@ -30,8 +27,6 @@ KINDS: Final = (CLASS, IMAGE)
 
 QUANTILE: Final = 1.959964
 """Of the normal distribution, so that the interval of the smallest error covers 95 %."""
-
-MOST_EIGENVECTORS: Final = 50
 
 
 def file_name(kind: str) -> str:
@@ -104,27 +99,6 @@ def mean_errors(errors: Mapping[int, GroupErrors]) -> GroupErrors:
     return GroupErrors(np.mean([one.between for one in whole], 0), np.mean([one.within for one in whole], 0))
 
 
-class Eigenvectors(NamedTuple):
-    """What encoders are compared with.
-
-    Attributes:
-        groups: int64 [N], the label that each node is.
-        weights: float64 [N], of the nodes.
-        vectors: float64 [N, k]: the top eigenvectors, k = 50 or N.
-    """
-
-    groups: Labels
-    weights: Floats
-    vectors: Floats
-
-
-def eigenvectors(estimated: EstimatedGraph) -> Eigenvectors:
-    """Returns the top eigenvectors of a graph."""
-    graph = estimated.graph
-    spectrum = top_eigenpairs(graph, min(MOST_EIGENVECTORS, graph.num_nodes))
-    return Eigenvectors(estimated.groups, np.array(graph.node_weights), spectrum.vectors)
-
-
 class Stored(NamedTuple):
     """An estimate in the folder of a sweep.
 
@@ -151,24 +125,3 @@ def read_estimate(sweep: Storage, kind: str) -> Stored | None:
     if known.sum() < 3 or np.isfinite(between).sum() < between.size - len(between):
         return None
     return Stored(record["sha256"], record["about"], estimate(mean, np.array(record["about"]["num_test"])))
-
-
-def estimated_kinds(sweep: Storage) -> tuple[str, ...]:
-    """Returns the kinds of groups whose graph is in the folder of a sweep."""
-    return tuple(kind for kind in KINDS if sweep.exists(record_name(file_name(kind))))
-
-
-def lacking_estimate(kind: str) -> str:
-    """Returns one line for who asks for a graph that there is not."""
-    return (
-        f"there is no estimated graph of groups {kind}: python -m analysis connectivity SWEEP_FOLDER --groups {kind} "
-        "estimates it"
-    )
-
-
-def require_estimate(sweep: Storage, kind: str) -> Stored:
-    """Returns the estimated graph; raises UserError where there is none."""
-    found = read_estimate(sweep, kind)
-    if found is None:
-        raise UserError(lacking_estimate(kind))
-    return found

@@ -124,7 +124,8 @@ def _of_level(estimated: EstimatedGraph, spectrum: Spectrum, level: NodeLabels) 
     same = labels[first] == labels[second]
     by_chance = np.mean([_purity(one, labels) for one in shuffled]), np.mean([nmi(labels, one) for one in shuffled])
     return LevelFacts(
-        level.name, count, _purity(clusters, labels), float(nmi(labels, clusters)), float(by_chance[0]), float(by_chance[1]),
+        level.name, count, _purity(clusters, labels), float(nmi(labels, clusters)),
+        float(by_chance[0]), float(by_chance[1]),
         float(estimated.pairs[same].mean()) if same.any() else float("nan"), float(estimated.pairs[~same].mean()),
         edge_weights(graph, labels, count), float(spectrum.values[count - 1] - spectrum.values[count]),
         float(np.nanmax(conductances(graph, clusters, count))), float(1 - spectrum.values[count - 1]) / 2,
