@@ -39,9 +39,11 @@ class EstimatedGraph:
     """A graph whose nodes are groups.
 
     Attributes:
-        graph: Weights are errors, those within a group on the diagonal; errors up to `threshold` are no edge.
+        graph: Weights are errors, those up to `threshold` no edge, and 1/2 within a group: by definition, since its
+            random halves are alike.
         groups: int64 [N], the group that each node is; groups that were not measured are no node.
-        errors: float64 [N, N], as they were measured.
+        errors: float64 [N, N], as they were measured between two groups; 1/2 on the diagonal.
+        within: float64 [N], as they were measured within: 1/2 but for the noise of so few test images.
         floor: The smallest error between two groups.
         threshold: float64 [N, N]: the largest error of two groups that is still within the noise of `floor`, were it
             that of so many test pictures: the upper end of Wilson's 95 % interval. A classifier is never sure, so two
@@ -52,6 +54,7 @@ class EstimatedGraph:
     graph: WeightedGraph
     groups: Labels
     errors: Errors
+    within: Errors
     floor: float
     threshold: Errors
 
@@ -75,13 +78,12 @@ def estimate(errors: GroupErrors, num_test: Labels) -> EstimatedGraph:
     """
     groups = np.flatnonzero(np.isfinite(errors.within))
     between, tested = errors.between[np.ix_(groups, groups)].copy(), num_test[groups]
-    np.fill_diagonal(between, errors.within[groups])
+    np.fill_diagonal(between, 0.5)
     different = ~np.eye(len(groups), dtype=bool)
     floor = float(between[different].min())
     threshold = upper_end(floor, tested[:, None] + tested[None, :])
-    return EstimatedGraph(
-        WeightedGraph(np.where((between > threshold) | ~different, between, 0.0)), groups, between, floor, threshold
-    )
+    graph = WeightedGraph(np.where((between > threshold) | ~different, between, 0.0))
+    return EstimatedGraph(graph, groups, between, errors.within[groups], floor, threshold)
 
 
 def upper_end(share: float, count: Any) -> Any:

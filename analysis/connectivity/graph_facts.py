@@ -149,7 +149,7 @@ def numbers(found: Facts) -> Iterator[tuple[str, str, float]]:
     """Yields (level, name, value) of what goes into the table."""
     estimated, (at, gap) = found.estimated, found.largest_gap
     for name, value in (
-        ("num_nodes", estimated.graph.num_nodes), ("floor", estimated.floor), ("error_within", _within(estimated)),
+        ("num_nodes", estimated.graph.num_nodes), ("floor", estimated.floor), ("error_within", estimated.within.mean()),
         ("error_between", estimated.pairs.mean()), ("share_of_edges", estimated.share_of_edges),
         ("num_components", len(found.component_weights)), ("largest_component", found.component_weights.max()),
         ("mean_path", found.paths.mean), ("longest_path", found.paths.longest),
@@ -169,17 +169,13 @@ def numbers(found: Facts) -> Iterator[tuple[str, str, float]]:
             yield level.level, name, float(value)
 
 
-def _within(estimated: EstimatedGraph) -> float:
-    return float(np.diag(estimated.errors).mean())
-
-
 def say(found: Facts) -> Iterator[str]:
     """Yields what the graph looks like, in lines."""
     estimated, values, pairs = found.estimated, found.spectrum.values, found.estimated.pairs
     low, high = float(estimated.threshold.min()), float(estimated.threshold.max())
     threshold = f"{low:.3f}" if high - low < 5e-4 else f"{low:.3f} to {high:.3f}"
     yield (f"errors    between two {pairs.mean():.3f} ({pairs.min():.3f} to {pairs.max():.3f}), within one "
-           f"{_within(estimated):.3f}; up to {threshold} one is within the noise of the smallest and is no edge: "
+           f"{estimated.within.mean():.3f}; up to {threshold} one is within the noise of the smallest and is no edge: "
            f"{estimated.share_of_edges:.1%} of the pairs have one")  # fmt: skip
     paths, mass = found.paths, found.component_weights
     yield (f"paths     {len(mass)} component(s), the largest {mass.max():.1%} of the weight, {paths.num_nodes} nodes; "
@@ -193,7 +189,7 @@ def say(found: Facts) -> Iterator[str]:
     yield (f"cut       conductance {cut.conductance:.4f} ({np.count_nonzero(cut.inside)} nodes); Cheeger: "
            f"{cut.lower:.4f} <= best <= {cut.upper:.4f}")  # fmt: skip
     for level in found.levels:
-        yield (f"{level.level:10}error between two of one {level.same:.3f}, of two {level.other:.3f}; weight within "
+        yield (f"{level.level:9} error between two of one {level.same:.3f}, of two {level.other:.3f}; weight within "
                f"{level.edges.within:.3f} (chance {level.edges.chance:.3f})")  # fmt: skip
         yield (f"          {level.num_labels} spectral clusters: purity {level.purity:.3f} (chance "
                f"{level.purity_chance:.3f}), NMI {level.nmi:.3f} (chance {level.nmi_chance:.3f}); eigengap "
