@@ -18,7 +18,7 @@ from ray_ssl.part import Part
 from ray_ssl.plugins import plugin_module, plugin_names
 from ray_ssl.storage import Storage
 
-_SHARED: Final = {field.name for field in fields(AnalysisSettings)} - {*PAIR, *ESTIMATED}
+_SHARED: Final = {field.name for field in fields(AnalysisSettings)} - {*PAIR, *ESTIMATED, "num_graph_images"}
 """Settings that all tasks of a table agree in; what is a metric's own is compared only where it is measured."""
 
 

@@ -111,7 +111,7 @@ def label_levels(dataset: Dataset, settings: AnalysisSettings, group: str) -> li
     if group == SAMPLE:
         return [sample_level(settings.num_samples, settings.num_train_views, settings.num_test_views)]
     if group == IMAGE_GRAPH:
-        return [sample_level(settings.num_samples, settings.num_test_views, settings.num_test_views)]
+        return [sample_level(settings.num_graph_images, settings.num_test_views, settings.num_test_views)]
     if group == CLASS_GRAPH:
         return data_levels(dataset)[:1]
     return {DATA: data_levels, TARGETS: target_levels, DOMAINS: domain_levels}[group](dataset)

@@ -65,6 +65,7 @@ class MeasuredImages:
         settings: See `AnalysisSettings`.
         nodes: Of the graphs of training and test images; None unless a task needs them.
         graphs: Estimated ones, by group, those that a task needs.
+        of_graph: uint8 [G, H, W, 3], the nodes of the estimated graph of images; empty unless a task needs them.
         domains: For level domains, where images of the target have no label, which `dataset` leaves out; else None.
     """
 
@@ -73,6 +74,7 @@ class MeasuredImages:
     settings: AnalysisSettings
     nodes: tuple[GraphNodes, GraphNodes] | None = None
     graphs: Mapping[str, Eigenvectors] = field(default_factory=dict)
+    of_graph: NDArray[np.uint8] = field(default_factory=lambda: np.empty((0, 1, 1, 3), np.uint8))
     domains: Dataset | None = None
 
     def of(self, group: str) -> Dataset:
@@ -103,21 +105,27 @@ def measured_images(
     """
     check_measurable(dataset, settings, tasks)
     groups = {metric_and_group(task)[1] for task in tasks}
-    num_samples = settings.num_samples if groups & {SAMPLE, GRAPH, IMAGE_GRAPH} else 0
+    num_samples = settings.num_samples if groups & {SAMPLE, GRAPH} else 0
     samples = random_images(dataset.train, num_samples, settings.sample_seed, "samples").images
     nodes = None
     if GRAPH in groups:
         test = random_images(dataset.test, num_samples, settings.sample_seed, "test images of the graph").images
         nodes = graph_nodes(samples), graph_nodes(test)
+    of_graph = graph_images(dataset.train, settings.num_graph_images if IMAGE_GRAPH in groups else 0).images
     known = labelled(dataset)
     domains = _measured(dataset, settings) if DOMAINS in groups and known is not dataset else None
-    return MeasuredImages(_measured(known, settings), samples, settings, nodes, graphs or {}, domains)
+    return MeasuredImages(_measured(known, settings), samples, settings, nodes, graphs or {}, of_graph, domains)
 
 
 def random_images(split: Any, count: int, seed: int, purpose: str) -> ImageSet:
     """Returns random images of a split, all where it has fewer, in stored order; fewer are part of more."""
     order = numpy_stream(seed, purpose).permutation(len(split))
     return split.take(np.sort(order[:count]))
+
+
+def graph_images(split: Any, count: int) -> ImageSet:
+    """Returns the nodes of an estimated graph of images: those of level sample, where its seed is the usual one."""
+    return random_images(split, count, AnalysisSettings.sample_seed, "samples")
 
 
 def _measured(dataset: Dataset, settings: AnalysisSettings) -> Dataset:
@@ -282,7 +290,7 @@ def pictures(card: dict[str, Any], images: MeasuredImages, group: str) -> tuple[
     seed = images.settings.sample_seed
     if group == IMAGE_GRAPH:
         count = images.settings.num_test_views
-        first, second = (Pictures(images.samples, count, VIEWS, seed, f"{group} views, {split}") for split in SPLITS)
+        first, second = (Pictures(images.of_graph, count, VIEWS, seed, f"{group} views, {split}") for split in SPLITS)
         return first, second
     if group == CLASS_GRAPH:
         splits = zip(SPLITS, (images.dataset.train, images.dataset.test), strict=True)

@@ -52,6 +52,7 @@ class AnalysisSettings:
         mine_input: What mutual information is measured from: "pixels", or the name of a layer.
         mine_layer: With which layer: its name, or "all".
         class_graph, image_graph: Hash of the estimated graph of classes, of images; empty where it is not looked at.
+        num_graph_images: Nodes of the latter.
     """
 
     num_train_images: int = 50_000
@@ -65,6 +66,7 @@ class AnalysisSettings:
     mine_layer: str = "representation"
     class_graph: str = ""
     image_graph: str = ""
+    num_graph_images: int = 0
 
     def of(self, task: str) -> dict[str, Any]:
         """Returns what changes the numbers of one task, as plain JSON values."""
@@ -77,7 +79,7 @@ class AnalysisSettings:
             DOMAINS: ("num_train_images", "num_test_images"),
             GRAPH: ("num_samples", "sample_seed"),
             CLASS_GRAPH: ("num_train_images", "num_test_images", "sample_seed", "class_graph"),
-            IMAGE_GRAPH: ("num_samples", "num_test_views", "sample_seed", "image_graph"),
+            IMAGE_GRAPH: ("num_graph_images", "num_test_views", "sample_seed", "image_graph"),
         }
         paired = PAIR if getattr(module, "NEEDS_INPUTS", False) else ()
         return {name: getattr(self, name) for name in (*names[group], *paired)} | getattr(module, "NUMBERS_FROM", {})

@@ -10,7 +10,7 @@ from __future__ import annotations
 import argparse
 from collections.abc import Iterator, Mapping, Sequence
 from itertools import combinations
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 import numpy as np
 
@@ -20,7 +20,7 @@ from analysis.connectivity.estimated import CLASS, IMAGE, EstimatedGraph, estima
 from analysis.connectivity.graph_facts import AGREEMENT_SIZES, NodeLabels, agreement, facts, numbers, say, say_agreement
 from analysis.connectivity.groups import GroupErrors, Labels, class_groups, groups_with_all, image_groups
 from analysis.connectivity.networks import Wanted, measure, refuse_other_way
-from analysis.measure import random_images
+from analysis.measure import graph_images
 from analysis.metrics.base import UNLABELLED, Measurement
 from analysis.settings import AnalysisSettings
 from analysis.survey import columns
@@ -40,7 +40,7 @@ NUM_IMAGE_VIEWS: Final = 100
 """Test views of each image where it is a group: all that there are of it."""
 
 
-class Nodes:
+class Nodes(NamedTuple):
     """The groups of a kind.
 
     Attributes:
@@ -49,8 +49,9 @@ class Nodes:
         levels: Labels of all groups.
     """
 
-    def __init__(self, wanted: Wanted, num_test: Labels, levels: Sequence[NodeLabels]) -> None:
-        self.wanted, self.num_test, self.levels = wanted, num_test, levels
+    wanted: Wanted
+    num_test: Labels
+    levels: Sequence[NodeLabels]
 
 
 def run(flags: argparse.Namespace, ledger: Ledger, trials: Sequence[Trial]) -> int:
@@ -120,13 +121,10 @@ def _images(dataset: Dataset, num_images: int) -> Nodes:
         raise UserError(
             f"--num-images is {LEAST_NODES} to the number of training images, {len(dataset.train)}, given {num_images}"
         )
-    seed = AnalysisSettings.sample_seed
-    images = random_images(dataset.train, num_images, seed, "samples")
+    images = graph_images(dataset.train, num_images)
     groups, every = image_groups(images), range(num_images)
     num_test = np.full(num_images, NUM_IMAGE_VIEWS)
-    about = {
-        "data_fingerprint": dataset.fingerprint, "groups": IMAGE, "num_test": num_test.tolist(), "sample_seed": seed
-    }  # fmt: skip
+    about = {"data_fingerprint": dataset.fingerprint, "groups": IMAGE, "num_test": num_test.tolist()}
     wanted = Wanted(
         file_name(IMAGE), about, f"{num_images} training images", num_images, every, list(combinations(every, 2)),
         lambda _: (groups, groups), dataset.channel_statistics,
@@ -151,7 +149,10 @@ def _write(
     errors: Mapping[int, GroupErrors],
 ) -> None:  # fmt: skip
     """Puts the facts of each trial's seed into the table, where they are not."""
-    task, chosen = task_name(kind), settings.to_dict() | {"num_groups": len(nodes.wanted.within)}
+    task, chosen = (
+        task_name(kind),
+        settings.to_dict() | {"num_groups": len(nodes.wanted.within), "seeds": sorted(errors)},
+    )
     present = stored.present(ledger.sweep, {task: chosen})
     lacking = [trial for trial in trials if (trial.key, 0, task) not in present]
     if not lacking:

@@ -24,7 +24,6 @@ from ray_ssl.backbones.base import build_backbone
 from ray_ssl.backbones.res_lh import Config as ResLH
 from ray_ssl.config import PretrainConfig, ViewConfig, replace
 from ray_ssl.data import load_dataset
-from ray_ssl.errors import UserError
 from ray_ssl.ledger import Ledger
 from tests.analysis.connectivity.test_command import counted, make_sweep
 
@@ -116,7 +115,7 @@ def test_encoders_are_compared_with_the_graph_of_their_sweep(tmp_path: Path) -> 
     """The mean feature of each node's views by a plain loop, against the eigenvectors of the mean estimate."""
     ledger = make_sweep(tmp_path, PLAIN)
     tasks = find_tasks(["estimated_alignment"])
-    settings = AnalysisSettings(num_samples=30, num_test_views=3)
+    settings = AnalysisSettings(num_test_views=3)
     data = load_dataset(replace(PretrainConfig(), PLAIN).data)
     assert set(unmeasurable(data, settings, tasks)) == {f"estimated_alignment@{group}" for group in ESTIMATED}
     for flags in (["class"], ["image", "--num-images", "30"]):
@@ -125,7 +124,7 @@ def test_encoders_are_compared_with_the_graph_of_their_sweep(tmp_path: Path) -> 
     assert "estimated_alignment@class_graph" in find_tasks(["all"], ["all"], estimated_groups(ledger.sweep))
     assert not any("estimated" in task for task in find_tasks(["all"], ["all"]))
     settings = with_estimates(settings, ledger.sweep, tasks)
-    assert settings.class_graph and settings.image_graph and not unmeasurable(data, settings, tasks)
+    assert settings.class_graph and settings.num_graph_images == 30 and not unmeasurable(data, settings, tasks)
     graphs = compared_with(ledger.sweep, tasks)
     torch.manual_seed(0)
     backbone = build_backbone(ResLH(depth=1, width=8), 16).eval()
@@ -136,7 +135,7 @@ def test_encoders_are_compared_with_the_graph_of_their_sweep(tmp_path: Path) -> 
     assert {row.measurement.level for row in of_class} == {"class"} and len(of_image) == len(of_class) == 3 * 2 * 9
     for rows, kind, pictures, labels in (
         (of_class, "class", Pictures(data.test.images, 1, ViewConfig(), 0, "class_graph views, test"), data.test.fine),
-        (of_image, "image", Pictures(images.samples, 3, ViewConfig(), 0, "image_graph views, test"),
+        (of_image, "image", Pictures(images.of_graph, 3, ViewConfig(), 0, "image_graph views, test"),
          np.repeat(np.arange(30), 3)),
     ):  # fmt: skip
         features = extract(backbone, pictures, card, torch.device("cpu"))[-1].double().numpy()
@@ -150,5 +149,3 @@ def test_encoders_are_compared_with_the_graph_of_their_sweep(tmp_path: Path) -> 
         assert last["estimated_alignment_top10"] == pytest.approx(expected.principal, abs=1e-9)
         assert last["estimated_coverage_top10"] == pytest.approx(expected.whole, abs=1e-9)
         assert last["estimated_num_nodes"] == len(weights) and np.isnan(last["estimated_alignment_top50"])
-    with pytest.raises(UserError, match="the graph of images has --num-samples 30, given 500"):
-        with_estimates(AnalysisSettings(), ledger.sweep, tasks)
