@@ -18,7 +18,7 @@ from analysis.needs import Measured
 
 ALIGNMENT: Final = "spectral_alignment_top20"
 
-ESTIMATED: Final = "estimated_alignment_top20"
+ESTIMATED: Final = "estimated_alignment_top10"
 
 ON_GRAPH: Final = "eigenvector_alignment"
 
@@ -50,7 +50,7 @@ CLAIMS: Final = (
     Claim(
         "encoders_approach_estimated_eigenvectors", "arXiv 2106.04156",
         "Training brings class means of the representation closer to the top eigenvectors of the estimated graph.",
-        "mean squared cosine with the top 20 eigenvectors of the graph of classes (test), end less initialisation",
+        "mean squared cosine with the top 10 eigenvectors of the graph of classes (test), end less initialisation",
         lambda table: per_trial(by_epoch(table, ESTIMATED, "class"), gain), "above", 0.0,
         (Measured(ESTIMATED, "class", "test", 2, start=True),), within=DIFFERENCE,
     ),

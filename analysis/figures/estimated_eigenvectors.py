@@ -1,8 +1,8 @@
 """How close encoders come to the top eigenvectors of the estimated graph of classes and of images, by epoch.
 
-The 20 strongest directions of the representation's mean over each node's views against the top 20 eigenvectors of the
+The 10 strongest directions of the representation's mean over each node's views against the top 10 eigenvectors of the
 graph that `python -m analysis connectivity SWEEP --groups class` (or image) estimates by classifiers
-(`--metrics estimated_alignment`). Dotted: what a random span of 20 has, 20 / nodes. Estimates are noisy: the note says
+(`--metrics estimated_alignment`). Dotted: what a random span of 10 has, 10 / nodes. Estimates are noisy: the note says
 how far two of them, of other seeds, agree. No published panel; the theory is that of arXiv 2106.04156.
 """
 
@@ -21,7 +21,7 @@ from analysis.needs import Measured
 
 TITLE = "Representations against the top eigenvectors of the estimated graph"
 
-NUM_EIGENVECTORS: Final = 20
+NUM_EIGENVECTORS: Final = 10
 ALIGNMENT: Final = f"estimated_alignment_top{NUM_EIGENVECTORS}"
 NUM_NODES: Final = "estimated_num_nodes"
 NODES: Final = {"class": "classes", "sample": "images"}

@@ -25,7 +25,7 @@ def table() -> Frame:
     rng, rows = np.random.default_rng(0), []
     for method, seed in [(m, s) for m in ("vicreg", "spectral") for s in range(3)]:
         trial = ("sweep", f"{method}{seed}", method, 1, 32, seed, "cifar100")
-        rows.append((*trial, 0, -2, "images", "none", "test", "class_graph_agreement_top20", 0.81 + seed / 100))
+        rows.append((*trial, 0, -2, "images", "none", "test", "class_graph_agreement_top10", 0.81 + seed / 100))
         for epoch, layer, level, split in [
             (e, i, v, s) for e in EPOCHS for i in range(2) for v in NODES for s in ("train", "test")
         ]:
@@ -45,7 +45,7 @@ def test_each_graph_has_a_panel_of_the_representations_test_views_and_its_random
         ]
         values = same.loc[same["metric"] == figure.ALIGNMENT, "value"]
         assert row["n"] == 3 and row["mean"] == pytest.approx(values.mean())
-        assert row["chance"] == pytest.approx(20 / NODES[row["level"]])
+        assert row["chance"] == pytest.approx(10 / NODES[row["level"]])
     drawn = figure.draw(table)
     assert drawn is not None
     drawn.draw_without_rendering()
@@ -72,7 +72,7 @@ def test_what_is_lacking_is_said_with_what_gives_it(table: Frame, epochs: tuple[
     rows = table[table["epoch"].isin(epochs) | (table["metric"] != figure.ALIGNMENT)]
     lacking = str(first_lacking(figure.NEEDS, rows, "results/study"))
     measure = "python -m analysis results/study --metrics estimated_alignment"
-    assert measure in lacking and "estimated_alignment_top20" in lacking
+    assert measure in lacking and "estimated_alignment_top10" in lacking
     assert ("python -m analysis connectivity results/study --groups class && " in lacking) == (not epochs)
     one = check(rows, "results/study", [CLAIM]).iloc[0]
     assert one["verdict"] == UNKNOWN and measure in one["note"]
