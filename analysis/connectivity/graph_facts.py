@@ -184,7 +184,7 @@ def say(found: Facts) -> Iterator[str]:
     at, gap = found.largest_gap
     yield "spectrum  " + ", ".join(f"{values[i - 1]:.4f} (no. {i})" for i in shown)
     yield (f"          largest eigengap from the second on {gap:.4f}, after no. {at}; smallest eigenvalue "
-           f"{found.smallest:.4f}, below 0 by noise alone")  # fmt: skip
+           f"{found.smallest:.4f}{', below 0 by noise alone' * (found.smallest < 0)}")  # fmt: skip
     cut = found.cut
     yield (f"cut       conductance {cut.conductance:.4f} ({np.count_nonzero(cut.inside)} nodes); Cheeger: "
            f"{cut.lower:.4f} <= best <= {cut.upper:.4f}")  # fmt: skip
