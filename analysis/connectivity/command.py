@@ -63,7 +63,7 @@ def parse(arguments: Sequence[str]) -> argparse.Namespace:
     parser.add_argument(
         "--way", choices=WAYS, default="joint",
         help="joint: one network tells all classes and domains apart; pairs: one for every two of them, as published, "
-        "at about 4 N times the cost for N pairs, N^2 / 2 times that for N groups (default: %(default)s)",
+        "at about 4 N times the cost for N pairs of classes, N^2 / 2 times for N groups (default: %(default)s)",
     )  # fmt: skip
     parser.add_argument(
         "--steps", type=int, default=ClassifierSettings.num_steps, metavar="N",
