@@ -56,8 +56,8 @@ def draw(table: Frame) -> Figure | None:
     found = shown.in_columns(found.sort_values("level", kind="stable"), column="name", row="quantity")
     note = (
         f"{subject(table)}; principal angles between the {NUM_EIGENVECTORS} strongest directions of means over the "
-        f"views of a node and the top {NUM_EIGENVECTORS} eigenvectors{_agreement(table)}; {seeds_note(found)}"
-        f"{shown.left_out}."
+        f"views of a node and the top {NUM_EIGENVECTORS} eigenvectors{_agreement(table)}; a random span has "
+        f"{NUM_EIGENVECTORS} / nodes; {seeds_note(found)}{shown.left_out}."
     )
     return lines(found, shown.lines, Words(TITLE, note, EPOCH_AXIS), shown.key_of(found), x="epoch",
                  possible={"": (0.0, 1.0)}, level="random span")  # fmt: skip
