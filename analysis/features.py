@@ -22,6 +22,7 @@ from ray_ssl.config import PretrainConfig, ViewConfig
 from ray_ssl.rng import torch_stream
 
 if TYPE_CHECKING:
+    from analysis.connectivity.compared import Eigenvectors
     from analysis.graph.nodes import GraphNodes
 
 Value = TypeVar("Value")
@@ -37,6 +38,7 @@ class LayerFeatures:
         inputs: What mutual information is measured from, float32 [N, P] and [M, P]: the normalised pixels, or another
             layer's features. None unless a metric needs them.
         nodes: The graphs whose nodes the rows of `train` and of `test` are. None unless a metric needs them.
+        graph: The estimated graph whose nodes the labels are. None unless a metric needs it.
 
     Raises:
         ValueError: A feature is NaN or infinite, as those of a diverged run are.
@@ -46,6 +48,7 @@ class LayerFeatures:
     test: Tensor
     inputs: tuple[Tensor, Tensor] | None = None
     nodes: tuple[GraphNodes, GraphNodes] | None = None
+    graph: Eigenvectors | None = None
     _shared: dict[str, Any] = field(default_factory=dict, repr=False)
 
     def __post_init__(self) -> None:

@@ -10,7 +10,7 @@ from typing import Any, Final
 
 from analysis import stored, table
 from analysis.settings import IMAGE_NUMBERS, PAIR, AnalysisSettings, add_numbers, add_task_flags
-from analysis.tasks import GROUPS, find_tasks
+from analysis.tasks import ESTIMATED, GROUPS, find_tasks
 from ray_ssl.data_config import DataConfig
 from ray_ssl.errors import UserError
 from ray_ssl.flags import Parser, add_storage_flag
@@ -18,7 +18,7 @@ from ray_ssl.part import Part
 from ray_ssl.plugins import plugin_module, plugin_names
 from ray_ssl.storage import Storage
 
-_SHARED: Final = {field.name for field in fields(AnalysisSettings)} - set(PAIR)
+_SHARED: Final = {field.name for field in fields(AnalysisSettings)} - {*PAIR, *ESTIMATED, "num_graph_images"}
 """Settings that all tasks of a table agree in; what is a metric's own is compared only where it is measured."""
 
 

@@ -10,8 +10,20 @@ import numpy as np
 import torch
 
 from analysis.labels import LabelLevel, data_levels, domain_levels, sample_level, target_levels
-from analysis.settings import NO_DOMAINS, NO_TARGETS, AnalysisSettings, check_pair
-from analysis.tasks import DATA, DOMAINS, GRAPH, METRICS, SAMPLE, TARGETS, metric_and_group, metric_names
+from analysis.settings import NO_DOMAINS, NO_ESTIMATE, NO_TARGETS, AnalysisSettings, check_pair
+from analysis.tasks import (
+    CLASS_GRAPH,
+    DATA,
+    DOMAINS,
+    ESTIMATED,
+    GRAPH,
+    IMAGE_GRAPH,
+    METRICS,
+    SAMPLE,
+    TARGETS,
+    metric_and_group,
+    metric_names,
+)
 from ray_ssl.backbones.base import build_backbone
 from ray_ssl.config import PretrainConfig
 from ray_ssl.data.base import UNLABELLED, Dataset, balanced_rows, missing_labels
@@ -34,6 +46,7 @@ def unmeasurable(dataset: Dataset, settings: AnalysisSettings, tasks: Sequence[s
             f"--num-train-images {settings.num_train_images} is less than one image of each of the {num_classes} "
             f"classes of {dataset.name}: give {num_classes} or more"
         )
+    lacking |= {group: NO_ESTIMATE[group] for group in ESTIMATED if not getattr(settings, group)}
     for group in (SAMPLE, GRAPH):
         if settings.num_samples > len(dataset.train):
             lacking[group] = (
@@ -97,6 +110,10 @@ def label_levels(dataset: Dataset, settings: AnalysisSettings, group: str) -> li
         return []
     if group == SAMPLE:
         return [sample_level(settings.num_samples, settings.num_train_views, settings.num_test_views)]
+    if group == IMAGE_GRAPH:
+        return [sample_level(settings.num_graph_images, settings.num_test_views, settings.num_test_views)]
+    if group == CLASS_GRAPH:
+        return data_levels(dataset)[:1]
     return {DATA: data_levels, TARGETS: target_levels, DOMAINS: domain_levels}[group](dataset)
 
 

@@ -22,6 +22,10 @@ def measuring_command(metric: str, level: str, sweep: str, begun: bool = False) 
     """
     if metric.startswith("connectivity_"):
         return f"python -m analysis connectivity {sweep}, of images with a --shift"
+    if metric.startswith("estimated_"):
+        kind = "image" if level == "sample" else "class"
+        estimate = f"python -m analysis connectivity {sweep} --groups {kind}"
+        return f"{'' if begun else f'{estimate} && '}python -m analysis {sweep} --metrics estimated_alignment"
     module = next((name for name in metric_names() if metric in _spec_names(name)), None)
     if module and metric_groups(module) == (DOMAINS,):
         return f"python -m analysis {sweep} --levels {DOMAINS}{'' if begun else SHIFTED}"

@@ -23,6 +23,7 @@ import torch
 from analysis import stored
 from analysis.blas import limit_threads
 from analysis.blocks import Block, Merged, NetworkSums, measure_by_block, sums_of_block
+from analysis.connectivity.compared import compared_with
 from analysis.features import load_backbone
 from analysis.measure import MeasuredImages, Rows, measure_checkpoint, measured_images
 from analysis.settings import AnalysisSettings
@@ -86,7 +87,8 @@ def analyse(
     context.execution_no_progress_timeout_s = -1  # a checkpoint of a large network may take hours
     context.execution_options.preserve_order = images_per_block > 0
     logging.getLogger("ray.data").setLevel(logging.CRITICAL)  # a lost node is one line of ours, not pages of traces
-    images = measured_images(dataset, settings, sorted({task for one in work for task in one.tasks}))
+    tasks = sorted({task for one in work for task in one.tasks})
+    images = measured_images(dataset, settings, tasks, compared_with(ledger.sweep, tasks))
     pool = _Pool(ledger, ray.put(images), cpus_per_worker)
     if images_per_block:
         yield from (_measure_by_block(pool, one, images, images_per_block) for one in work)

@@ -8,10 +8,12 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Final
 
 from analysis.tasks import (
+    CLASS_GRAPH,
     DATA,
     DOMAINS,
     GRAPH,
     GROUPS,
+    IMAGE_GRAPH,
     METRICS,
     SAMPLE,
     TARGETS,
@@ -49,6 +51,8 @@ class AnalysisSettings:
         targets: Hash of the targets of graded randomness; empty where there are none.
         mine_input: What mutual information is measured from: "pixels", or the name of a layer.
         mine_layer: With which layer: its name, or "all".
+        class_graph, image_graph: Hash of the estimated graph of classes, of images; empty where it is not looked at.
+        num_graph_images: Nodes of the latter.
     """
 
     num_train_images: int = 50_000
@@ -60,6 +64,9 @@ class AnalysisSettings:
     targets: str = ""
     mine_input: str = "pixels"
     mine_layer: str = "representation"
+    class_graph: str = ""
+    image_graph: str = ""
+    num_graph_images: int = 0
 
     def of(self, task: str) -> dict[str, Any]:
         """Returns what changes the numbers of one task, as plain JSON values."""
@@ -71,6 +78,8 @@ class AnalysisSettings:
             TARGETS: ("num_train_images", "num_test_images", "targets"),
             DOMAINS: ("num_train_images", "num_test_images"),
             GRAPH: ("num_samples", "sample_seed"),
+            CLASS_GRAPH: ("num_train_images", "num_test_images", "sample_seed", "class_graph"),
+            IMAGE_GRAPH: ("num_graph_images", "num_test_views", "sample_seed", "image_graph"),
         }
         paired = PAIR if getattr(module, "NEEDS_INPUTS", False) else ()
         return {name: getattr(self, name) for name in (*names[group], *paired)} | getattr(module, "NUMBERS_FROM", {})
@@ -93,6 +102,12 @@ NO_TARGETS: Final = (
     "this sweep has no targets of graded randomness: sweeps/randomness.py makes them, and python -m analysis SWEEP "
     "--targets FOLDER copies those of another sweep over the same images"
 )
+
+NO_ESTIMATE: Final = {
+    group: f"this sweep has no estimated graph of groups {kind}: python -m analysis connectivity SWEEP --groups {kind}"
+    for group, kind in ((CLASS_GRAPH, "class"), (IMAGE_GRAPH, "image"))
+}
+"""By group of label levels."""
 
 NO_DOMAINS: Final = (
     "level domains needs images of a source and a target: give the sweep a --shift, or measure at other --levels"

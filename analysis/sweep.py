@@ -21,6 +21,7 @@ from analysis.command import (
     finish,
     send_the_rest,
 )
+from analysis.connectivity.compared import estimated_groups, with_estimates
 from analysis.flags import add_measure_flags, refuse_other_numbers
 from analysis.measurable import check_layers, not_measured, unmeasurable
 from analysis.pipeline import MEASUREMENTS
@@ -89,12 +90,14 @@ def run(flags: argparse.Namespace) -> int:
         return encoder.show(ledger.sweep)
     if not trials:
         raise no_sweep(ledger.sweep, flags.sweep)
-    tasks = find_tasks(flags.metrics, flags.levels, groups_of_data(trials[0].config.data.shift))
+    default_groups = (*groups_of_data(trials[0].config.data.shift), *estimated_groups(ledger.sweep))
+    tasks = find_tasks(flags.metrics, flags.levels, default_groups)
     check_by_block(tasks, flags.images_per_block)
     tracking = _tracking(ledger, flags.tracking_uri)
     targets = _targets(ledger, trials[0], flags.targets)
     groups = {metric_and_group(task)[1] for task in tasks}
     settings = with_targets(settings, targets, tasks if groups == {TARGETS} else ())
+    settings = with_estimates(settings, ledger.sweep, tasks)
     check_layers((trial.config for trial in trials), settings, tasks)
     refuse_other_numbers(ledger.sweep, settings, tasks)
     measured = _of_methods(trials, flags.methods)

@@ -18,14 +18,20 @@ if TYPE_CHECKING:  # torch takes seconds to import
 METRICS: Final = "analysis.metrics"
 
 DATA, SAMPLE, TARGETS, DOMAINS, GRAPH = "data", "sample", "targets", "domains", "graph"
+CLASS_GRAPH, IMAGE_GRAPH = "class_graph", "image_graph"
 GROUPS: Final = {
     DATA: "class and superclass, on the images as they are",
     SAMPLE: "augmented views of some training images, each image a class of its own",
     TARGETS: "graded randomness: a teacher's predictions and noisy labels, on the images as they are",
     DOMAINS: "class, learned in the source and asked for in the target, of images with a --shift",
     GRAPH: "no labels: views that are the nodes of an exact graph of positive pairs",
+    CLASS_GRAPH: "class, on augmented views: nodes of the graph of python -m analysis connectivity --groups class",
+    IMAGE_GRAPH: "sample, on augmented views: nodes of the graph of python -m analysis connectivity --groups image",
 }
 """Groups of label levels, each measured on images of its own kind."""
+
+ESTIMATED: Final = (CLASS_GRAPH, IMAGE_GRAPH)
+"""Groups that a sweep has once its graph is estimated."""
 
 
 def metric_names() -> tuple[str, ...]:
@@ -49,7 +55,7 @@ def metric_groups(metric: str) -> tuple[str, ...]:
     module: Any = plugin_module(METRICS, metric)
     specs: Sequence[MetricSpec] = module.SPECS
     # Those whose labels are the data's.
-    labelled = tuple(group for group in GROUPS if group not in (DOMAINS, GRAPH))
+    labelled = tuple(group for group in GROUPS if group not in (DOMAINS, GRAPH, *ESTIMATED))
     return getattr(module, "GROUPS", labelled if any(spec.labelled for spec in specs) else (DATA,))
 
 
@@ -73,9 +79,9 @@ def find_tasks(
 
     Args:
         metrics: Names; ["all"]: all; None: those that are not only measured on request.
-        groups: Names; ["all"]: all, domains where they are default ones; None: the default ones, and of a named metric
-            that has none of them, its own.
-        default_groups: Those of the data: its own levels, and domains where it has any.
+        groups: Names; ["all"]: all, domains and estimated graphs where they are default ones; None: the default ones,
+            and of a named metric that has none of them, its own.
+        default_groups: Those of the data: its own levels, domains where it has any, and its estimated graphs.
 
     Raises:
         UserError: No such metric or group, or a metric that has none of the groups.
@@ -87,7 +93,7 @@ def find_tasks(
     else:
         named = metrics != ["all"]
         metrics = metric_names() if not named else metrics
-    every = [group for group in GROUPS if group != DOMAINS or group in default_groups]
+    every = [group for group in GROUPS if group not in (DOMAINS, *ESTIMATED) or group in default_groups]
     wanted = every if groups == ["all"] else list(groups or default_groups)
     found = []
     for metric in metrics:

@@ -2,7 +2,9 @@
 
 Of encoders the graph is an exact one of coarse views (see `analysis.graph.views`), not that of the augmentation of the
 training, so the claim is weaker than the theory: that training moves the representation towards these eigenvectors. Of
-`python -m analysis graph` it is the graph that the features are learned on.
+`python -m analysis graph` it is the graph that the features are learned on. The estimated graph (`python -m analysis
+connectivity SWEEP --groups class`) is one of classes, of SimCLR's views whatever a method trains with, and as noisy as
+its classifiers.
 """
 
 from __future__ import annotations
@@ -15,6 +17,8 @@ from analysis.figures.base.graphs import lengths
 from analysis.needs import Measured
 
 ALIGNMENT: Final = "spectral_alignment_top20"
+
+ESTIMATED: Final = "estimated_alignment_top10"
 
 ON_GRAPH: Final = "eigenvector_alignment"
 
@@ -42,5 +46,12 @@ CLAIMS: Final = (
         "mean squared cosine with the top 20 eigenvectors of the graph of test images, end less initialisation",
         lambda table: per_trial(by_epoch(table, ALIGNMENT, "none"), gain), "above", 0.0,
         (Measured(ALIGNMENT, "none", "test", 2, start=True),), on_graph=_ON_GRAPH,
+    ),
+    Claim(
+        "encoders_approach_estimated_eigenvectors", "arXiv 2106.04156",
+        "Training brings class means of the representation closer to the top eigenvectors of the estimated graph.",
+        "mean squared cosine with the top 10 eigenvectors of the graph of classes (test), end less initialisation",
+        lambda table: per_trial(by_epoch(table, ESTIMATED, "class"), gain), "above", 0.0,
+        (Measured(ESTIMATED, "class", "test", 2, start=True),), within=DIFFERENCE,
     ),
 )  # fmt: skip

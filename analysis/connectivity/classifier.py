@@ -105,12 +105,19 @@ class Examiner(NamedTuple):
     advance: Advance
 
     def joint(self, train: Groups, test: Groups) -> GroupErrors:
-        """Returns the errors of all groups from one network."""
-        halves = 4 * train.num_classes
+        """Returns the errors of all groups from one network.
+
+        Of groups that are single images those within are 1/2, without a network: views of an image are drawn alike.
+        """
+        repeats = self.settings.num_test_views
+        group = np.tile(test.group, repeats)
+        if train.half is None or test.half is None:
+            by_group = self._logits(Problem("images", train.images, train.group, test.images, train.num_groups))
+            return GroupErrors(pairwise_errors(by_group, group), np.full(train.num_groups, 0.5))
+        halves = 2 * train.num_groups
         problem = Problem("joint", train.images, 2 * train.group + train.half, test.images, halves)
         by_half = self._logits(problem)
-        repeats = self.settings.num_test_views
-        group, half = np.tile(test.group, repeats), np.tile(test.half, repeats)
+        half = np.tile(test.half, repeats)
         between = pairwise_errors(by_half.unflatten(1, (-1, 2)).logsumexp(2), group)
         halved = pairwise_errors(by_half, 2 * group + half)
         within = halved[np.arange(0, halves, 2), np.arange(1, halves, 2)]
@@ -126,7 +133,9 @@ class Examiner(NamedTuple):
         return self._of_two(f"{one}-{other}", train, test, labels, *chosen)
 
     def within(self, train: Groups, test: Groups, group: int) -> float:
-        """Returns the error of a network for the two halves of a group."""
+        """Returns the error of a network for the two halves of a group; 1/2 of a single image, see `joint`."""
+        if train.half is None or test.half is None:
+            return 0.5
         return self._of_two(f"{group}", train, test, (train.half, test.half), train.rows_of(group), test.rows_of(group))
 
     def _of_two(

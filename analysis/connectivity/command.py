@@ -2,29 +2,32 @@
 
 Measures rho, alpha, beta and gamma of pairs of classes on a sweep's images with a --shift, for each seed of its trials
 by itself, puts them into its table, and draws what they predict beside the accuracies that
-`python -m analysis SWEEP_FOLDER --metrics transfer_pairs` measured.
+`python -m analysis SWEEP_FOLDER --metrics transfer_pairs` measured. With --groups it estimates the graph of classes or
+of single images instead, of any images.
 """
 
 from __future__ import annotations
 
 import argparse
 from collections.abc import Iterator, Mapping, Sequence
+from functools import partial
 from itertools import combinations
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Final
 
-import numpy as np
-import torch
-
 from analysis import stored
 from analysis.class_pairs import MAX_PAIRS, class_pairs, pair_level
-from analysis.command import FIGURES, Counter, read_measurements
-from analysis.connectivity.classifier import WAYS, Advance, ClassifierSettings, Examiner
+from analysis.command import FIGURES, read_measurements
+from analysis.connectivity import graph_command
+from analysis.connectivity.classifier import WAYS, ClassifierSettings
+from analysis.connectivity.estimated import IMAGE, KINDS
 from analysis.connectivity.groups import GroupErrors, Groups, classes_with_all, edges, groups_of, split_groups
-from analysis.connectivity.stored import ERRORS, read_errors, write_errors
+from analysis.connectivity.networks import Wanted, measure, refuse_other_way
+from analysis.connectivity.stored import ERRORS, PAIRS
 from analysis.metrics.base import Measurement
 from analysis.prediction import EDGES, FIGURE, correlations, correlations_as_text
+from analysis.settings import AnalysisSettings
 from analysis.survey import columns
 from analysis.sweep import sweep_dataset
 from analysis.table import IMAGES, IMAGES_LAYER, LayerMeasurement
@@ -49,9 +52,18 @@ def parse(arguments: Sequence[str]) -> argparse.Namespace:
         help=f"measure N random pairs of classes (default: all, at most {MAX_PAIRS})",
     )  # fmt: skip
     parser.add_argument(
+        "--groups", choices=KINDS,
+        help="the graph of these groups: components, eigenvalues, clusters and cuts, of images with or without a "
+        "--shift; every two classes, or random training images",
+    )  # fmt: skip
+    parser.add_argument(
+        "--num-images", type=int, metavar="N",
+        help=f"--groups image: so many (default: {AnalysisSettings.num_samples}, those of level sample)",
+    )  # fmt: skip
+    parser.add_argument(
         "--way", choices=WAYS, default="joint",
         help="joint: one network tells all classes and domains apart; pairs: one for every two of them, as published, "
-        "at about 4 N times the cost for N pairs (default: %(default)s)",
+        "at about 4 N times the cost for N pairs of classes, N^2 / 2 times for N groups (default: %(default)s)",
     )  # fmt: skip
     parser.add_argument(
         "--steps", type=int, default=ClassifierSettings.num_steps, metavar="N",
@@ -74,12 +86,22 @@ def run(flags: argparse.Namespace) -> int:
     for name in ("pairs", "steps"):
         if getattr(flags, name) is not None and getattr(flags, name) < 1:
             raise UserError(f"--{name} is at least 1, given {getattr(flags, name)}")
+    if flags.pairs is not None and flags.groups is not None:
+        raise UserError("--pairs is for pairs of classes in two domains, not for a graph: leave it or --groups out")
+    if flags.num_images is not None and flags.groups != IMAGE:
+        raise UserError("--num-images is for --groups image")
     ledger = Ledger(Storage.at(flags.sweep))
     trials = ledger.known_trials()
     if not trials:
         raise no_sweep(ledger.sweep, flags.sweep)
+    if flags.groups is not None:
+        return graph_command.run(flags, ledger, trials)
     if not trials[0].config.data.shift:
-        raise UserError("connectivity is that of a source and a target: the sweep's images need a --shift")
+        raise UserError(
+            "connectivity is that of a source and a target: the sweep's images need a --shift, or give --groups for "
+            "the graph of their classes or of single images"
+        )
+    refuse_other_way(ledger.sweep, PAIRS, flags.way)
     dataset = sweep_dataset(trials, flags.dataset)
     require_labels("connectivity", dataset, "train", "test")
     settings = ClassifierSettings(way=flags.way, num_steps=flags.steps)
@@ -88,7 +110,7 @@ def run(flags: argparse.Namespace) -> int:
         raise UserError(f"--pairs {len(pairs)}: {known} pairs are measured here, and would be replaced: leave it out")
     seeds = sorted({trial.config.seed for trial in trials})
     with interrupts.orderly():
-        errors = measure(ledger.sweep, dataset, settings, pairs, seeds)
+        errors = measure(ledger.sweep, wanted_pairs(dataset, pairs), settings, seeds)
         _write(ledger, trials, dataset, settings, pairs, errors)
         _show(ledger.sweep, flags.sweep)
     return EXIT_DONE
@@ -109,19 +131,18 @@ def choose_pairs(dataset: Dataset, num_pairs: int | None) -> Pairs:
     Raises:
         UserError: There are fewer.
     """
-    train, test = _groups(dataset, 0)
-    known = set(classes_with_all(train, test))
+    known, num_classes = set(classes_with_all(*_groups(dataset, 0))), len(dataset.train.fine_names)
     if len(known) < 2:
         raise UserError(
             f"{dataset.name}: connectivity is that of two classes, each with 2 training and 2 test images in both "
             f"domains; {len(known)} class(es) have them"
         )
-    every = [pair for pair in class_pairs(train.num_classes, train.num_classes**2) if known.issuperset(pair)]
+    every = [pair for pair in class_pairs(num_classes, num_classes**2) if known.issuperset(pair)]
     if num_pairs is not None and num_pairs > len(every):
         raise UserError(f"--pairs {num_pairs} is more than there are: {len(known)} classes make {len(every)} pairs")
     if num_pairs is None:
-        return [pair for pair in class_pairs(train.num_classes) if known.issuperset(pair)]
-    return every if num_pairs == len(every) else _first(every, train.num_classes, num_pairs)
+        return [pair for pair in class_pairs(num_classes) if known.issuperset(pair)]
+    return every if num_pairs == len(every) else _first(every, num_classes, num_pairs)
 
 
 def _first(every: Pairs, num_classes: int, num_pairs: int) -> Pairs:
@@ -132,70 +153,16 @@ def _first(every: Pairs, num_classes: int, num_pairs: int) -> Pairs:
     return found
 
 
-def measure(
-    sweep: Storage, dataset: Dataset, settings: ClassifierSettings, pairs: Pairs, seeds: Sequence[int]
-) -> dict[int, GroupErrors]:
-    """Returns the errors by seed, those that are in the sweep's folder from there; new ones are put there.
-
-    A network is measured as a whole: what an interruption loses is the one at hand.
-    """
-    about = {"data_fingerprint": dataset.fingerprint, "settings": settings.to_dict()}
-    found = read_errors(sweep, about)
-    num_groups = 2 * len(dataset.train.fine_names)
-    todo = [one for seed in seeds for one in _lacking(found.get(seed), num_groups, seed, pairs, settings)]
-    if not todo:
-        print("nothing to measure: the connectivity of these pairs is known")
-        return found
-    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    title = f"connectivity of {len(pairs)} pair(s) of classes: {len(todo)} network(s) of {settings.num_steps} steps"
-    with Counter(title, len(todo) * settings.num_steps, "steps") as counter:
-        for seed in sorted({seed for seed, _ in todo}):
-            groups = _groups(dataset, seed)
-            examiner = Examiner(settings, seed, dataset.channel_statistics, device, _advance(counter))
-            found.setdefault(seed, GroupErrors.none(num_groups))
-            for _, network in (one for one in todo if one[0] == seed):
-                found[seed] = _with(found[seed], network, examiner, groups)
-                write_errors(sweep, about, found)
-    return found
-
-
-Network = tuple[int, ...]
-"""Groups that a network tells apart: two, one (its halves), or none for all of them."""
-
-
-def _lacking(
-    known: GroupErrors | None, num_groups: int, seed: int, pairs: Pairs, settings: ClassifierSettings
-) -> Iterator[tuple[int, Network]]:
-    """The networks that are still to be trained."""
-    known = known or GroupErrors.none(num_groups)
-    groups = [groups_of(pair, num_groups // 2) for pair in pairs]
-    within = [(group,) for group in sorted({group for four in groups for group in four})
-              if np.isnan(known.within[group])]  # fmt: skip
-    between = sorted({two for four in groups for two in combinations(sorted(four), 2) if np.isnan(known.between[two])})
-    if settings.way == "pairs":
-        yield from ((seed, network) for network in [*within, *between])
-    elif within or between:
-        yield seed, ()
-
-
-def _with(known: GroupErrors, network: Network, examiner: Examiner, groups: tuple[Groups, Groups]) -> GroupErrors:
-    """The errors with those of one more network."""
-    if not network:
-        return examiner.joint(*groups)
-    between, within = known.between.copy(), known.within.copy()
-    if len(network) == 1:
-        within[network[0]] = examiner.within(*groups, *network)
-    else:
-        between[network] = between[network[::-1]] = examiner.between(*groups, *network)
-    return GroupErrors(between, within)
-
-
-def _advance(counter: Counter) -> Advance:
-    def advance(num_steps: int) -> None:
-        interrupts.check()
-        counter.advance(True, num_steps)
-
-    return advance
+def wanted_pairs(dataset: Dataset, pairs: Pairs) -> Wanted:
+    """Returns what is measured of pairs of classes: their groups, each by itself and against the others of its pair."""
+    num_classes = len(dataset.train.fine_names)
+    groups = [groups_of(pair, num_classes) for pair in pairs]
+    within = sorted({group for four in groups for group in four})
+    between = sorted({two for four in groups for two in combinations(sorted(four), 2)})
+    return Wanted(
+        PAIRS, {"data_fingerprint": dataset.fingerprint}, f"{len(pairs)} pair(s) of classes", 2 * num_classes, within,
+        between, partial(_groups, dataset), dataset.channel_statistics,
+    )  # fmt: skip
 
 
 def _groups(dataset: Dataset, seed: int) -> tuple[Groups, Groups]:

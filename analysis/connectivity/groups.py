@@ -1,4 +1,4 @@
-"""Groups of images, each a class in a domain, and their edge weights from what classifiers mistake."""
+"""Groups of images, classes in a domain, classes or single images, and what classifiers mistake of them."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Final, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from ray_ssl.data.base import SOURCE, TARGET, ImageSet
+from ray_ssl.data.base import SOURCE, TARGET, UNLABELLED, ImageSet
 from ray_ssl.rng import numpy_stream
 
 Labels = NDArray[np.int64]
@@ -31,16 +31,16 @@ class Groups:
     """Images of one split by group.
 
     Attributes:
-        images: uint8 [N, H, W, 3], of source and target.
-        group: int64 [N], domain x num_classes + class.
-        half: int64 [N], 0 or 1: a random half of each group.
-        num_classes: K; there are 2 K groups, some without images.
+        images: uint8 [N, H, W, 3].
+        group: int64 [N], 0 .. num_groups - 1; some may have no image.
+        half: int64 [N], 0 or 1: a random half of each group; None where each group is one image.
+        num_groups: G.
     """
 
     images: NDArray[np.uint8]
     group: Labels
-    half: Labels
-    num_classes: int
+    half: Labels | None
+    num_groups: int
 
     def rows_of(self, group: int) -> Labels:
         """Returns the rows of a group, int64 [n]."""
@@ -65,24 +65,47 @@ class GroupErrors(NamedTuple):
 
 
 def split_groups(images: ImageSet, seed: int, split: str) -> Groups:
-    """Returns the images of source and target by group; extra images, whose label no method sees, are left out."""
+    """Returns the images of source and target, group domain x number of classes + class.
+
+    Extra images, whose label no method sees, are left out.
+    """
     assert images.domain is not None
     known = np.flatnonzero(np.isin(images.domain, DOMAINS))
     num_classes = len(images.fine_names)
     group = images.domain[known] * num_classes + images.fine[known]
-    half = np.zeros(len(known), np.int64)
-    order = numpy_stream(seed, f"connectivity/halves/{split}").permutation(len(known))
+    return _halved(images.images[known], group, 2 * num_classes, seed, split)
+
+
+def class_groups(images: ImageSet, seed: int, split: str) -> Groups:
+    """Returns the images that have a label by class, whatever their domain."""
+    known = np.flatnonzero(images.fine != UNLABELLED)
+    return _halved(images.images[known], images.fine[known], len(images.fine_names), seed, split)
+
+
+def image_groups(images: ImageSet) -> Groups:
+    """Returns each image as a group of its own."""
+    return Groups(images.images, np.arange(len(images)), None, len(images))
+
+
+def _halved(images: NDArray[np.uint8], group: Labels, num_groups: int, seed: int, split: str) -> Groups:
+    half = np.zeros(len(group), np.int64)
+    order = numpy_stream(seed, f"connectivity/halves/{split}").permutation(len(group))
     for one in np.unique(group):
         members = order[group[order] == one]
         half[members[len(members) // 2 :]] = 1
-    return Groups(images.images[known], group, half, num_classes)
+    return Groups(images, group, half, num_groups)
+
+
+def groups_with_all(*splits: Groups) -> list[int]:
+    """Returns the groups that have two images at least in all splits, so that there are halves."""
+    counts = np.stack([np.bincount(one.group, minlength=one.num_groups) for one in splits])
+    return np.flatnonzero((counts >= 2).all(0)).tolist()
 
 
 def classes_with_all(*splits: Groups) -> list[int]:
-    """Returns the classes that have two images at least in both domains of all splits, so that there are halves."""
-    num_classes = splits[0].num_classes
-    counts = np.stack([np.bincount(one.group, minlength=2 * num_classes).reshape(2, -1) for one in splits])
-    return np.flatnonzero((counts >= 2).all((0, 1))).tolist()
+    """Returns the classes whose groups in both domains are in `groups_with_all`."""
+    known, num_classes = groups_with_all(*splits), splits[0].num_groups // 2
+    return [one for one in range(num_classes) if one in known and one + num_classes in known]
 
 
 def groups_of(pair: tuple[int, int], num_classes: int) -> tuple[int, int, int, int]:

@@ -1,9 +1,10 @@
 """Errors of groups, kept in the folder of a sweep, so that an interrupted measurement goes on and none is repeated.
 
-    SWEEP/connectivity.safetensors    float64: "SEED/between" [G, G] and "SEED/within" [G]; NaN is not measured yet
-    SWEEP/connectivity.json           sealed: of which images, with which settings, the sha256 of the file above
+    SWEEP/NAME.safetensors    float64: "SEED/between" [G, G] and "SEED/within" [G]; NaN is not measured yet
+    SWEEP/NAME.json           sealed: of which images, with which settings, the sha256 of the file above
 
-The record is written last and is the commit.
+NAME is "connectivity" of pairs of classes in two domains, "connectivity-class" and "connectivity-image" of graphs. The
+record is written last and is the commit.
 """
 
 from __future__ import annotations
@@ -18,21 +19,32 @@ from safetensors.numpy import load, save
 from analysis.connectivity.groups import GroupErrors
 from ray_ssl.storage import Storage
 
-ERRORS: Final = "connectivity.safetensors"
-RECORD: Final = "connectivity.json"
+PAIRS: Final = "connectivity"
+ERRORS: Final = f"{PAIRS}.safetensors"
 
 
-def read_errors(sweep: Storage, about: Mapping[str, Any]) -> dict[int, GroupErrors]:
+def record_name(name: str) -> str:
+    """Returns the file name of the record."""
+    return f"{name}.json"
+
+
+def read_errors(sweep: Storage, about: Mapping[str, Any], name: str = PAIRS) -> dict[int, GroupErrors]:
     """Returns the errors by seed; none where there are none, torn or altered ones, or ones of something else.
 
     Args:
         sweep: Its folder.
         about: JSON values that identify images and settings.
+        name: Of the files.
     """
-    record = sweep.read_sealed(RECORD)
-    if record is None or record["about"] != about or not sweep.exists(ERRORS):
+    record = sweep.read_sealed(record_name(name))
+    return {} if record is None or record["about"] != about else read_recorded(sweep, record, name)
+
+
+def read_recorded(sweep: Storage, record: Mapping[str, Any], name: str) -> dict[int, GroupErrors]:
+    """Returns the errors by seed that a record is of; none where they are torn, altered or not there."""
+    if not sweep.exists(f"{name}.safetensors"):
         return {}
-    content = sweep.read(ERRORS)
+    content = sweep.read(f"{name}.safetensors")
     if hashlib.sha256(content).hexdigest() != record["sha256"]:
         return {}
     try:
@@ -42,9 +54,11 @@ def read_errors(sweep: Storage, about: Mapping[str, Any]) -> dict[int, GroupErro
     return {seed: GroupErrors(found[f"{seed}/between"], found[f"{seed}/within"]) for seed in record["seeds"]}
 
 
-def write_errors(sweep: Storage, about: Mapping[str, Any], errors: Mapping[int, GroupErrors]) -> None:
-    """Writes errors by seed; those that were there are replaced."""
+def write_errors(
+    sweep: Storage, about: Mapping[str, Any], errors: Mapping[int, GroupErrors], name: str = PAIRS
+) -> None:
+    """Writes errors by seed; those of this name that were there are replaced."""
     content = save({f"{seed}/{name}": v for seed, one in errors.items() for name, v in one._asdict().items()})
-    sweep.write(ERRORS, content)
+    sweep.write(f"{name}.safetensors", content)
     digest = hashlib.sha256(content).hexdigest()
-    sweep.write_sealed(RECORD, {"sha256": digest, "seeds": sorted(errors), "about": dict(about)})
+    sweep.write_sealed(record_name(name), {"sha256": digest, "seeds": sorted(errors), "about": dict(about)})

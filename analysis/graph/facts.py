@@ -7,6 +7,7 @@ from typing import Final, NamedTuple
 import numpy as np
 
 from analysis.graph.pair_graph import Integers, PairGraph, one_hot
+from analysis.graph.weighted_graph import Graph
 from ray_ssl.rng import numpy_stream
 
 ALL_SOURCES: Final = 500
@@ -62,7 +63,7 @@ class PathLengths(NamedTuple):
     num_nodes: int
 
 
-def path_lengths(graph: PairGraph) -> PathLengths:
+def path_lengths(graph: Graph) -> PathLengths:
     """Returns them, from all nodes where there are `ALL_SOURCES` or fewer, else from `NUM_SOURCES` random ones."""
     inside = np.flatnonzero(graph.components == np.bincount(graph.components, graph.node_weights).argmax())
     sources = inside

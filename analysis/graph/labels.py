@@ -8,10 +8,11 @@ import numpy as np
 
 from analysis.graph.pair_graph import Floats, Integers, PairGraph, label_shares, one_hot
 from analysis.graph.spectrum import Spectrum
+from analysis.graph.weighted_graph import Graph
 
 
-class LabelWeights(NamedTuple):
-    """Weight of edges within and between labels, each node having the most probable label of its images.
+class EdgeWeights(NamedTuple):
+    """Weight of edges within and between labels of nodes.
 
     Attributes:
         within: Weight of the edges inside a label, 0 .. 1; the rest, `between`, is across.
@@ -19,6 +20,20 @@ class LabelWeights(NamedTuple):
         chance: `within` of a graph with the same node weights where views are paired at random.
         mean_within: Mean weight of a pair of nodes of one label, over that of all pairs.
         mean_between: Of two labels; NaN where there is one label only.
+    """
+
+    within: float
+    between: float
+    chance: float
+    mean_within: float
+    mean_between: float
+
+
+class LabelWeights(NamedTuple):
+    """Weight of edges within and between labels of images, each node having the most probable one of its images.
+
+    Attributes:
+        within, between, chance, mean_within, mean_between: See `EdgeWeights`.
         label_error: Probability that a view's label is not that of the image it was made of, 0 .. 1: alpha of
             assumption 3.5 in arXiv 2106.04156, for the labels of views for which it is smallest.
     """
@@ -51,18 +66,20 @@ def node_labels(graph: PairGraph, labels: Integers, num_labels: int) -> Integers
 def label_weights(graph: PairGraph, labels: Integers, num_labels: int) -> LabelWeights:
     """Returns the weight within and between labels; for the arguments see `node_labels`."""
     of_node = node_labels(graph, labels, num_labels)
-    shares = label_shares(graph, of_node, num_labels)
-    within = float(shares.multiply(shares).sum() / graph.num_images)
+    right = float(label_shares(graph, of_node, num_labels).multiply(one_hot(labels, num_labels)).sum())
+    return LabelWeights(*edge_weights(graph, of_node, num_labels), max(0.0, 1 - right / graph.num_images))
+
+
+def edge_weights(graph: Graph, of_node: Integers, num_labels: int) -> EdgeWeights:
+    """Returns the weight within and between labels int64 [N] of nodes, 0 .. num_labels - 1."""
+    within = float(graph.inside(of_node, num_labels).sum())
     volume = np.bincount(of_node, graph.node_weights, num_labels)
     counts = np.bincount(of_node, minlength=num_labels).astype(float)
     same, pairs = float((counts**2).sum()), float(graph.num_nodes) ** 2
     other = pairs - same
     between = 0.0 if within > 1 - 1e-12 else 1 - within  # the rest is rounding
-    right = float(shares.multiply(one_hot(labels, num_labels)).sum() / graph.num_images)
-    return LabelWeights(
-        within, between, float((volume**2).sum()), within * pairs / same,
-        between * pairs / other if other else np.nan, max(0.0, 1 - right),
-    )  # fmt: skip
+    mean_between = between * pairs / other if other else np.nan
+    return EdgeWeights(within, between, float((volume**2).sum()), within * pairs / same, mean_between)
 
 
 def cluster_purity(graph: PairGraph, clusters: Integers, labels: Integers, num_labels: int) -> float:

@@ -149,19 +149,50 @@ class PairGraph:
         if length == "hops":  # through an image is one edge, and two of the bipartite graph
             start = sources + self.num_images
             return csgraph.dijkstra(self._bipartite, indices=start, unweighted=True)[:, self.num_images :] / 2
-        edges = self.weights()
-        edges.setdiag(0)  # a walk that stays is never the shorter one
-        edges.eliminate_zeros()
-        steps = np.repeat(np.log(self.node_weights), np.diff(edges.indptr)) - np.log(edges.data)
-        return csgraph.dijkstra(
-            sparse.csr_array((steps, edges.indices, edges.indptr), shape=edges.shape), indices=sources
-        )
+        return walk_lengths(self.weights(), self.node_weights, sources)
+
+    def between(self, labels: Integers, num_labels: int) -> Floats:
+        """Returns the weight between every two labels int64 [N] of nodes, float64 [C, C], symmetric, summing to 1."""
+        shares = label_shares(self, labels, num_labels)
+        return (shares.T @ shares).toarray() / self.num_images
+
+    def inside(self, labels: Integers, num_labels: int) -> Floats:
+        """Returns the weight inside each label int64 [N] of nodes, float64 [C]: the diagonal of `between`."""
+        shares = label_shares(self, labels, num_labels)
+        return np.asarray(shares.multiply(shares).sum(0)).ravel() / self.num_images
+
+    def across(self, order: Integers) -> Floats:
+        """Returns the weight between the first i + 1 nodes of an order int64 [N] and the others, float64 [N - 1].
+
+        With p_i the probability that a view of image i is inside, the weight across a cut is mean p_i (1 - p_i): one
+        sort of the view probabilities gives all cuts, in O(E log E) for E of them, without the graph's matrix.
+        """
+        rank = np.empty(self.num_nodes, np.int64)
+        rank[order] = np.arange(self.num_nodes)
+        matrix = self.probabilities
+        rows = np.repeat(np.arange(self.num_images), np.diff(matrix.indptr))
+        ranks = rank[matrix.indices]
+        by_rank = np.lexsort((ranks, rows))
+        entries = matrix.data[by_rank]
+        total = np.cumsum(entries)
+        before = total - entries
+        before -= np.repeat(before[matrix.indptr[:-1]], np.diff(matrix.indptr))  # of the same image
+        added = np.bincount(ranks[by_rank], entries * (1 - entries - 2 * before), self.num_nodes) / self.num_images
+        return np.cumsum(added)[:-1]
 
 
-def require_rank(k: int, graph: PairGraph) -> None:
-    """Raises UserError unless there are k eigenvectors."""
-    if not 1 <= k <= graph.num_nodes:
-        raise UserError(f"k is 1 to the number of nodes, {graph.num_nodes}, given {k}")
+def walk_lengths(edges: Sparse, node_weights: Floats, sources: Integers) -> Floats:
+    """Returns the lengths of the shortest paths whose edges are -log w(x, x') / w_x; see `PairGraph.shortest_paths`.
+
+    Args:
+        edges: w, sparse [N, N]; its diagonal is set to 0.
+        node_weights: w_x, float64 [N].
+        sources: int64 [S] nodes.
+    """
+    edges.setdiag(0)  # a walk that stays is never the shorter one
+    edges.eliminate_zeros()
+    steps = np.repeat(np.log(node_weights), np.diff(edges.indptr)) - np.log(edges.data)
+    return csgraph.dijkstra(sparse.csr_array((steps, edges.indices, edges.indptr), shape=edges.shape), indices=sources)
 
 
 def one_hot(labels: Integers, num_labels: int) -> Sparse:

@@ -6,8 +6,9 @@ from typing import Final, NamedTuple
 
 import numpy as np
 
-from analysis.graph.pair_graph import Floats, Integers, PairGraph, label_shares
+from analysis.graph.pair_graph import Floats, Integers
 from analysis.graph.spectrum import Spectrum
+from analysis.graph.weighted_graph import Graph
 from ray_ssl.errors import UserError
 from ray_ssl.rng import stream_seed
 
@@ -31,7 +32,7 @@ class SweepCut(NamedTuple):
     upper: float
 
 
-def spectral_clusters(graph: PairGraph, spectrum: Spectrum, num_clusters: int) -> Integers:
+def spectral_clusters(graph: Graph, spectrum: Spectrum, num_clusters: int) -> Integers:
     """Returns the cluster of each node, int64 [N]: k-means on the rows of the first eigenvectors scaled to length 1.
 
     A node counts as much as its weight.
@@ -54,7 +55,7 @@ def spectral_clusters(graph: PairGraph, spectrum: Spectrum, num_clusters: int) -
         return model.fit_predict(rows, sample_weight=graph.node_weights).astype(np.int64)
 
 
-def cluster_weights(graph: PairGraph, clusters: Integers, num_clusters: int) -> Floats:
+def cluster_weights(graph: Graph, clusters: Integers, num_clusters: int) -> Floats:
     """Returns the weight between every two clusters, float64 [C, C], symmetric, summing to 1.
 
     Args:
@@ -62,11 +63,10 @@ def cluster_weights(graph: PairGraph, clusters: Integers, num_clusters: int) -> 
         clusters: int64 [N], 0 .. C - 1.
         num_clusters: C.
     """
-    shares = label_shares(graph, clusters, num_clusters)
-    return (shares.T @ shares).toarray() / graph.num_images
+    return graph.between(clusters, num_clusters)
 
 
-def conductances(graph: PairGraph, clusters: Integers, num_clusters: int) -> Floats:
+def conductances(graph: Graph, clusters: Integers, num_clusters: int) -> Floats:
     """Returns the conductance of each cluster, float64 [C], 0 .. 1; NaN of an empty one.
 
     It is the weight that leaves the cluster over all weight of the cluster: the probability that the other view of
@@ -74,17 +74,13 @@ def conductances(graph: PairGraph, clusters: Integers, num_clusters: int) -> Flo
     smallest such number of all partitions into m clusters, of which (1 - m-th eigenvalue) / 2 is a lower bound (Lee,
     Oveis Gharan and Trevisan 2014, arXiv 1111.1055).
     """
-    shares = label_shares(graph, clusters, num_clusters)
-    volume, inside = shares.sum(0), shares.multiply(shares).sum(0)
+    volume = np.bincount(clusters, graph.node_weights, num_clusters)
     with np.errstate(invalid="ignore"):
-        return np.clip(1 - np.asarray(inside) / np.asarray(volume), 0, 1)
+        return np.clip(1 - graph.inside(clusters, num_clusters) / volume, 0, 1)
 
 
-def sweep_cut(graph: PairGraph, spectrum: Spectrum) -> SweepCut:
+def sweep_cut(graph: Graph, spectrum: Spectrum) -> SweepCut:
     """Returns the best of the N - 1 cuts between nodes in the order of the second eigenvector over sqrt(w_x).
-
-    With p_i the probability that a view of image i is inside, the weight across a cut is mean p_i (1 - p_i): one sort
-    of the view probabilities gives all cuts, in O(E log E) for E of them, without the graph's matrix.
 
     Raises:
         UserError: A graph of one node, or a spectrum of one eigenvector.
@@ -94,23 +90,10 @@ def sweep_cut(graph: PairGraph, spectrum: Spectrum) -> SweepCut:
     order = np.argsort(spectrum.vectors[:, 1] / np.sqrt(graph.node_weights), kind="stable")
     rank = np.empty(graph.num_nodes, np.int64)
     rank[order] = np.arange(graph.num_nodes)
-    across = np.clip(np.cumsum(_added(graph, rank)), 0, None)[:-1]
+    across = np.clip(graph.across(order), 0, None)
     volume = np.cumsum(graph.node_weights[order])[:-1]
     values = across / np.minimum(volume, 1 - volume)
     best = int(values.argmin())
     inside = rank <= best if volume[best] <= 0.5 else rank > best
     gap = max(0.0, 1 - float(spectrum.values[1]))
     return SweepCut(inside, float(values[best]), gap / 2, float(np.sqrt(2 * gap)))
-
-
-def _added(graph: PairGraph, rank: Integers) -> Floats:
-    """What each node adds to the weight across the cut when it is put inside, in order, float64 [N]."""
-    matrix = graph.probabilities
-    rows = np.repeat(np.arange(graph.num_images), np.diff(matrix.indptr))
-    ranks = rank[matrix.indices]
-    order = np.lexsort((ranks, rows))
-    entries = matrix.data[order]
-    total = np.cumsum(entries)
-    before = total - entries
-    before -= np.repeat(before[matrix.indptr[:-1]], np.diff(matrix.indptr))  # of the same image
-    return np.bincount(ranks[order], entries * (1 - entries - 2 * before), graph.num_nodes) / graph.num_images

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any, Final, NamedTuple
 
 import numpy as np
 from scipy.sparse.linalg import LinearOperator, eigsh
 
-from analysis.graph.pair_graph import Floats, PairGraph, Sparse, require_rank
+from analysis.graph.pair_graph import Floats, Integers, PairGraph, Sparse
+from analysis.graph.weighted_graph import Graph, WeightedGraph
+from ray_ssl.errors import UserError
 from ray_ssl.rng import numpy_stream
 
 DENSE: Final = 256
@@ -34,13 +37,17 @@ class Spectrum(NamedTuple):
         return -np.diff(self.values)
 
 
-def top_eigenpairs(graph: PairGraph, k: int) -> Spectrum:
+_BelowOne = Callable[[int, Integers, Floats, int], tuple[Floats, Floats]]
+"""From a component, its nodes, its top eigenvector and a number m to the m largest eigenpairs besides, above 0."""
+
+
+def top_eigenpairs(graph: Graph, k: int) -> Spectrum:
     """Returns the k largest eigenvalues and eigenvectors.
 
     Every component has its own: their eigenvalue 1, which Lanczos would find once or twice of many, is known in
     closed form (its vector is sqrt(w_x)), and only the others are searched for, on images or nodes, whichever are
     fewer. With as many components as k or more, the vectors are those of the heaviest components. Equal eigenvalues
-    have no unique vectors, only a unique span.
+    have no unique vectors, only a unique span. Estimated weights may have eigenvalues below 0, which count as 0.
 
     Args:
         graph: N nodes.
@@ -49,7 +56,8 @@ def top_eigenpairs(graph: PairGraph, k: int) -> Spectrum:
     Raises:
         UserError: No such k.
     """
-    require_rank(k, graph)
+    if not 1 <= k <= graph.num_nodes:
+        raise UserError(f"k is 1 to the number of nodes, {graph.num_nodes}, given {k}")
     components, weights = graph.components, graph.node_weights
     num_components = int(components.max()) + 1
     mass = np.bincount(components, weights)
@@ -60,12 +68,11 @@ def top_eigenpairs(graph: PairGraph, k: int) -> Spectrum:
         nodes = nodes_of[component]
         found.append((1.0, nodes, np.sqrt(weights[nodes] / mass[component])))
     if num_components < k:
-        rows = np.argsort(graph.image_components, kind="stable")
-        rows_of = np.split(rows, np.cumsum(np.bincount(graph.image_components))[:-1])
+        below_one = _of_factor(graph) if isinstance(graph, PairGraph) else _of_weights(graph)
         for component in heaviest:
             nodes = nodes_of[component]
-            part = graph.factor[rows_of[component]][:, nodes]
-            values, vectors = _below_one(part, np.sqrt(weights[nodes] / mass[component]), k - num_components)
+            top = np.sqrt(weights[nodes] / mass[component])
+            values, vectors = below_one(component, nodes, top, k - num_components)
             found += [(value, nodes, vector) for value, vector in zip(values, vectors.T, strict=True)]
     best = sorted(range(len(found)), key=lambda i: -found[i][0])[:k]
     values, vectors = np.zeros(k), np.zeros((graph.num_nodes, k))
@@ -73,6 +80,28 @@ def top_eigenpairs(graph: PairGraph, k: int) -> Spectrum:
         values[column], nodes, vector = found[i]
         vectors[nodes, column] = vector * np.sign(vector[np.abs(vector).argmax()])
     return Spectrum(values, _completed(vectors, len(best)))
+
+
+def _of_factor(graph: PairGraph) -> _BelowOne:
+    rows = np.argsort(graph.image_components, kind="stable")
+    rows_of = np.split(rows, np.cumsum(np.bincount(graph.image_components))[:-1])
+    return lambda component, nodes, top, most: _below_one(graph.factor[rows_of[component]][:, nodes], top, most)
+
+
+def _of_weights(graph: WeightedGraph) -> _BelowOne:
+    adjacency = graph.normalised_adjacency()
+
+    def below_one(component: int, nodes: Integers, top: Floats, most: int) -> tuple[Floats, Floats]:
+        values, vectors = _dense(adjacency[np.ix_(nodes, nodes)], top, min(most, len(nodes) - 1))
+        return np.minimum(values[values > ZERO], 1.0), vectors[:, values > ZERO]
+
+    return below_one
+
+
+def _dense(matrix: Floats, first: Floats, most: int) -> tuple[Floats, Floats]:
+    """The largest eigenpairs of a symmetric matrix [M, M] besides `first`, whose eigenvalue is 1."""
+    values, vectors = np.linalg.eigh(matrix - np.outer(first, first))
+    return values[::-1][:most], vectors[:, ::-1][:, :most]
 
 
 def _below_one(factor: Sparse, top: Floats, most: int) -> tuple[Floats, Floats]:
@@ -86,8 +115,7 @@ def _below_one(factor: Sparse, top: Floats, most: int) -> tuple[Floats, Floats]:
     wide, tall = (factor, transposed) if of_rows else (transposed, factor)
     first = np.full(num_rows, num_rows**-0.5) if of_rows else top
     if size <= DENSE or most > size // 2:
-        values, vectors = np.linalg.eigh((wide @ tall).toarray() - np.outer(first, first))
-        values, vectors = values[::-1][:most], vectors[:, ::-1][:, :most]
+        values, vectors = _dense((wide @ tall).toarray(), first, most)
     else:
         start = numpy_stream(0, "Lanczos").standard_normal(size)
         start -= first * (first @ start)

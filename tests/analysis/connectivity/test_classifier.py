@@ -84,7 +84,7 @@ def test_halves_are_of_every_group_and_extra_images_are_left_out() -> None:
     domain = images.domain.copy()
     domain[:40] = EXTRA
     groups = split_groups(replace(images, domain=domain), 0, "train")
-    assert len(groups.images) == 120
+    assert len(groups.images) == 120 and groups.half is not None
     counts = np.bincount(2 * groups.group + groups.half)
     assert counts.tolist() == 8 * [15]
 

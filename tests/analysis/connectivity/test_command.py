@@ -11,7 +11,7 @@ import pytest
 
 from analysis import __main__ as command
 from analysis.command import read_measurements
-from analysis.connectivity import command as connectivity
+from analysis.connectivity import networks
 from analysis.connectivity.classifier import Examiner
 from analysis.connectivity.stored import ERRORS, read_errors
 from analysis.figures.base.numbers import Frame
@@ -82,14 +82,14 @@ def test_interrupted_and_gone_on_with_equals_uninterrupted(tmp_path: Path, count
     every = list(counted)
     assert len(every) == 10  # four groups: each by itself, and every two
     counted.clear()
-    original = connectivity.write_errors
+    original = networks.write_errors
 
-    def stopping(sweep, about, errors):
-        original(sweep, about, errors)
+    def stopping(*arguments):
+        original(*arguments)
         counted.extend(["stop"] if len(counted) == 4 else [])
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(connectivity, "write_errors", stopping)
+        patch.setattr(networks, "write_errors", stopping)
         with pytest.raises(KeyboardInterrupt):
             command.main(["connectivity", str(tmp_path / "broken"), *flags])
     counted.remove("stop")

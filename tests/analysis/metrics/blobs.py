@@ -8,9 +8,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from analysis.connectivity.compared import Eigenvectors
 from analysis.features import LayerFeatures
 from analysis.graph.nodes import GraphNodes
 from analysis.labels import LabelLevel, TargetFacts
+from analysis.tasks import ESTIMATED
 
 Measured = dict[tuple[str, str, str], float]
 """Value by (level, split, metric)."""
@@ -59,8 +61,13 @@ def blobs_for(metric) -> tuple[LayerFeatures, list[LabelLevel]]:
 
     A metric of the k strongest directions gets more than the largest k.
     """
-    features, levels = blobs(num_dims=max(8, 1 + max(getattr(metric, "SIZES", (0,)))))
-    groups = getattr(metric, "GROUPS", ("data",))
+    groups, num_dims = getattr(metric, "GROUPS", ("data",)), max(8, 1 + max(getattr(metric, "SIZES", (0,))))
+    if groups == ESTIMATED:  # more nodes than the largest k
+        features, levels = blobs(num_test=600, num_dims=num_dims, num_classes=60)
+        of = nodes(60, 10)
+        features.graph = Eigenvectors(np.arange(60), of.weights, of.vectors)
+        return features, levels[:1]
+    features, levels = blobs(num_dims=num_dims)
     if groups == ("sample",):
         levels = [replace(levels[0], name="sample")]
     if groups == ("domains",):

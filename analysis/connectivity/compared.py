@@ -1,0 +1,77 @@
+"""What encoders are compared with: the top eigenvectors of a sweep's estimated graphs, the same for all checkpoints."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Final, NamedTuple
+
+import numpy as np
+
+from analysis.connectivity.estimated import CLASS, IMAGE, EstimatedGraph, file_name, read_estimate
+from analysis.connectivity.groups import Labels
+from analysis.connectivity.stored import record_name
+from analysis.graph.pair_graph import Floats
+from analysis.graph.spectrum import top_eigenpairs
+from analysis.settings import NO_ESTIMATE, AnalysisSettings
+from analysis.tasks import CLASS_GRAPH, ESTIMATED, IMAGE_GRAPH, metric_and_group
+from ray_ssl.errors import UserError
+from ray_ssl.storage import Storage
+
+MOST_EIGENVECTORS: Final = 50
+KINDS: Final = {CLASS_GRAPH: CLASS, IMAGE_GRAPH: IMAGE}
+"""By group of label levels."""
+
+
+class Eigenvectors(NamedTuple):
+    """The top eigenvectors of a graph.
+
+    Attributes:
+        groups: int64 [N], the label that each node is.
+        weights: float64 [N], of the nodes.
+        vectors: float64 [N, k], k = 50 or N.
+    """
+
+    groups: Labels
+    weights: Floats
+    vectors: Floats
+
+
+def eigenvectors(estimated: EstimatedGraph) -> Eigenvectors:
+    """Returns them."""
+    graph = estimated.graph
+    spectrum = top_eigenpairs(graph, min(MOST_EIGENVECTORS, graph.num_nodes))
+    return Eigenvectors(estimated.groups, np.array(graph.node_weights), spectrum.vectors)
+
+
+def estimated_groups(sweep: Storage) -> tuple[str, ...]:
+    """Returns the groups of label levels whose graph is in the folder of a sweep."""
+    return tuple(group for group, kind in KINDS.items() if sweep.exists(record_name(file_name(kind))))
+
+
+def compared_with(sweep: Storage, tasks: Sequence[str]) -> dict[str, Eigenvectors]:
+    """Returns the eigenvectors that these tasks need, by group of label levels."""
+    found = {}
+    for group in _groups(tasks):
+        stored = read_estimate(sweep, KINDS[group])
+        if stored is None:
+            raise UserError(NO_ESTIMATE[group])
+        found[group] = eigenvectors(stored.graph)
+    return found
+
+
+def with_estimates(settings: AnalysisSettings, sweep: Storage, tasks: Sequence[str]) -> AnalysisSettings:
+    """Returns the settings with the hash of each graph that these tasks need, where it is there."""
+    for group in _groups(tasks):
+        stored = read_estimate(sweep, KINDS[group])
+        if stored is None:
+            continue
+        settings = replace(settings, **{group: stored.fingerprint})
+        if group == IMAGE_GRAPH:
+            settings = replace(settings, num_graph_images=len(stored.graph.groups))
+    return settings
+
+
+def _groups(tasks: Sequence[str]) -> list[str]:
+    wanted = {metric_and_group(task)[1] for task in tasks}
+    return [group for group in ESTIMATED if group in wanted]

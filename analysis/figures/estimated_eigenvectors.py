@@ -1,0 +1,70 @@
+"""How close encoders come to the top eigenvectors of the estimated graph of classes and of images, by epoch.
+
+The 10 strongest directions of the representation's mean over each node's views against the top 10 eigenvectors of the
+graph that `python -m analysis connectivity SWEEP --groups class` (or image) estimates by classifiers
+(`--metrics estimated_alignment`). Dotted: what a random span of 10 has, 10 / nodes. Estimates are noisy: the note says
+how far two of them, of other seeds, agree. No published panel; the theory is that of arXiv 2106.04156.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+from matplotlib.figure import Figure
+
+from analysis.figures.base.networks import networks
+from analysis.figures.base.numbers import REPRESENTATION, Frame, over_seeds, prepare, seeds_note, subject, values
+from analysis.figures.base.panels import EPOCH_AXIS, lines
+from analysis.figures.base.sheet import Words
+from analysis.graph.alignment import random_alignment
+from analysis.needs import Measured
+
+TITLE = "Representations against the top eigenvectors of the estimated graph"
+
+NUM_EIGENVECTORS: Final = 10
+ALIGNMENT: Final = f"estimated_alignment_top{NUM_EIGENVECTORS}"
+NUM_NODES: Final = "estimated_num_nodes"
+NODES: Final = {"class": "classes", "sample": "images"}
+"""What the nodes are, by level."""
+AGREEMENT: Final = {
+    f"{kind}_graph_agreement_top{NUM_EIGENVECTORS}": nodes
+    for kind, nodes in (("class", "classes"), ("image", "images"))
+}
+"""Between estimates, by metric what the nodes are."""
+
+NEEDS = (Measured(ALIGNMENT, num_epochs=2),)
+
+
+def numbers(table: Frame) -> Frame:
+    """Returns the mean squared cosine by network, level and epoch, with what a random span has of it (`chance`)."""
+    table = prepare(table, ALIGNMENT, NUM_NODES)
+    table = table[table["layer_name"] == REPRESENTATION]
+    nodes = table[table["metric"] == NUM_NODES].groupby("level")["value"].max()
+    found = over_seeds(values(table, ALIGNMENT), ["level", "epoch"])
+    num_nodes = found["level"].map(nodes).astype(float)
+    return found.assign(num_nodes=num_nodes, chance=random_alignment(float(NUM_EIGENVECTORS), num_nodes))
+
+
+def draw(table: Frame) -> Figure | None:
+    """Draws the figure; None where there are no two epochs."""
+    shown = networks(table)
+    found = shown.drawn(numbers(table))
+    if found["epoch"].nunique() < 2:
+        return None
+    names = [f"graph of {n:.0f} {NODES[level]}" for level, n in zip(found["level"], found["num_nodes"], strict=True)]
+    found = found.assign(name=names, quantity="mean squared cosine", group="", series=found["network"])
+    found = shown.in_columns(found.sort_values("level", kind="stable"), column="name", row="quantity")
+    note = (
+        f"{subject(table)}; principal angles between the {NUM_EIGENVECTORS} strongest directions of means over the "
+        f"views of a node and the top {NUM_EIGENVECTORS} eigenvectors{_agreement(table)}; a random span has "
+        f"{NUM_EIGENVECTORS} / nodes; {seeds_note(found)}{shown.left_out}."
+    )
+    return lines(found, shown.lines, Words(TITLE, note, EPOCH_AXIS), shown.key_of(found), x="epoch",
+                 possible={"": (0.0, 1.0)}, level="random span")  # fmt: skip
+
+
+def _agreement(table: Frame) -> str:
+    """How far estimates of several seeds agree; "" where there is one."""
+    found = table[table["metric"].isin(AGREEMENT)].groupby("metric")["value"].mean()
+    said = [f"{value:.2f} ({AGREEMENT[metric]})" for metric, value in found.items()]
+    return f", of which two estimates share {', '.join(said)}" if said else ""
