@@ -18,7 +18,7 @@ SWEEP = Sweep(
         Axis("heads", "method.head", ("fresh", "probe"), "fresh: fine-tuning; probe: after the linear probe, LP-FT"),
         Axis("batch-norms", "method.batch_norm", ("train",), "train, frozen: by the batch's or by the pretrained "
              "statistics"),
-        Axis("learning-rates", "optimiser.learning_rate", (2e-4, 6e-4, 2e-3, 6e-3, 2e-2, 6e-2),
+        Axis("learning-rates", "optimiser.learning_rate", (6e-4, 2e-3, 6e-3, 2e-2, 6e-2, 2e-1, 6e-1),
              "peak learning rates per 128 images; half of each is used for the 64 of a batch"),
         Axis("seeds", "seed", (0, 1, 2), "seeds of fresh heads, of the views and of the order of the images"),
     ),

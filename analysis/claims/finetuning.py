@@ -51,18 +51,19 @@ def of_protocols(table: Frame) -> Frame:
 
 
 def rate_at_the_edge(table: Frame, protocols: tuple[str, ...]) -> str:
-    """Returns a note where validation images chose the largest learning rate of the sweep, "" where they did not."""
+    """Returns a note where validation images chose a rate at an end of the sweep's grid, "" where they did not."""
     rows = newest(chosen(table))
     rows = rows[rows["protocol"].isin(protocols) & rows["rate"].notna()]
-    largest = table.loc[table["metric"] == RATE, "value"].max()
-    num_largest = int((rows["rate"] == largest).sum())
-    if not num_largest:
-        return ""
+    grid = table.loc[table["metric"] == RATE, "value"]
     names = " and ".join(PROTOCOLS[name] for name in protocols)
-    return (
-        f"{names} chose the largest learning rate of the grid, {largest:g}, in {num_largest} of {len(rows)} cases: "
-        "larger --learning-rates may be better"
-    )
+    ends = (("larger", "largest", grid.max()), ("smaller", "smallest", grid.min()))
+    notes = [
+        f"{names} chose the {end} learning rate of the grid, {rate:g}, in {number} of {len(rows)} cases: "
+        f"{more} --learning-rates may be better"
+        for more, end, rate in ends
+        if (number := int((rows["rate"] == rate).sum()))
+    ]
+    return "; ".join(notes if grid.nunique() > 1 else notes[:1])
 
 
 def _moved(table: Frame) -> Frame:

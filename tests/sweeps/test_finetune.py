@@ -188,5 +188,5 @@ def test_a_dry_run_says_what_would_be_probed_and_makes_nothing(
     monkeypatch.chdir(two_networks)
     key = next(path.name for path in (two_networks / "results/pretrained").iterdir() if path.is_dir())
     assert _run(parse(SWEEP, ["--from", "results/pretrained", "--from-trials", key, "--dry-run"])) == 0
-    assert capsys.readouterr().out == "1 checkpoint(s) to probe; after it, 36 trial(s)\n"
+    assert capsys.readouterr().out == "1 checkpoint(s) to probe; after it, 42 trial(s)\n"
     assert [path.name for path in (two_networks / "results").iterdir()] == ["pretrained"]
