@@ -25,8 +25,8 @@ Settings = dict[str, Any]
 
 
 def about(dataset: Dataset, family: ViewFamily) -> Settings:
-    """Returns what identifies the graph."""
-    return {"data": dataset.fingerprint, "family": asdict(family)}
+    """Returns what identifies the graph, as JSON values."""
+    return {"data": dataset.fingerprint, "family": asdict(family) | {"crop_sizes": list(family.crop_sizes)}}
 
 
 def eigenvectors_key(settings: Settings, size: int) -> str:
