@@ -27,7 +27,7 @@ from analysis.graph.words import heads, say
 from analysis.settings import AnalysisSettings
 from ray_ssl import interrupts
 from ray_ssl.capacity import capacity, cluster_nodes, warn_of_absent_machines
-from ray_ssl.cluster import ray_session
+from ray_ssl.cluster import cluster_to_join, local_node, ray_session
 from ray_ssl.entry import seconds_since_start
 from ray_ssl.errors import EXIT_DONE
 from ray_ssl.follower import Follower
@@ -78,6 +78,8 @@ def run(request: GraphRequest) -> int:
     print(f"{request.sweep.name}: {_first_line(request)}", flush=True)
     if request.demo:
         print("no --dataset given: embedded images (see --help for real studies)", flush=True)
+    if cluster_to_join(request.machine) is None:
+        capacity(request.machine, 1, [local_node(request.machine)])  # else nothing is begun
     plan = make_plan(request)
     for line in say(plan.study):
         print(line, flush=True)
