@@ -122,7 +122,7 @@ def _run_leased(request: GraphRequest, storage: Storage, lease: Lease, plan: Pla
     DataCard.of(plan.study.dataset).keep(ledger.sweep, request.data)
     for trial in torn_configs(ledger, plan.trials):
         ledger.write_config(trial)
-    lost = lost_rows(ledger, plan.trials)
+    lost = lost_rows(ledger, plan.trials, remember=True)
     report.print_counts(ledger, source_of(request, ledger, plan.trials), lost)
     report.print_torn(request, ledger, plan.trials)
     reopen(request, ledger, plan.trials, lost)
@@ -145,9 +145,13 @@ def _run_leased(request: GraphRequest, storage: Storage, lease: Lease, plan: Pla
     return report.print_failures(request, ledger, plan.trials, errors)
 
 
-def lost_rows(ledger: Ledger, trials: Sequence[GraphTrial]) -> list[str]:
-    """Returns the keys of finished trials that the table lacks rows of: they train again, to the same numbers."""
-    present = stored.present(ledger.sweep, remember=True)
+def lost_rows(ledger: Ledger, trials: Sequence[GraphTrial], remember: bool = False) -> list[str]:
+    """Returns the keys of finished trials that the table lacks rows of: they train again, to the same numbers.
+
+    Args:
+        remember: See `stored.present`.
+    """
+    present = stored.present(ledger.sweep, remember=remember)
     done = [trial for trial in trials if ledger.state(trial.key) is TrialState.DONE]
     return [trial.key for trial in done if missing_steps(present, trial.key, trial.config.num_epochs)]
 
