@@ -9,6 +9,7 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
+from analysis.__main__ import main as analysis
 from analysis.graph.contrastive import marks
 from analysis.table import MEASUREMENTS, read_table
 from ray_ssl.errors import EXIT_INTERRUPTED
@@ -78,6 +79,13 @@ def test_interrupted_failed_and_retried_it_ends_as_if_nothing_had_happened(
     assert {"eigenvector_angles", "spectral_loss", "probe_by_purity"} <= figures
 
     monkeypatch.chdir(tmp_path)
+    assert analysis([str(sweep)]) == 0
+    assert "nothing to measure: trainings on an exact graph" in capsys.readouterr().out
+    for line in ([str(sweep), "--metrics", "rank"], ["connectivity", str(sweep)]):
+        assert analysis(line) == 2
+        assert (
+            "is of trainings on an exact graph (sweeps/graph.py), which have no checkpoints" in capsys.readouterr().err
+        )
     before = {path: path.stat().st_mtime_ns for path in sweep.rglob("*") if path.name != "lease.json"}
     assert main(SWEEP, [*LINE, "--dry-run"]) == 0
     assert "2 trial(s), 0 to run" in capsys.readouterr().out
