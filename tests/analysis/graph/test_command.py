@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import shlex
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import numpy as np
@@ -210,10 +210,16 @@ def test_says_what_edges_tell_of_labels() -> None:
         assert ("no more than chance" in words.what_steps_keep(kept, chance)) == verdict
 
 
-def test_help_says_how_many_images_are_drawn(capsys: Capsys) -> None:
+@pytest.mark.parametrize("command", [lambda line: main(["graph", *line]), lambda line: graph_cli.main(SWEEP, line)])
+def test_help_says_how_many_images_are_drawn(
+    command: Callable[[list[str]], int], capsys: Capsys, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COLUMNS", "100")
     with pytest.raises(SystemExit):
-        main(["graph", "--help"])
-    text = " ".join(capsys.readouterr().out.split())
+        command(["--help"])
+    said = capsys.readouterr().out
+    assert max(map(len, said.splitlines())) <= 100
+    text = " ".join(said.split())
     assert text.count("class-balanced subset of the set (default: 1000)") == 2 and "4000" not in text
 
 
