@@ -20,6 +20,8 @@ if TYPE_CHECKING:
 
 USUAL_STEPS: Final = 2000
 USUAL_SEEDS: Final = (0, 1, 2)
+DEMO: Final = {"resolution": 3, "steps": 500}
+"""Of the flags that have them, the defaults where no images are named: some hundred nodes, a minute."""
 
 
 @dataclass(frozen=True)
@@ -96,8 +98,9 @@ def parse(sweep: GraphSweep, arguments: Sequence[str]) -> GraphRequest:
         prog=f"sweeps/{sweep.name}.py",
         usage=f"python sweeps/{sweep.name}.py [options]",
         description=sweep.question.strip(),
-        epilog=f"Without --dataset the graph is of embedded images; a study: {sweep.example}. The same line again "
-        "resumes. Exit codes: 0 done, 1 some trials failed, 2 bad input, 75 interrupted.",
+        epilog="Without --dataset a small demonstration runs on embedded images, with "
+        f"{' '.join(f'--{name} {value}' for name, value in DEMO.items())}; a study: {sweep.example}. The same line "
+        "again resumes. Exit codes: 0 done, 1 some trials failed, 2 bad input, 75 interrupted.",
     )
     group = parser.add_argument_group("sweep", "One trial for every combination.")
     group.add_argument(
@@ -121,13 +124,17 @@ def parse(sweep: GraphSweep, arguments: Sequence[str]) -> GraphRequest:
     add_machine_flags(parser)
     add_graph_flags(parser)
     flags: Namespace = parser.parse_strictly(arguments)
+    demo = "data.dataset" not in vars(flags)
+    if demo:
+        parser.set_defaults(**DEMO)
+        flags = parser.parse_strictly(arguments)
     given = vars(flags) | {"gpus_per_worker": 0.0}  # its sparse products are SciPy's
     check_cpus(given)
     data, family = images_and_views(flags)
     request = GraphRequest(
         **run_options(sweep.name, flags.name or "", given, arguments), sweep=sweep, data=data, family=family,
         kinds=flags.kinds, ks=flags.k, seeds=flags.seeds, sizes=flags.sizes,
-        num_steps=flags.steps, demo="data.dataset" not in given,
+        num_steps=flags.steps, demo=demo,
     )  # fmt: skip
     request.configs(flags.k or [2])
     return request

@@ -77,7 +77,7 @@ def run(request: GraphRequest) -> int:
     quiet()
     print(f"{request.sweep.name}: {_first_line(request)}", flush=True)
     if request.demo:
-        print("no --dataset given: embedded images (see --help for real studies)", flush=True)
+        print("no --dataset given: a small demonstration on embedded images (see --help for real studies)", flush=True)
     if cluster_to_join(request.machine) is None:
         capacity(request.machine, 1, [local_node(request.machine)])  # else nothing is begun
     plan = make_plan(request)

@@ -210,6 +210,15 @@ def test_says_what_edges_tell_of_labels() -> None:
         assert ("no more than chance" in words.what_steps_keep(kept, chance)) == verdict
 
 
+def test_without_images_it_is_a_small_demonstration() -> None:
+    small, typed = graph_cli.parse(SWEEP, []), graph_cli.parse(SWEEP, ["--steps", "7"])
+    named = graph_cli.parse(SWEEP, ["--dataset", "shapes"])
+    assert [(one.num_steps, one.family.resolution, one.demo) for one in (small, typed, named)] == [
+        (500, 3, True), (7, 3, True), (2000, 4, False),
+    ]  # fmt: skip
+    assert small.data == named.data
+
+
 @pytest.mark.parametrize("command", [lambda line: main(["graph", *line]), lambda line: graph_cli.main(SWEEP, line)])
 def test_help_says_how_many_images_are_drawn(
     command: Callable[[list[str]], int], capsys: Capsys, monkeypatch: pytest.MonkeyPatch
