@@ -32,10 +32,9 @@ def _answer(arguments: list[str]) -> int:
 
         return encoder.run(encoder_flags(arguments[1:]))
     if arguments[:1] == ["graph"]:
-        from analysis.flags import graph_flags
         from analysis.graph import command
 
-        return command.run(graph_flags(arguments[1:]))
+        return command.run(command.parse(arguments[1:]))
     if arguments[:1] == ["claims"]:
         from analysis.claims.base import command
 

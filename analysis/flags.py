@@ -6,7 +6,7 @@ import argparse
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import fields
-from typing import Any, Final
+from typing import Final
 
 from analysis import stored, table
 from analysis.settings import IMAGE_NUMBERS, PAIR, AnalysisSettings, add_numbers, add_task_flags
@@ -72,59 +72,12 @@ def encoder_flags(arguments: Sequence[str]) -> argparse.Namespace:
     add_storage_flag(parser, "folder of the table and the figures, its own or that of a sweep", "encoders")
     _add_source_flags(parser)
     add_measure_flags(parser)
-    _add_config_flags(parser, "data", {"": DataConfig})
+    add_config_flags(parser, "data", {"": DataConfig})
     configs = {name: plugin_module("ray_ssl.backbones", name).Config for name in plugin_names("ray_ssl.backbones")}
     parser.add_argument("--backbone", choices=tuple(configs), metavar="NAME", help=f"file: {', '.join(configs)}")
-    _add_config_flags(parser, "backbone", configs)
+    add_config_flags(parser, "backbone", configs)
     flags = parser.parse_strictly(arguments)
-    flags.data, flags.backbone_options = _texts(flags, "data"), _texts(flags, "backbone")
-    return flags
-
-
-def graph_flags(arguments: Sequence[str]) -> argparse.Namespace:
-    """Parses `python -m analysis graph`; the options of the data are a dictionary of texts, `data`.
-
-    Without --storage it is None: the folder is then named by the data and the options.
-    """
-    from analysis.graph.command import USUAL_K, USUAL_SIZES
-    from analysis.graph.views import ViewFamily
-
-    parser = Parser(
-        prog="python -m analysis graph",
-        description="The exact graph of positive pairs of a finite family of views, its eigenvectors, and what the "
-        "spectral contrastive loss learns on it.",
-    )  # fmt: skip
-    add_storage_flag(parser, "folder of the table and the figures", "graph-DATASET-HASH")
-    parser.set_defaults(storage=None)  # the hash is not known yet
-    counts = {"num_images": "1000", "num_test_images": "1000"}
-    _add_config_flags(parser, "data", {"": DataConfig}, counts)
-    usual = ViewFamily()
-    views = parser.add_argument_group("views")
-    for flag, default, text in (
-        ("--crops", usual.crop_sizes, "sides of the square crops, pixels"),
-        ("--shifts", usual.num_shifts, "positions of a crop along each axis"),
-        ("--resolution", usual.resolution, "cells of a view along each axis"),
-        ("--levels", usual.num_levels, "levels of a cell"),
-    ):
-        several: dict[str, Any] = {"nargs": "+"} if isinstance(default, tuple) else {}
-        shown = " ".join(map(str, default)) if isinstance(default, tuple) else default
-        views.add_argument(flag, type=int, default=default, metavar="N", help=f"{text} (default: {shown})", **several)
-    views.add_argument("--no-flip", action="store_true", help="no mirrored views")
-    views.add_argument("--no-stretch", action="store_true", help="levels of 0 .. 255, not of the view's own range")
-    views.add_argument("--colour", action="store_true", help="levels of red, green and blue, not of grey")
-    study = parser.add_argument_group("features")
-    for flag, default, text in (("--steps", 2000, "full-batch steps"), ("--num-seeds", 3, "trainings of each")):
-        study.add_argument(flag, type=int, default=default, metavar="N", help=f"{text} (default: {default})")
-    study.add_argument(
-        "--k", type=int, metavar="N", help=f"features to learn (default: {USUAL_K}, or as many as a small graph has)"
-    )
-    study.add_argument(
-        "--sizes", type=int, nargs="+", metavar="N",
-        help="numbers of eigenvectors whose clusters and linear heads are compared (default: those of "
-        f"{' '.join(map(str, USUAL_SIZES))} that the graph has)",
-    )  # fmt: skip
-    flags = parser.parse_strictly(arguments)
-    flags.data = counts | _texts(flags, "data")
+    flags.data, flags.backbone_options = texts(flags, "data"), texts(flags, "backbone")
     return flags
 
 
@@ -153,9 +106,9 @@ def advise_flags(arguments: Sequence[str]) -> argparse.Namespace:
         "--target", metavar="SET",
         help="the same as --shift to:SET, e.g. folder:PATH, whose images need no labels",
     )  # fmt: skip
-    _add_config_flags(parser, "data", {"": DataConfig})
+    add_config_flags(parser, "data", {"": DataConfig})
     flags = parser.parse_strictly(arguments)
-    flags.data = _texts(flags, "data")
+    flags.data = texts(flags, "data")
     for alias, option, value in (("source", "dataset", flags.source), ("target", "shift", f"to:{flags.target}")):
         if getattr(flags, alias) is not None:
             if option in flags.data:
@@ -190,7 +143,7 @@ def _add_source_flags(parser: argparse.ArgumentParser) -> None:
     )  # fmt: skip
 
 
-def _add_config_flags(
+def add_config_flags(
     parser: argparse.ArgumentParser,
     part: str,
     configs: dict[str, type[Part]],
@@ -219,5 +172,5 @@ def _add_config_flags(
             group.add_argument(flag, dest=f"{part}.{leaf}", metavar="VALUE", default=argparse.SUPPRESS, help=text)
 
 
-def _texts(flags: argparse.Namespace, part: str) -> dict[str, str]:
+def texts(flags: argparse.Namespace, part: str) -> dict[str, str]:
     return {path.partition(".")[2]: text for path, text in vars(flags).items() if path.startswith(f"{part}.")}

@@ -46,7 +46,7 @@ def headline(ledger: Ledger, measurements: Frame) -> dict[str, float]:
         last epoch, on test images; absent where no trial has it. "trials/finished" (those that were stopped early
         count) and "trials/failed".
     """
-    states = [ledger.state(trial.key) for trial in ledger.known_trials()]
+    states = [ledger.state(trial.key) for trial in ledger.all_trials()]
     rows: Frame = measurements[
         (measurements.metric == "linear_accuracy")
         & (measurements.split == "test")
@@ -72,8 +72,8 @@ def fully_measured(ledger: Ledger, measurements: Frame) -> list[str]:
     """
     last: Frame = measurements[measurements.layer_name != TRAINING].groupby("trial_key").epoch.max()
     keys = []
-    for trial in ledger.known_trials():
+    for trial in ledger.all_trials():
         state, epoch = ledger.state(trial.key), last.get(trial.key)
-        if state is TrialState.STOPPED or (state is TrialState.DONE and epoch == trial.config.training.epochs):
+        if state is TrialState.STOPPED or (state is TrialState.DONE and epoch == trial.config.num_epochs):
             keys.append(trial.key)
     return keys

@@ -143,7 +143,7 @@ def published_rows(ledger: Ledger, drawn: str, to: Destination, params: dict[str
     there = run_statuses(to.uri, to.experiment, to.sweep)
     if there is None or there.get(PARENT) != sent["parent"]:
         return None
-    wanted = {trial.key: STATUS.get(ledger.state(trial.key)) for trial in ledger.known_trials()}
+    wanted = {trial.key: STATUS.get(ledger.state(trial.key)) for trial in ledger.all_trials()}
     missing = [key for key, status in wanted.items() if status is not None and there.get(key) != status]
     return None if missing else record["num_rows"]
 
@@ -155,7 +155,7 @@ def _to_send(ledger: Ledger, to: Destination, params: dict[str, str]) -> str:
 
 def _endings(ledger: Ledger) -> tuple[dict[str, str], dict[str, str | None]]:
     """By trial, where it stands; and why it failed."""
-    states = {trial.key: ledger.state(trial.key) for trial in ledger.known_trials()}
+    states = {trial.key: ledger.state(trial.key) for trial in ledger.all_trials()}
     reasons = {k: (ledger.record(k, FAILED) or {}).get("reason") for k, s in states.items() if s is TrialState.FAILED}
     return {key: state.value for key, state in states.items()}, reasons
 

@@ -103,15 +103,15 @@ def unmeasured_trials(ledger: Ledger, measurements: Any) -> list[Unmeasured]:
     """Returns the trials of a sweep that its table has nothing of; none of a folder that is no sweep."""
     measured = set(measurements["trial_key"])
     return [
-        Unmeasured(method_name(trial.config), ledger.state(trial.key) in TRAINED)
-        for trial in ledger.known_trials()
+        Unmeasured(trial.config.method_name, ledger.state(trial.key) in TRAINED)
+        for trial in ledger.all_trials()
         if trial.key not in measured
     ]
 
 
 def untrained_keys(ledger: Ledger) -> set[str]:
     """Returns the trials of a sweep that failed or are not at their end: what is measured of them is no result."""
-    return {trial.key for trial in ledger.known_trials() if ledger.state(trial.key) not in TRAINED}
+    return {trial.key for trial in ledger.all_trials() if ledger.state(trial.key) not in TRAINED}
 
 
 def describe(card: dict[str, Any], sweep: str, key: str, dataset: str) -> table.Checkpoint:
@@ -125,15 +125,10 @@ def columns(config: PretrainConfig, sweep: str, key: str, dataset: str, epoch: i
     return table.Checkpoint(
         sweep=sweep,
         trial_key=key,
-        method=method_name(config),
+        method=config.method_name,
         depth=shape.get("depth", 0),
         width=shape.get("width", 0),
         seed=config.seed,
         dataset=dataset,
         epoch=epoch,
     )
-
-
-def method_name(config: PretrainConfig) -> str:
-    """Returns what the table calls a trial's method: supervised training differs by views and by labels too."""
-    return config.method.name + config.variant

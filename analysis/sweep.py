@@ -88,6 +88,8 @@ def run(flags: argparse.Namespace) -> int:
     trials = ledger.known_trials()
     if not trials and encoder.is_folder_of_encoders(ledger.sweep):
         return encoder.show(ledger.sweep)
+    if not trials and ledger.all_trials() and not (flags.metrics or flags.levels or flags.methods or flags.targets):
+        return _draw_graph(ledger, _tracking(ledger, flags.tracking_uri))
     if not trials:
         raise no_sweep(ledger.sweep, flags.sweep)
     default_groups = (*groups_of_data(trials[0].config.data.shift), *estimated_groups(ledger.sweep))
@@ -122,13 +124,29 @@ def run(flags: argparse.Namespace) -> int:
             print("nothing to measure: every checkpoint has these metrics")
         num_rows = finish(ledger, tracker, Path(scratch))
         send_the_rest(tracker, tracking)
+    _print_places(ledger, tracking, num_rows)
+    for error in errors:
+        print_error(f"not analysed: {error}")
+    return EXIT_SOME_FAILED if errors else EXIT_DONE
+
+
+def _draw_graph(ledger: Ledger, tracking: Tracking) -> int:
+    """Draws and logs what a sweep over trainings on an exact graph measured; they are measured while they run."""
+    tracker = tracking.connect(owner=False)
+    Follower(tracker, ledger).catch_up()
+    print("nothing to measure: trainings on an exact graph are measured while they run")
+    with interrupts.orderly(), tempfile.TemporaryDirectory(prefix="ray_ssl_") as scratch:
+        num_rows = finish(ledger, tracker, Path(scratch))
+        send_the_rest(tracker, tracking)
+    _print_places(ledger, tracking, num_rows)
+    return EXIT_DONE
+
+
+def _print_places(ledger: Ledger, tracking: Tracking, num_rows: int) -> None:
     sweep = ledger.sweep
     print(f"table     {sweep.address(MEASUREMENTS)} ({num_rows} measurements)\nfigures   {sweep.address(FIGURES)}")
     print(f"report    {sweep.address(REPORT)}")
     print(f"next:\n  {tracking.ui_command}")
-    for error in errors:
-        print_error(f"not analysed: {error}")
-    return EXIT_SOME_FAILED if errors else EXIT_DONE
 
 
 def _no_checkpoint(ledger: Ledger, trials: Sequence[Trial]) -> UserError:

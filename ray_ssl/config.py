@@ -9,11 +9,11 @@ import hashlib
 import json
 from typing import Annotated, Any, ClassVar, Literal, Self
 
-from pydantic import Field, SerializeAsAny, ValidationError, model_validator
+from pydantic import Field, SerializeAsAny, model_validator
 
 from ray_ssl.data_config import DataConfig
-from ray_ssl.errors import UserError
-from ray_ssl.part import Count, NonNegative, Part, Positive, Probability, Seed, explain, plugin_config
+from ray_ssl.part import Count, NonNegative, Part, Positive, Probability, Seed, plugin_config
+from ray_ssl.trial_config import TrialConfig
 
 
 class ViewConfig(Part):
@@ -153,7 +153,7 @@ class TrainingConfig(Part):
     the source alone. All are measured, and normalised alike; an epoch goes once through those that are trained on"""
 
 
-class PretrainConfig(Part):
+class PretrainConfig(TrialConfig):
     """One trial: everything that changes its numbers."""
 
     data: DataConfig = DataConfig()
@@ -234,38 +234,33 @@ class PretrainConfig(Part):
         extra = self.data.num_extra > 0 and self.training.train_domains == "all"
         return "source + target" + " + extra" * extra
 
-    def to_dict(self) -> dict[str, Any]:
-        """Returns plain JSON values, every option included."""
-        return self.model_dump(mode="json")
+    @property
+    def title(self) -> str:
+        """Of method, network and seed, e.g. "vicreg 5-64 seed 0", "supervised 5-64 seed 0 on teacher-0.25"."""
+        backbone = self.backbone.model_dump()
+        shape = f"{backbone['depth']}-{backbone['width']}" if {"depth", "width"} <= set(backbone) else backbone["name"]
+        return f"{self.method.name} {shape} seed {self.seed}{self.variant}"
 
-    def to_json(self) -> str:
-        """Returns the canonical JSON: sorted keys, no spaces, every option included; round-trips exactly."""
-        return json.dumps(self.to_dict(), sort_keys=True, separators=(",", ":"), allow_nan=False)
+    @property
+    def plain_method(self) -> str:
+        return self.method.name
 
-    @classmethod
-    def from_json(cls, text: str | bytes) -> Self:
-        """Returns the configuration that `to_json` wrote.
+    @property
+    def method_name(self) -> str:
+        """Supervised training differs by views and by labels too."""
+        return self.method.name + self.variant
 
-        Raises:
-            UserError: Not JSON, an unknown option (with a suggestion), or a value out of its range.
-        """
-        try:
-            return cls.model_validate_json(text)
-        except ValidationError as error:
-            raise UserError(explain(error, cls)) from None
+    @property
+    def num_epochs(self) -> int:
+        return self.training.epochs
 
-    @classmethod
-    def from_dict(cls, values: dict[str, Any]) -> Self:
-        """Like `from_json`, from plain nested values.
-
-        Raises:
-            UserError: As in `from_json`; also values that JSON cannot hold.
-        """
-        try:
-            text = json.dumps(values)
-        except (TypeError, ValueError) as error:
-            raise UserError(f"the configuration cannot be written as JSON: {error}") from None
-        return cls.from_json(text)
+    def paced(self) -> dict[str, Any]:
+        """Returns all but seed, length, labels and optimiser numbers."""
+        values = self.to_dict()
+        values["method"].pop("target", None)
+        values["training"] = {k: v for k, v in values["training"].items() if k not in ("epochs", "num_checkpoints")}
+        values["optimiser"] = values["optimiser"]["optimiser"]
+        return {**values, "seed": 0}
 
 
 def replace(config: PretrainConfig, changes: dict[str, Any]) -> PretrainConfig:

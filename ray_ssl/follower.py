@@ -12,7 +12,7 @@ from importlib.metadata import PackageNotFoundError, version
 from typing import Final
 
 from ray_ssl.health import is_collapsed
-from ray_ssl.ledger import DONE, FAILED, STOPPED, Ledger, Trial, TrialState
+from ray_ssl.ledger import DONE, FAILED, STOPPED, AnyTrial, Ledger, TrialState
 from ray_ssl.mlflow_store import TrialRun
 from ray_ssl.naming import flatten
 from ray_ssl.progress import Board
@@ -38,14 +38,14 @@ class Follower:
     def __init__(self, tracker: Tracker, ledger: Ledger) -> None:
         self.tracker, self.ledger = tracker, ledger
         self.board: Board | None = None
-        self._running: dict[str, Trial] = {}
+        self._running: dict[str, AnyTrial] = {}
         self._moved: set[str] = set()
         self._collapsed: dict[str, int] = {}  # evaluations in a row
 
     def catch_up(self) -> None:
         """Sends MLflow what ended trials have and it lacks: after a crash, or with another server."""
         shipped = self.tracker.steps_shipped()
-        for trial in self.ledger.known_trials():
+        for trial in self.ledger.all_trials():
             status = STATUS.get(self.ledger.state(trial.key))
             if status is None:
                 continue
@@ -58,7 +58,7 @@ class Follower:
                     self._send(trial, metrics)
                 self._send_end(trial)
 
-    def started(self, trial: Trial) -> None:
+    def started(self, trial: AnyTrial) -> None:
         """A trial begins, or begins again after its process died."""
         if trial.key in self._running and trial.key not in self._moved:
             self.warned(trial, "its process died; it goes on from its newest state")
@@ -68,7 +68,7 @@ class Follower:
         if self.board is not None:
             self.board.started(trial)
 
-    def epoch(self, trial: Trial, metrics: EpochMetrics) -> None:
+    def epoch(self, trial: AnyTrial, metrics: EpochMetrics) -> None:
         """A trial finished an epoch."""
         self._moved.discard(trial.key)
         self._send(trial, metrics)
@@ -76,18 +76,18 @@ class Follower:
             self.board.epoch(trial, metrics)
             self._watch_collapse(trial, metrics)
 
-    def warned(self, trial: Trial, text: str) -> None:
+    def warned(self, trial: AnyTrial, text: str) -> None:
         """A trial has something to tell the user."""
         if self.board is not None:
             self.board.warn(f"{trial.name} ({trial.key}): {text}")
 
-    def moved(self, trial: Trial) -> None:
+    def moved(self, trial: AnyTrial) -> None:
         """A trial leaves a node that is being drained."""
         if trial.key not in self._moved:  # Tune repeats the last result
             self._moved.add(trial.key)
             self.warned(trial, "its node is being drained; its state is saved, and it goes on elsewhere")
 
-    def ended(self, trial: Trial) -> None:
+    def ended(self, trial: AnyTrial) -> None:
         """A trial ended, one way or another."""
         self._running.pop(trial.key, None)
         self._send_end(trial)
@@ -99,17 +99,17 @@ class Follower:
         for key in self._running:
             self.tracker.end(key, "KILLED", "interrupted")
 
-    def _send(self, trial: Trial, metrics: EpochMetrics) -> None:
+    def _send(self, trial: AnyTrial, metrics: EpochMetrics) -> None:
         values = {name: value for name, value in metrics.items() if name not in ("epoch", "time", "epoch_seconds")}
         self.tracker.points(trial.key, int(metrics["epoch"]), values, round(metrics["time"] * 1000))
 
-    def _send_end(self, trial: Trial) -> None:
+    def _send_end(self, trial: AnyTrial) -> None:
         state = self.ledger.state(trial.key)
         record = self.ledger.record(trial.key, FAILED if state is TrialState.FAILED else STOPPED)
         reason = "" if state is TrialState.DONE else record["reason"] if record else "interrupted"
         self.tracker.end(trial.key, STATUS.get(state, "KILLED"), reason)
 
-    def _watch_collapse(self, trial: Trial, metrics: EpochMetrics) -> None:
+    def _watch_collapse(self, trial: AnyTrial, metrics: EpochMetrics) -> None:
         if "embedding_rank" not in metrics:
             return
         in_a_row = self._collapsed.get(trial.key, 0) + 1 if is_collapsed(metrics) else 0
@@ -122,13 +122,13 @@ class Follower:
             )
 
 
-def trial_run(trial: Trial) -> TrialRun:
+def trial_run(trial: AnyTrial) -> TrialRun:
     """Returns how MLflow describes a trial."""
     return TrialRun(
         key=trial.key,
         name=trial.name,
         params={name: str(value) for name, value in flatten(trial.config.to_dict()).items()},
-        tags={"ray_ssl.method": trial.config.method.name},
+        tags={"ray_ssl.method": trial.config.plain_method},
         artifacts={
             "config.json": json.dumps(trial.config.to_dict(), indent=1, sort_keys=True),
             "environment.json": json.dumps(driver_environment(), indent=1, sort_keys=True),

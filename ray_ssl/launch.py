@@ -16,10 +16,10 @@ from ray_ssl import interrupts
 from ray_ssl.capacity import Capacity
 from ray_ssl.cluster import MachineOptions
 from ray_ssl.data.base import Dataset
-from ray_ssl.ledger import FAILED, STOPPED, Ledger, Trial, TrialState
+from ray_ssl.ledger import FAILED, STOPPED, AnyTrial, Ledger, TrialState
 from ray_ssl.storage import describe_os_error
 from ray_ssl.trainer import EpochMetrics
-from ray_ssl.trial import METRICS, MOVED, NESTED_DRIVER_CPUS, UNRECORDED, WARNING, Job, run_trial
+from ray_ssl.trial import METRICS, MOVED, NESTED_DRIVER_CPUS, UNRECORDED, WARNING, Job, Loop, pretraining, run_trial
 
 log = logging.getLogger("ray_ssl")
 
@@ -35,7 +35,7 @@ class TrialSource(Protocol):
         """How many trials it will give at most."""
         ...
 
-    def next(self) -> Trial | None:
+    def next(self) -> AnyTrial | None:
         """Returns the next trial, or None where there is none for now."""
         ...
 
@@ -47,36 +47,39 @@ class TrialSource(Protocol):
 class Listener(Protocol):
     """Hears of every trial, in the driver's process."""
 
-    def started(self, trial: Trial) -> None: ...
-    def epoch(self, trial: Trial, metrics: EpochMetrics) -> None: ...
-    def warned(self, trial: Trial, text: str) -> None: ...
-    def moved(self, trial: Trial) -> None: ...
-    def ended(self, trial: Trial) -> None: ...
+    def started(self, trial: AnyTrial) -> None: ...
+    def epoch(self, trial: AnyTrial, metrics: EpochMetrics) -> None: ...
+    def warned(self, trial: AnyTrial, text: str) -> None: ...
+    def moved(self, trial: AnyTrial) -> None: ...
+    def ended(self, trial: AnyTrial) -> None: ...
 
 
 def run_trials(
     source: TrialSource,
     num_workers: int,
     ledger: Ledger,
-    dataset: Dataset,
+    dataset: Any,
     options: MachineOptions,
     room: Capacity,
     listener: Listener,
     scheduler: Any = None,
+    loop: Loop = pretraining,
 ) -> None:
     """Runs what `source` gives until it gives no more. How each ended stands in the ledger.
 
     Args:
         num_workers: Workers of every trial.
+        dataset: The `Dataset`, or what else the loop takes.
         room: See `capacity`.
         scheduler: A Tune scheduler that may stop trials early, or None.
+        loop: What trains a trial.
     """
     import ray
     from ray import tune
 
-    # Computed or read once here, travel with the data.
-    _ = dataset.fingerprint, dataset.channel_statistics, dataset.train.sample, dataset.test.sample
-    job = Job(ledger.sweep, ray.put(dataset), room.cpus_per_worker, room.gpus_per_worker, options.state_seconds)
+    if isinstance(dataset, Dataset):  # computed or read once here, travel with the data
+        _ = dataset.fingerprint, dataset.channel_statistics, dataset.train.sample, dataset.test.sample
+    job = Job(ledger.sweep, ray.put(dataset), room.cpus_per_worker, room.gpus_per_worker, options.state_seconds, loop)
     one = {"CPU": room.cpus_per_worker, "GPU": room.gpus_per_worker}
     resources = one if num_workers == 1 else {"CPU": NESTED_DRIVER_CPUS}
     bridge = make_bridge(source, ledger, listener)
@@ -207,7 +210,7 @@ class _Events:
 
     def __init__(self, source: TrialSource, ledger: Ledger, listener: Listener) -> None:
         self.source, self.ledger, self.listener = source, ledger, listener
-        self.trials: dict[str, Trial] = {}
+        self.trials: dict[str, AnyTrial] = {}
         self.last: dict[str, EpochMetrics] = {}
         self.furthest: dict[str, float] = {}
         self.unrecorded: dict[str, str] = {}

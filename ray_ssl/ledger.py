@@ -26,8 +26,10 @@ from typing import Any, Literal
 
 from ray_ssl.config import PretrainConfig, trial_key
 from ray_ssl.errors import UserError
+from ray_ssl.graph_config import GraphConfig
 from ray_ssl.naming import flatten
 from ray_ssl.storage import Storage
+from ray_ssl.trial_config import TrialConfig
 
 CONFIG, DONE, FAILED, STOPPED = "config.json", "done.json", "failed.json", "stopped.json"
 SWEEP, COMMANDS, DATA = "sweep.json", "commands.json", "data.json"
@@ -46,25 +48,37 @@ class TrialState(Enum):
 
 
 @dataclass(frozen=True)
-class Trial:
-    """One wanted trial.
+class AnyTrial:
+    """One wanted trial, of whatever kind.
 
     Attributes:
-        key: See `config.trial_key`.
+        key: 16 hex digits that identify everything that changes its numbers.
         config: What it computes.
         search: What a search remembers of it (number, parameters); empty in a grid.
     """
 
     key: str
-    config: PretrainConfig
+    config: TrialConfig
     search: dict[str, Any] = field(default_factory=dict)
 
     @property
     def name(self) -> str:
-        """A short name for people, e.g. "vicreg 5-64 seed 0", "supervised 5-64 seed 0 on teacher-0.25"."""
-        backbone = self.config.backbone.model_dump()
-        shape = f"{backbone['depth']}-{backbone['width']}" if {"depth", "width"} <= set(backbone) else backbone["name"]
-        return f"{self.config.method.name} {shape} seed {self.config.seed}{self.config.variant}"
+        """A short name for people, e.g. "vicreg 5-64 seed 0"."""
+        return self.config.title
+
+
+@dataclass(frozen=True)
+class Trial(AnyTrial):
+    """One wanted trial of pretraining; for its key see `config.trial_key`."""
+
+    config: PretrainConfig
+
+
+@dataclass(frozen=True)
+class GraphTrial(AnyTrial):
+    """One wanted training on an exact graph; for its key see `analysis.graph.recorded.training_key`."""
+
+    config: GraphConfig
 
 
 def make_trials(configs: list[PretrainConfig], data_fingerprint: str) -> list[Trial]:
@@ -73,12 +87,12 @@ def make_trials(configs: list[PretrainConfig], data_fingerprint: str) -> list[Tr
     return list(trials.values())
 
 
-def names_apart(trials: Sequence[Trial]) -> dict[str, str]:
+def names_apart(trials: Sequence[AnyTrial]) -> dict[str, str]:
     """Returns a name for each trial by its key; those that share theirs are told apart by the options that differ.
 
     For example "supervised 2-32 seed 0 (learning_rate 0.02)".
     """
-    alike: dict[str, list[Trial]] = {}
+    alike: dict[str, list[AnyTrial]] = {}
     for trial in trials:
         alike.setdefault(trial.name, []).append(trial)
     found: dict[str, str] = {}
@@ -178,7 +192,7 @@ class Ledger:
         stopped = None if done else self.record(key, STOPPED)
         return done["history"][-1] if done else stopped["last"] if stopped else None
 
-    def write_config(self, trial: Trial) -> None:
+    def write_config(self, trial: AnyTrial) -> None:
         """Records what a trial computes, before anything else of it is written; and what a search remembers of it."""
         known = self.record(trial.key, CONFIG)
         if known is None or (trial.search and trial.search != known.get("search")):
@@ -204,7 +218,11 @@ class Ledger:
         self.trial(key).delete(DONE)
 
     def known_trials(self) -> list[Trial]:
-        """Returns every trial with a readable configuration, wanted now or not; sorted by key."""
+        """Returns every trial of pretraining with a readable configuration, wanted now or not; sorted by key."""
+        return [trial for trial in self.all_trials() if isinstance(trial, Trial)]
+
+    def all_trials(self) -> list[AnyTrial]:
+        """Returns every trial with a readable configuration, as `known_trials`, of whatever kind."""
         keys = [key for key in self.sweep.names() if _looks_like_key(key)]
         stamps = [self.sweep.stamp(f"{key}/{CONFIG}") for key in keys]
         trials = (
@@ -222,6 +240,11 @@ def no_sweep(sweep: Storage, given: str) -> UserError:
     """Returns what to raise where a folder, as the user named it, holds no trial with a readable configuration."""
     if not sweep.exists(""):
         return UserError(f"there is no folder {given!r}: give that of a sweep, such as results/NAME")
+    if Ledger(sweep).all_trials():
+        return UserError(
+            f"{given!r} is of trainings on an exact graph (sweeps/graph.py), which have no checkpoints: give a sweep "
+            "that trained networks"
+        )
     inside = [name for name in sweep.names() if sweep.exists(f"{name}/{SWEEP}")]
     hint = f"; the sweeps in it: {', '.join(inside)}" if inside else ""
     return UserError(f"{given!r} is no sweep folder: no trial in it has a readable config.json{hint}")
@@ -236,11 +259,17 @@ def _is_whole(sweep: Storage, name: str, stamp: object) -> bool:
 
 
 @lru_cache(100_000)
-def _read_trial(sweep: Storage, key: str, stamp: object) -> Trial | None:
+def _read_trial(sweep: Storage, key: str, stamp: object) -> AnyTrial | None:
     record = sweep.read_sealed(f"{key}/{CONFIG}")
     if record is None:
         return None
-    return Trial(key, PretrainConfig.from_dict(record["config"]), record.get("search", {}))
+    config, search = read_config(record["config"]), record.get("search", {})
+    return GraphTrial(key, config, search) if isinstance(config, GraphConfig) else Trial(key, config, search)
+
+
+def read_config(values: dict[str, Any]) -> PretrainConfig | GraphConfig:
+    """Returns the configuration of whichever kind of trial, as `TrialConfig.from_dict`."""
+    return (GraphConfig if values.get("on") == "graph" else PretrainConfig).from_dict(values)
 
 
 def _looks_like_key(name: str) -> bool:

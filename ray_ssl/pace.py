@@ -8,12 +8,12 @@ import math
 from collections import deque
 from collections.abc import Callable, Sequence
 from statistics import mean
-from typing import Final
+from typing import Any, Final
 
 import numpy as np
 
-from ray_ssl.config import PretrainConfig
 from ray_ssl.trainer import EpochMetrics
+from ray_ssl.trial_config import TrialConfig
 
 NUM_RECENT: Final = 20
 """Epochs of each size that are looked at: a machine's load changes."""
@@ -29,25 +29,25 @@ class Pace:
             measured yet between (or beyond) those that were, on a straight line.
     """
 
-    def __init__(self, cost: Callable[[PretrainConfig], float | None] | None = None) -> None:
+    def __init__(self, cost: Callable[[Any], float | None] | None = None) -> None:
         self._cost = cost or (lambda config: None)
-        self._sizes: dict[int, tuple[PretrainConfig, str]] = {}  # by id: configurations are compared too slowly
+        self._sizes: dict[int, tuple[TrialConfig, str]] = {}  # by id: configurations are compared too slowly
         self._costs: dict[str, float | None] = {}
         self._recent: dict[str, deque[float]] = {}
         self._first: dict[str, float] = {}
         self._told: dict[str, float | None] = {}  # what `seconds` returned since the last evidence
 
-    def first_epoch(self, config: PretrainConfig, metrics: EpochMetrics) -> None:
+    def first_epoch(self, config: TrialConfig, metrics: EpochMetrics) -> None:
         """Takes in the first epoch of a process: its training alone, since what came before it was start-up."""
         self._first[self._size(config)] = metrics["epoch_seconds"]
         self._told.clear()
 
-    def epoch(self, config: PretrainConfig, seconds: float) -> None:
+    def epoch(self, config: TrialConfig, seconds: float) -> None:
         """Takes in the time from the end of one epoch to the end of the next: training, evaluation, saving."""
         self._recent.setdefault(self._size(config), deque(maxlen=NUM_RECENT)).append(seconds)
         self._told.clear()
 
-    def seconds(self, config: PretrainConfig) -> float | None:
+    def seconds(self, config: TrialConfig) -> float | None:
         """Returns the seconds an epoch of this configuration takes, or None where nothing speaks for a number."""
         size = self._size(config)
         if size not in self._told:
@@ -57,7 +57,7 @@ class Pace:
     def _measured(self, size: str) -> float | None:
         return mean(self._recent[size]) if size in self._recent else self._first.get(size)
 
-    def _size(self, config: PretrainConfig) -> str:
+    def _size(self, config: TrialConfig) -> str:
         if id(config) not in self._sizes:
             self._sizes[id(config)] = config, size_of(config)
         size = self._sizes[id(config)][1]
@@ -85,15 +85,9 @@ class Pace:
         return float(start + slope * cost)
 
 
-def size_of(config: PretrainConfig) -> str:
-    """Returns what configurations share whose epochs take the same time: all but seed, length, labels and optimiser
-    numbers.
-    """
-    values = config.to_dict()
-    values["method"].pop("target", None)
-    values["training"] = {k: v for k, v in values["training"].items() if k not in ("epochs", "num_checkpoints")}
-    values["optimiser"] = values["optimiser"]["optimiser"]
-    return json.dumps({**values, "seed": 0}, sort_keys=True)
+def size_of(config: TrialConfig) -> str:
+    """Returns what configurations share whose epochs take the same time."""
+    return json.dumps(config.paced(), sort_keys=True)
 
 
 def finish_time(running: Sequence[float], waiting: Sequence[float], num_slots: int) -> float:

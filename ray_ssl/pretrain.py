@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
@@ -26,6 +25,7 @@ from ray_ssl.distributed import AnyWorker, barrier
 from ray_ssl.finetune import start_of
 from ray_ssl.health import is_collapsed
 from ray_ssl.optim import optimiser_tensors
+from ray_ssl.save_clock import SaveClock
 from ray_ssl.storage import Storage
 from ray_ssl.trainer import BegunEpoch, EpochMetrics, Trainer
 
@@ -62,13 +62,6 @@ def checkpoint_epochs(training: TrainingConfig) -> list[int]:
         ratio = (training.epochs / epochs[-1]) ** (1 / max(1, remaining))
         epochs.append(min(training.epochs, max(epochs[-1] + 1, round(epochs[-1] * ratio))))
     return epochs if training.num_checkpoints > 2 else [0, training.epochs]
-
-
-_SAVE_SHARE = 0.01
-"""Of the time, that saving the training state may take: who stops a short trial soon finds it where it was."""
-
-_FIRST_SAVE_SECONDS = 0.05
-"""What a save is taken for before one was timed."""
 
 
 def pretrain(
@@ -135,7 +128,7 @@ def pretrain(
             if epoch in kept:
                 model = Checkpoint(trainer.card(epoch), trainer.method.state_dict())
                 save_checkpoint(trial, checkpoint_folder(epoch), model)
-            if epoch < config.training.epochs and (epoch in kept or saver.is_due):
+            if epoch < config.training.epochs and (epoch in kept or saver.clock.is_due):
                 saver.save(epoch, history)
             report(metrics)
         if epoch < config.training.epochs:
@@ -173,30 +166,22 @@ class _StateSaver:
 
     def __init__(self, trial: Storage, trainer: Trainer, longest: float) -> None:
         """`longest`: seconds between two saves at most, see `pretrain`."""
-        self.trial, self.trainer, self.longest = trial, trainer, longest
-        self.saved_at, self.seconds = time.monotonic(), _FIRST_SAVE_SECONDS
-
-    @property
-    def is_due(self) -> bool:
-        """Whether so long ago was the last save that another costs little."""
-        return time.monotonic() - self.saved_at >= min(self.longest, self.seconds / _SAVE_SHARE)
+        self.trial, self.trainer, self.clock = trial, trainer, SaveClock(longest)
 
     def save_within(self, epoch: int, history: list[EpochMetrics], begun: BegunEpoch) -> None:
         """Saves after a part of an epoch, where the last save was long ago."""
-        interval = max(self.longest, self.seconds / _SAVE_SHARE)
         # A loss that is not finite ends the trial at the next step.
-        if self.longest > 0 and interval < time.monotonic() - self.saved_at and begun.is_finite:
+        if self.clock.is_due_within and begun.is_finite:
             self.save(epoch - 1, history, begun)
 
     def save(self, epoch: int, history: list[EpochMetrics], begun: BegunEpoch | None = None) -> None:
         """Saves weights, buffers, optimiser and history after an epoch, and what is begun of the next."""
-        began, method = time.monotonic(), self.trainer.method
-        step = epoch * self.trainer.steps_per_epoch + (begun.num_steps if begun else 0)
-        card = self.trainer.card(epoch, history=history, begun=begun.to_dict() if begun else None)
-        tensors = optimiser_tensors(self.trainer.optimiser, method)
-        save_state(self.trial, step, Checkpoint(card, method.state_dict(), tensors))
-        self.saved_at = time.monotonic()
-        self.seconds = self.saved_at - began
+        method = self.trainer.method
+        with self.clock.timed():
+            step = epoch * self.trainer.steps_per_epoch + (begun.num_steps if begun else 0)
+            card = self.trainer.card(epoch, history=history, begun=begun.to_dict() if begun else None)
+            tensors = optimiser_tensors(self.trainer.optimiser, method)
+            save_state(self.trial, step, Checkpoint(card, method.state_dict(), tensors))
 
 
 def has_collapsed(history: list[EpochMetrics]) -> bool:

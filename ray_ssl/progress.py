@@ -7,14 +7,14 @@ import sys
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 from rich.console import Console, Group
 from rich.live import Live
 from rich.table import Table
 from rich.text import Text
 
-from ray_ssl.config import PretrainConfig
-from ray_ssl.ledger import Ledger, Trial, TrialState, names_apart
+from ray_ssl.ledger import AnyTrial, Ledger, TrialState, names_apart
 from ray_ssl.pace import Pace, finish_time
 from ray_ssl.trainer import EpochMetrics
 
@@ -23,6 +23,8 @@ LINE_SECONDS = 15.0
 REDRAW_SECONDS = 0.5
 """Least time between two redraws of what is live: over SSH a log may keep every one of them."""
 MAX_ROWS = 20
+_SHOWN = (("loss", "loss", ".4g"), ("knn_accuracy", "kNN", ".1%"), ("eigenvector_alignment", "alignment", ".4f"))
+"""Metrics in a trial's lines, what they are called there, and how they are written."""
 
 
 def duration(seconds: float) -> str:
@@ -65,7 +67,7 @@ class _Live(Live):
 
 @dataclass
 class _Row:
-    trial: Trial
+    trial: AnyTrial
     since: float = field(default_factory=lambda: time.monotonic())
     metrics: EpochMetrics = field(default_factory=dict)
     printed: float = 0.0
@@ -80,7 +82,7 @@ class _Row:
 
     @property
     def num_left(self) -> int:
-        return self.trial.config.training.epochs - self.epoch
+        return self.trial.config.num_epochs - self.epoch
 
 
 class Board:
@@ -98,9 +100,9 @@ class Board:
         self,
         num_trials: int,
         ledger: Ledger,
-        waiting: Sequence[Trial] = (),
+        waiting: Sequence[AnyTrial] = (),
         num_slots: int = 1,
-        cost: Callable[[PretrainConfig], float | None] | None = None,
+        cost: Callable[[Any], float | None] | None = None,
     ) -> None:
         self.num_trials, self.ledger, self.num_slots = num_trials, ledger, num_slots
         self.num_ended = 0
@@ -121,37 +123,38 @@ class Board:
         if self.live is not None:
             self.live.stop()
 
-    def name(self, trial: Trial) -> str:
+    def name(self, trial: AnyTrial) -> str:
         """A trial's name, with the options that tell it from others of that name."""
         return self._names.get(trial.key, trial.name)
 
-    def started(self, trial: Trial) -> None:
+    def started(self, trial: AnyTrial) -> None:
         """A trial begins, or begins again."""
         self.waiting.pop(trial.key, None)
         self.running[trial.key] = _Row(trial)
         self._line(f"{self.name(trial)} ({trial.key}): started")
 
-    def epoch(self, trial: Trial, metrics: EpochMetrics) -> None:
+    def epoch(self, trial: AnyTrial, metrics: EpochMetrics) -> None:
         """A trial finished an epoch."""
         row = self.running[trial.key]
+        num_done = max(1, int(metrics["epoch"]) - row.epoch)  # a training on a graph tells of few of its steps
         row.metrics = {**row.metrics, **metrics}
         if metrics["time"] < row.began:  # what was done before an interruption is told again first
             row.resumed_at = row.epoch
             return
         if row.ended_at:
-            self.pace.epoch(trial.config, metrics["time"] - row.ended_at)
-        else:
+            self.pace.epoch(trial.config, (metrics["time"] - row.ended_at) / num_done)
+        elif "epoch_seconds" in metrics:
             self.pace.first_epoch(trial.config, metrics)
         row.ended_at = metrics["time"]
         if row.resumed_at:
-            self._line(f"{self.name(trial)}: goes on after epoch {row.resumed_at}")
+            self._line(f"{self.name(trial)}: goes on after {trial.config.STEP} {row.resumed_at}")
             row.resumed_at = 0
         now = time.monotonic()
         if now - row.printed >= LINE_SECONDS:
             row.printed = now
             self._line(f"{self.name(trial)}: {self._describe(row)}; {self._overall()}")
 
-    def ended(self, trial: Trial) -> None:
+    def ended(self, trial: AnyTrial) -> None:
         """A trial ended, one way or another."""
         row = self.running.pop(trial.key)
         self.num_ended += 1
@@ -161,8 +164,8 @@ class Board:
         if state is TrialState.FAILED:
             record = self.ledger.record(trial.key, "failed.json") or {}
             line = f"{self.name(trial)} ({trial.key}): failed: {record.get('reason', '?')}"
-        elif "knn_accuracy" in row.metrics:
-            line += f", loss {row.metrics['loss']:.4g}, kNN {row.metrics['knn_accuracy']:.1%}"
+        elif shown := [f"{name} {row.metrics[key]:{form}}" for key, name, form in _SHOWN if key in row.metrics]:
+            line += f", {', '.join(shown)}"
         self._line(f"{line} [{self.num_ended}/{self.num_trials}]", always=True)
 
     def warn(self, text: str) -> None:
@@ -176,9 +179,9 @@ class Board:
             self.live.console.print(text)
 
     def _describe(self, row: _Row) -> str:
-        epochs = row.trial.config.training.epochs
-        knn = f", kNN {row.metrics['knn_accuracy']:.1%}" if "knn_accuracy" in row.metrics else ""
-        return f"epoch {row.epoch}/{epochs}, loss {row.metrics['loss']:.4g}{knn}, ETA {_show(self.eta(row))}"
+        config = row.trial.config
+        shown = [f"{name} {row.metrics[key]:{form}}" for key, name, form in _SHOWN if key in row.metrics]
+        return ", ".join([f"{config.STEP} {row.epoch}/{config.num_epochs}", *shown, f"ETA {_show(self.eta(row))}"])
 
     def eta(self, row: _Row) -> float | None:
         """Seconds until a running trial ends; None before its first epoch."""
@@ -204,9 +207,9 @@ class Board:
         waiting += [sum(whole) / len(whole)] * max(0, suggested)
         return finish_time([s or 0.0 for s in running], [s or 0.0 for s in waiting], self.num_slots)
 
-    def _whole(self, trial: Trial) -> float | None:
+    def _whole(self, trial: AnyTrial) -> float | None:
         seconds = self.pace.seconds(trial.config)
-        return None if seconds is None else seconds * trial.config.training.epochs
+        return None if seconds is None else seconds * trial.config.num_epochs
 
     def _overall(self) -> str:
         return f"{self.num_ended}/{self.num_trials} trials, sweep ETA {_show(self.sweep_eta())}"
@@ -219,7 +222,7 @@ class Board:
             m = row.metrics
             table.add_row(
                 self.name(row.trial),
-                f"{row.epoch}/{row.trial.config.training.epochs}",
+                f"{row.epoch}/{row.trial.config.num_epochs}",
                 f"{m['loss']:.4g}" if "loss" in m else "",
                 f"{m['knn_accuracy']:.1%}" if "knn_accuracy" in m else "",
                 f"{m['images_per_second']:.0f}" if "images_per_second" in m else "",

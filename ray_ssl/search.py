@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, Generic, TypeVar
 
 import optuna
 from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution, IntDistribution
@@ -14,7 +14,7 @@ from optuna.trial import TrialState as OptunaState
 
 from ray_ssl.config import PretrainConfig, trial_key
 from ray_ssl.errors import UserError
-from ray_ssl.ledger import Ledger, Trial, TrialState
+from ray_ssl.ledger import AnyTrial, Ledger, Trial, TrialState
 from ray_ssl.naming import flatten
 from ray_ssl.rng import stream_seed
 from ray_ssl.trainer import EpochMetrics
@@ -25,7 +25,10 @@ MAX_REFUSED = 100
 """Suggestions in a row that may be no valid configuration."""
 
 
-class GridSource:
+OneTrial = TypeVar("OneTrial", bound=AnyTrial)
+
+
+class GridSource(Generic[OneTrial]):
     """Gives a list of trials, one after the other.
 
     Args:
@@ -33,12 +36,12 @@ class GridSource:
         to_run: Those of them that are still to be run.
     """
 
-    def __init__(self, trials: list[Trial], to_run: list[Trial]) -> None:
+    def __init__(self, trials: list[OneTrial], to_run: list[OneTrial]) -> None:
         self.trials = trials
         self._waiting = deque(to_run)
         self.num_trials = len(to_run)
 
-    def next(self) -> Trial | None:
+    def next(self) -> OneTrial | None:
         """Returns the next trial of the list."""
         return self._waiting.popleft() if self._waiting else None
 

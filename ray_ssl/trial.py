@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import logging
 import platform
 import socket
@@ -17,11 +18,12 @@ from ray_ssl.config import PretrainConfig
 from ray_ssl.data.base import Dataset
 from ray_ssl.distributed import world
 from ray_ssl.errors import UserError
-from ray_ssl.ledger import DONE, FAILED, Ledger
+from ray_ssl.ledger import DONE, FAILED, Ledger, read_config
 from ray_ssl.pretrain import PreemptedError, Report, pretrain
 from ray_ssl.ray_reader import ray_reader
 from ray_ssl.storage import Storage, describe_os_error
 from ray_ssl.trainer import NonFiniteLossError
+from ray_ssl.trial_config import TrialConfig
 
 METRICS = "metrics"
 """Key under which an epoch's metrics travel through Tune, apart from Tune's own."""
@@ -47,12 +49,48 @@ ask for a little less than whole CPUs, so that together they fit on a machine th
 
 
 @dataclass(frozen=True)
+class Lent:
+    """What a trial's process lends to the loop that trains it.
+
+    Attributes:
+        job: What all trials share.
+        device: Where to train.
+        report: See `pretrain`, as the others.
+    """
+
+    job: Job
+    device: torch.device
+    report: Report
+    warn: Callable[[str], None]
+    preempted: Callable[[], bool]
+
+
+Loop = Callable[[Any, Any, Storage, Lent], dict[str, Any]]
+"""Trains one trial: of its configuration, on the data, in its folder, going on from the newest valid state there.
+
+Returns what done.json is to hold: "history", one entry for each "epoch", with the "time" of its end, and more. Raises
+as `pretrain`.
+"""
+
+
+def pretraining(config: PretrainConfig, dataset: Dataset, trial: Storage, lent: Lent) -> dict[str, Any]:
+    """The loop of trials of pretraining."""
+    reader = ray_reader(lent.job.dataset, lent.job.cpus_per_worker)
+    trained = pretrain(
+        config, dataset, trial, lent.report, lent.device, lent.job.state_seconds, lent.warn, reader, lent.preempted
+    )
+    return {"history": trained.history, "precision": trained.precision, "collapsed": trained.collapsed}
+
+
+@dataclass(frozen=True)
 class Job:
     """What all trials of a sweep share; travels to their processes.
 
     Attributes:
         sweep: The sweep's folder, written only while the driver holds its lease.
-        dataset: Ray's reference to the `Dataset`; stored once a node, mapped by all its trials.
+        dataset: Ray's reference to the `Dataset`, or to what else the loop takes; stored once a node, mapped by all its
+            trials.
+        loop: What trains a trial.
     """
 
     sweep: Storage
@@ -60,23 +98,24 @@ class Job:
     cpus_per_worker: int
     gpus_per_worker: float
     state_seconds: float
+    loop: Loop = pretraining
 
 
 def run_trial(params: dict[str, str], job: Job) -> None:
     """Tune's function trainable: trains the trial `params["key"]` in as many processes as it asks for."""
     from ray import tune
 
-    config = PretrainConfig.from_json(params["config"])
+    config = read_config(json.loads(params["config"]))
 
     def report(metrics: dict[str, float]) -> None:
         # "epoch" and the objectives at the top level are for Tune's schedulers.
         tune.report({**{f"{METRICS}/{k}": v for k, v in metrics.items()}, **metrics, METRICS: metrics})
 
     with DrainWatch() as drain:
-        if config.num_workers == 1:
-            train_and_record(params["key"], config, job, _device(job.gpus_per_worker), report, drain)
-        else:
+        if isinstance(config, PretrainConfig) and config.num_workers > 1:
             _train_with_workers(params["key"], config, job, report, drain)
+        else:
+            train_and_record(params["key"], config, job, _device(job.gpus_per_worker), report, drain)
 
 
 class DrainWatch:
@@ -117,7 +156,7 @@ class DrainWatch:
 
 def train_and_record(
     key: str,
-    config: PretrainConfig,
+    config: TrialConfig,
     job: Job,
     device: torch.device,
     report: Report,
@@ -139,7 +178,7 @@ def train_and_record(
     torch.set_num_threads(job.cpus_per_worker)
     ledger = Ledger(job.sweep)
     trial = ledger.trial(key)
-    dataset: Dataset = ray.get(job.dataset)
+    dataset = ray.get(job.dataset)
     first = world().rank == 0
 
     def warn(text: str) -> None:
@@ -148,8 +187,7 @@ def train_and_record(
     if world().size > 1 and ledger.record(key, FAILED) is not None:
         return  # one of the workers failed and said why; the others were begun again with it
     try:
-        reader = ray_reader(job.dataset, job.cpus_per_worker)
-        trained = pretrain(config, dataset, trial, report, device, job.state_seconds, warn, reader, preempted)
+        ending = job.loop(config, dataset, trial, Lent(job, device, report, warn, preempted))
     except PreemptedError:
         if first:
             report({MOVED: 1.0})
@@ -162,13 +200,7 @@ def train_and_record(
             raise  # a bad image is met by one worker alone, and the others wait for it
         return
     if first:
-        ending = {
-            "history": trained.history,
-            "precision": trained.precision,
-            "collapsed": trained.collapsed,
-            "environment": environment(device),
-        }
-        ledger.end(key, DONE, ending)
+        ledger.end(key, DONE, ending | {"environment": environment(device)})
         trial.delete_folder("state")
 
 

@@ -12,12 +12,12 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from ray_ssl.entry import run_command
 from ray_ssl.errors import UserError
-from ray_ssl.naming import NOT_IN_NAMES, study_folder
+from ray_ssl.naming import study_folder
+from sweeps.run_options import RunOptions, check_cpus, program, run_options
 
 # Everything else is imported where it is used: it takes seconds, and Ctrl-C is ours from the first moment.
 if TYPE_CHECKING:
     from analysis.settings import AnalysisSettings
-    from ray_ssl.cluster import MachineOptions
     from ray_ssl.config import PretrainConfig
     from ray_ssl.data import Dataset
     from ray_ssl.flags import Parser
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from sweeps.options import Grid, Values
 
 
-_MAX_TRIALS, _MAX_CPUS = 10**6, 1 << 16
+_MAX_TRIALS = 10**6
 
 
 @dataclass(frozen=True)
@@ -100,15 +100,14 @@ class Sweep:
     extension: Extension | None = None
 
 
-@dataclass(frozen=True)
-class Request:
+@dataclass(frozen=True, kw_only=True)
+class Request(RunOptions):
     """All that the user asked for.
 
     Attributes:
         base: The grid's first configuration.
         grid: All of them.
         shared: The options all trials share; identifies the study.
-        command: The line that was typed.
         given: Values of all flags.
         reference_tasks: What supervised networks on the classes are measured on; None: the same as the others.
         on_target_tasks: What supervised networks on other labels are measured on; None: the same as the others.
@@ -120,20 +119,10 @@ class Request:
     base: PretrainConfig
     grid: Grid
     shared: dict[str, Any]
-    machine: MachineOptions
-    storage: str
-    name: str
-    tracking_uri: str | None
-    experiment: str
-    search: str
     num_trials: int
     vary: dict[str, tuple[float, float]]
-    scheduler: str
     objective: str
-    retry_failed: bool
-    dry_run: bool
     demo: bool
-    command: str
     settings: AnalysisSettings
     metrics: list[str] | None
     levels: list[str] | None
@@ -169,7 +158,7 @@ def main(sweep: Sweep, arguments: Sequence[str] | None = None) -> int:
         sweep: What the command is about.
         arguments: The flags; None: those of this process, whose Ctrl-C and SIGTERM are then handled here.
     """
-    return run_command(partial(_answer, sweep), _program(), arguments)
+    return run_command(partial(_answer, sweep), program(), arguments)
 
 
 def _answer(sweep: Sweep, arguments: list[str]) -> int:
@@ -213,27 +202,18 @@ def parse(sweep: Sweep, arguments: Sequence[str] | None = None) -> Request:
     )
     grid.check()
     _check_run_flags(given)
+    check_cpus(given)
     settings = read_settings(Namespace(**given))
     vary = ranges(given["vary"] or [], grid)
     grid.refuse_without_effect({path: high for path, (_, high) in vary.items()})
     base, shared = grid.config({}), grid.shared()
     if sweep.extension is not None:
         shared |= sweep.extension.shared(given, base)
-    tracking_uri = _check_places(given["storage"], given["name"], given["tracking_uri"])
-    from ray_ssl.cluster import MachineOptions
-
     return Request(
         sweep=sweep, base=base, grid=grid, shared=shared, demo=demo,
-        machine=MachineOptions(
-            address=given["address"], num_cpus=given["num_cpus"], cpus_per_worker=given["cpus_per_worker"],
-            gpus_per_worker=given["gpus_per_worker"], state_seconds=given["state_seconds"],
-        ),
-        storage=given["storage"], name=given["name"] or folder_name(sweep.name, base, shared),
-        tracking_uri=tracking_uri, experiment=given["experiment"] or sweep.name,
+        **run_options(sweep.name, given["name"] or folder_name(sweep.name, base, shared), given, typed),
         search=given["search"], num_trials=given["num_trials"] or 0, vary=vary,
-        scheduler=given["scheduler"], objective=given["objective"],
-        retry_failed=given["retry_failed"], dry_run=given["dry_run"],
-        command=shlex.join([*_program(), *typed]), settings=settings,
+        scheduler=given["scheduler"], objective=given["objective"], settings=settings,
         metrics=given["metrics"], levels=given["levels"], given=given,
     )  # fmt: skip
 
@@ -280,32 +260,6 @@ def folder_name(sweep: str, base: PretrainConfig, shared: dict[str, Any]) -> str
     return study_folder(sweep, base.data, shared)
 
 
-def _program() -> list[str]:
-    """What was typed before the flags."""
-    return [*(["python"] if sys.argv[0].endswith(".py") else []), sys.argv[0]]
-
-
-def _check_places(storage: str, name: str | None, tracking_uri: str | None) -> str | None:
-    """Returns the MLflow address that was given, its path made absolute.
-
-    Raises:
-        UserError: It or the sweep's folder cannot be; nothing was made.
-    """
-    from ray_ssl.mlflow_client import checked_address, default_store
-    from ray_ssl.storage import Storage
-
-    if name is not None and (name.strip() in ("", ".", "..") or set(name) & set(NOT_IN_NAMES)):
-        raise UserError(f"--name is one folder inside --storage, without {' '.join(NOT_IN_NAMES)}, given {name!r}")
-    if tracking_uri is not None:
-        return checked_address(tracking_uri)
-    address, _ = default_store(Storage.at(storage))
-    try:
-        checked_address(address)
-    except UserError as error:
-        raise UserError(f"{error}: give another --storage, or --tracking-uri sqlite:////FOLDER/mlflow.db") from None
-    return None
-
-
 def _add_axis_flags(parser: Parser, sweep: Sweep) -> None:
     from ray_ssl.plugins import plugin_names
     from sweeps.options import PLUGIN_PARTS
@@ -335,6 +289,3 @@ def _check_run_flags(given: dict[str, Any]) -> None:
     seeds = given.get("seed", [])
     if given["search"] == "optuna" and isinstance(seeds, list) and len(seeds) > 1:
         raise UserError(f"--search optuna trains every suggestion with one seed, given {len(seeds)}: {_words(seeds)}")
-    for name in ("cpus_per_worker", "num_cpus"):
-        if given[name] is not None and not 1 <= given[name] <= _MAX_CPUS:
-            raise UserError(f"--{name.replace('_', '-')} is at least 1 and at most {_MAX_CPUS}, given {given[name]}")

@@ -5,21 +5,23 @@ from __future__ import annotations
 import shlex
 import sys
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 
 from analysis.command import Tracking
 from analysis.pipeline import MEASUREMENTS
 from analysis.publication import FIGURES, REPORT
 from ray_ssl.config import TrainingConfig
 from ray_ssl.errors import EXIT_BAD_INPUT, EXIT_DONE, EXIT_SOME_FAILED, print_error
-from ray_ssl.ledger import FAILED, Ledger, Trial, TrialState, names_apart
+from ray_ssl.ledger import FAILED, AnyTrial, GraphTrial, Ledger, Trial, TrialState, names_apart
 from ray_ssl.search import GridSource, OptunaSource
 from ray_ssl.trial import ERROR_LOG
 from sweeps.cli import Request
 from sweeps.data_card import DataCard
+from sweeps.run_options import RunOptions
 from sweeps.wanted import runs
 
-Source = GridSource | OptunaSource
+Source = GridSource[Trial] | OptunaSource
+AnySource = Source | GridSource[GraphTrial]
 NUM_SEEDS = 3
 """Repetitions that a study with one seed is advised to have."""
 
@@ -59,9 +61,7 @@ def print_plan(
         print(f"shift: {data.note}")
     if request.base.data.stream:
         _print_stream(request, data.num_train)
-    counts = Counter("to train again" if t.key in lost else ledger.state(t.key).value for t in source.trials)
-    found = ", ".join(f"{number} {state}" for state, number in sorted(counts.items()))
-    print(f"trials: {found or f'{source.num_trials} to be suggested'}")
+    print_counts(ledger, source, lost)
     if isinstance(source, OptunaSource) and source.num_left_out:
         print(f"{source.num_left_out} earlier trial(s) of this search lie outside what is varied now and are left out")
     if num_stopped:
@@ -79,7 +79,14 @@ def print_plan(
     sys.stdout.flush()
 
 
-def print_torn(request: Request, ledger: Ledger, trials: Sequence[Trial]) -> None:
+def print_counts(ledger: Ledger, source: AnySource, lost: Collection[str]) -> None:
+    """Prints how many trials stand where; those of `lost` run again."""
+    counts = Counter("to train again" if t.key in lost else ledger.state(t.key).value for t in source.trials)
+    found = ", ".join(f"{number} {state}" for state, number in sorted(counts.items()))
+    print(f"trials: {found or f'{source.num_trials} to be suggested'}", flush=True)
+
+
+def print_torn(request: RunOptions, ledger: Ledger, trials: Sequence[AnyTrial]) -> None:
     """Prints one line for every trial that runs again because the record of its end is torn."""
     for trial in trials:
         torn = ledger.torn_endings(trial.key) if runs(ledger.state(trial.key), request) else []
@@ -99,6 +106,12 @@ def print_results(request: Request, ledger: Ledger, tracking: Tracking, num_rows
     if request.is_part:
         print(f"{request.sweep.name} in {where}", flush=True)
         return
+    print_places(ledger, tracking, num_rows, next_steps(request))
+
+
+def print_places(ledger: Ledger, tracking: Tracking, num_rows: int, steps: Sequence[str]) -> None:
+    """Prints where everything is, and what could be done next: `steps` and what is the same for all sweeps."""
+    where = ledger.sweep.uri
     print()
     print(f"results   {where}")
     print(f"table     {ledger.sweep.address(MEASUREMENTS)} ({num_rows} measurements)")
@@ -106,7 +119,7 @@ def print_results(request: Request, ledger: Ledger, tracking: Tracking, num_rows
     print(f"report    {ledger.sweep.address(REPORT)}")
     print(f"MLflow    {tracking.shown_uri}, experiment {tracking.experiment}")
     print("next:")
-    for line in (tracking.ui_command, f"python -m analysis {shlex.quote(where)}", *next_steps(request)):
+    for line in (tracking.ui_command, f"python -m analysis {shlex.quote(where)}", *steps):
         print(f"  {line}")
     sys.stdout.flush()
 
@@ -150,7 +163,7 @@ def _print_stream(request: Request, num_train: int) -> None:
     print(f"streamed: each worker of a trial holds at most {size} of them: {held}what is decoded ahead")
 
 
-def print_failures(request: Request, ledger: Ledger, trials: Sequence[Trial], errors: Sequence[str]) -> int:
+def print_failures(request: RunOptions, ledger: Ledger, trials: Sequence[AnyTrial], errors: Sequence[str]) -> int:
     """Prints one line for everything that failed, and the way out; returns the exit code.
 
     Args:
@@ -177,6 +190,6 @@ def print_failures(request: Request, ledger: Ledger, trials: Sequence[Trial], er
     return EXIT_SOME_FAILED if failed or errors else EXIT_DONE
 
 
-def unfinished(ledger: Ledger, trials: Sequence[Trial]) -> list[Trial]:
+def unfinished(ledger: Ledger, trials: Sequence[AnyTrial]) -> list[AnyTrial]:
     """Returns the trials that failed or did not come to their end."""
     return [t for t in trials if ledger.state(t.key) not in (TrialState.DONE, TrialState.STOPPED)]

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import tempfile
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from analysis import publication
-from analysis.command import Tracking, analyse_with_progress, finish, quiet, send_the_rest
+from analysis.command import Tracking, analyse_with_progress, quiet
 from analysis.measurable import check_layers, check_measurable, not_measured
 from analysis.settings import with_targets
 from analysis.survey import Survey, survey
@@ -21,22 +20,20 @@ from ray_ssl.data.streamed import prefetched_bytes
 from ray_ssl.entry import seconds_since_start
 from ray_ssl.errors import EXIT_DONE
 from ray_ssl.follower import Follower, flatten
-from ray_ssl.launch import make_asha, run_trials
+from ray_ssl.launch import make_asha
 from ray_ssl.lease import Lease, refuse_beside_another
 from ray_ssl.ledger import Ledger, Trial, make_trials
 from ray_ssl.mlflow_client import shown
-from ray_ssl.progress import Board, duration
+from ray_ssl.progress import duration
 from ray_ssl.search import GridSource, OptunaSource, SearchSpace, number_between, one_of
-from ray_ssl.storage import Storage, describe_os_error
+from ray_ssl.storage import Storage
 from ray_ssl.targets import read_targets
-from ray_ssl.tracking import Status, Tracker
 from sweeps import report
 from sweeps.cli import Request
 from sweeps.data_card import DataCard
 from sweeps.report import Source
+from sweeps.session import Logged, print_nothing_to_do, train
 from sweeps.wanted import reopen, runs, torn_configs
-
-INTERRUPTED_CLOSE_SECONDS = 5.0
 
 
 def run(request: Request) -> int:
@@ -109,7 +106,7 @@ def _answer_if_nothing_to_do(request: Request, storage: Storage, ledger: Ledger,
     if num_rows is None:
         return None
     report.print_plan(request, ledger, source, data, {})
-    _print_nothing_to_do(ledger, source)
+    print_nothing_to_do(ledger, source)
     report.print_results(request, ledger, tracking, num_rows)
     report.print_search(source, request)
     return report.print_failures(request, ledger, source.trials, [])
@@ -128,36 +125,16 @@ def _run_leased(request: Request, storage: Storage, lease: Lease, dataset: Datas
     tracking.remember(ledger)
     ledger.remember_command(shown(request.command), str(Path.cwd()))
     tracker = tracking.connect(may_send=lease.is_held)
-    follower = Follower(tracker, ledger)
     report.print_plan(request, ledger, source, data, found.lost, num_stopped)
-    with tempfile.TemporaryDirectory(prefix="ray_ssl_") as scratch:
-        try:
-            follower.catch_up()
-            tracker.parent_params(_parent_params(request))
-            errors = _train_and_analyse(request, ledger, source, found, dataset, follower)
-            num_rows = _finish(ledger, tracker, Path(scratch), _drawn_alone(source, request), errors)
-            status: Status = "FAILED" if errors or report.unfinished(ledger, source.trials) else "FINISHED"
-            tracker.parent_end(status)
-        except BaseException:
-            follower.interrupted()
-            tracker.parent_end("KILLED")
-            tracker.close(INTERRUPTED_CLOSE_SECONDS)
-            raise
-        num_unsent = send_the_rest(tracker, tracking)
-    if not num_unsent:
-        publication.record_sent(ledger, tracking, _parent_params(request), status)
+    logged = Logged(ledger, tracker, tracking, _parent_params(request))
+    num_rows, errors = logged.run(
+        source,
+        lambda follower: _train_and_analyse(request, ledger, source, found, dataset, follower),
+        lambda: _drawn_alone(source, request),
+    )
     report.print_results(request, ledger, tracking, num_rows)
     report.print_search(source, request)
     return report.print_failures(request, ledger, source.trials, errors)
-
-
-def _finish(ledger: Ledger, tracker: Tracker, scratch: Path, only: Trial | None, errors: list[str]) -> int:
-    """Draws and logs; returns the number of measurements. A full disk is one more of the errors."""
-    try:
-        return finish(ledger, tracker, scratch, only)
-    except OSError as error:
-        errors.append(f"the figures: {describe_os_error(error)}")
-        return 0
 
 
 def make_source(request: Request, ledger: Ledger, data_fingerprint: str) -> Source:
@@ -196,7 +173,7 @@ def _train_and_analyse(
     if isinstance(source, OptunaSource):
         source.look_ahead()  # what it suggests may all be trained already
     if not source.num_trials and not found.work and (request.stage is None or request.stage.is_done(ledger)):
-        _print_nothing_to_do(ledger, source)
+        print_nothing_to_do(ledger, source)
         return []
     data_bytes = dataset.num_bytes
     if request.base.data.stream:
@@ -208,18 +185,12 @@ def _train_and_analyse(
         warn_of_absent_machines(request.machine, nodes)
         room = room_for(request, nodes)
         if source.num_trials:
-            hint = _idle_hint(source.num_trials, room.num_concurrent, request)
-            together = min(source.num_trials, room.num_concurrent)
-            print(f"training: {source.num_trials} trial(s), {together} side by side{hint}", flush=True)
-            waiting = [t for t in source.trials if runs(ledger.state(t.key), request)]
-            scheduler = make_scheduler(request)
             num_classes = len(dataset.train.fine_names)
 
             def cost(config: PretrainConfig) -> float:
                 return footprint(config, num_classes).flops
 
-            with Board(source.num_trials, ledger, waiting, room.num_concurrent, cost) as follower.board:
-                run_trials(source, num_workers, ledger, dataset, request.machine, room, follower, scheduler)
+            train(request, source, ledger, dataset, room, follower, num_workers, make_scheduler(request), cost)
             found = survey(ledger, ledger.known_trials(), settings, request.tasks_of)
         errors = analyse_with_progress(ledger, found.work, dataset, settings, request.machine.cpus_per_worker)
         if request.stage is not None and not request.stage.is_done(ledger):
@@ -254,14 +225,3 @@ def make_scheduler(request: Request) -> Any:
     if request.scheduler == "none":
         return None
     return make_asha(request.objective, request.base.training.epochs)
-
-
-def _idle_hint(num_trials: int, num_concurrent: int, request: Request) -> str:
-    idle = num_concurrent // num_trials
-    return f" (--cpus-per-worker {request.machine.cpus_per_worker * idle} would use all CPUs)" if idle > 1 else ""
-
-
-def _print_nothing_to_do(ledger: Ledger, source: Source) -> None:
-    failed = len(report.unfinished(ledger, source.trials))
-    what = f"{failed} trial(s) failed, the others are" if failed else "every trial is"
-    print(f"nothing to do: {what} trained and measured", flush=True)

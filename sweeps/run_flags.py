@@ -9,16 +9,17 @@ from ray_ssl.flags import add_address_flag, add_storage_flag
 
 
 def add_run_flags(parser: argparse.ArgumentParser, sweep: str) -> None:
-    """Adds them in three groups; `sweep` is its name."""
-    _add_result_flags(parser, sweep)
-    _add_how_flags(parser)
+    """Adds those of a sweep that trains networks; `sweep` is its name."""
+    add_result_flags(parser, sweep)
+    _add_search_flags(add_how_flags(parser))
     analysis = parser.add_argument_group("analysis", "What is measured of every checkpoint.")
     add_task_flags(analysis)
     add_numbers(analysis, {"num_train_images": IMAGE_NUMBERS["num_train_images"]})  # of test images the data has one
-    _add_machine_flags(parser)
+    add_gpu_flag(add_machine_flags(parser))
 
 
-def _add_result_flags(parser: argparse.ArgumentParser, sweep: str) -> None:
+def add_result_flags(parser: argparse.ArgumentParser, sweep: str) -> None:
+    """Adds where results go."""
     storage = parser.add_argument_group("results")
     add_storage_flag(storage)
     storage.add_argument(
@@ -34,7 +35,8 @@ def _add_result_flags(parser: argparse.ArgumentParser, sweep: str) -> None:
     storage.add_argument("--experiment", metavar="NAME", help=f"MLflow experiment (default: {sweep})")
 
 
-def _add_how_flags(parser: argparse.ArgumentParser) -> None:
+def add_how_flags(parser: argparse.ArgumentParser) -> argparse._ArgumentGroup:
+    """Adds how the trials are run; returns the group."""
     how = parser.add_argument_group("run")
     how.add_argument(
         "--dry-run",
@@ -42,6 +44,10 @@ def _add_how_flags(parser: argparse.ArgumentParser) -> None:
         help="list the trials, what is done, disk and time (after a short calibration); train nothing",
     )
     how.add_argument("--retry-failed", action="store_true", help="run failed trials again, from their newest state")
+    return how
+
+
+def _add_search_flags(how: argparse._ArgumentGroup) -> None:
     how.add_argument(
         "--search",
         choices=("grid", "optuna"),
@@ -76,7 +82,8 @@ def _add_how_flags(parser: argparse.ArgumentParser) -> None:
     )
 
 
-def _add_machine_flags(parser: argparse.ArgumentParser) -> None:
+def add_machine_flags(parser: argparse.ArgumentParser) -> argparse._ArgumentGroup:
+    """Adds on which machine; returns the group."""
     machine = parser.add_argument_group("machine", "Changes no numbers.")
     add_address_flag(machine)
     machine.add_argument(
@@ -94,16 +101,21 @@ def _add_machine_flags(parser: argparse.ArgumentParser) -> None:
         "threads, so keep it for a bit-identical resume (default: 1)",
     )
     machine.add_argument(
-        "--gpus-per-worker",
-        type=float,
-        metavar="X",
-        help="GPUs of each worker (default: 1 where the cluster has any, else 0)",
-    )
-    machine.add_argument(
         "--state-seconds",
         type=float,
         default=60.0,
         metavar="S",
         help="seconds between two saves of the training state, also within an epoch; sooner after an epoch where that "
         "takes no more than 1%% of the time, and with every checkpoint; 0: after every epoch (default: 60)",
+    )
+    return machine
+
+
+def add_gpu_flag(machine: argparse._ArgumentGroup) -> None:
+    """Adds the one of trials that can use a GPU."""
+    machine.add_argument(
+        "--gpus-per-worker",
+        type=float,
+        metavar="X",
+        help="GPUs of each worker (default: 1 where the cluster has any, else 0)",
     )

@@ -22,7 +22,6 @@ from analysis.command import read_measurements
 from analysis.finetuned_choice import CASE, PROTOCOLS, TARGET, chosen, side_by_side
 from analysis.metrics.transfer import HEADS
 from analysis.needs import is_self_supervised
-from analysis.survey import method_name
 from ray_ssl.checkpoints import Checkpoint, DamagedCheckpointError, checkpoint_folder, load_checkpoint
 from ray_ssl.config import PretrainConfig, trial_key
 from ray_ssl.data import load_dataset
@@ -132,7 +131,7 @@ def _transferred(ledger: Ledger, trials: Sequence[Trial], table: Any, say: Calla
     rows = _of_heads(table)
     for trial in trials:
         mine = rows[rows["trial_key"] == trial.key]
-        if mine.empty or not is_self_supervised(method_name(trial.config)):
+        if mine.empty or not is_self_supervised(trial.config.method_name):
             continue
         epoch = int(mine["epoch"].max())
         try:

@@ -2,7 +2,7 @@
 
 Of encoders the graph is an exact one of coarse views (see `analysis.graph.views`), not that of the augmentation of the
 training, so the claim is weaker than the theory: that training moves the representation towards these eigenvectors. Of
-`python -m analysis graph` it is the graph that the features are learned on. The estimated graph (`python -m analysis
+`sweeps/graph.py` it is the graph that the features are learned on. The estimated graph (`python -m analysis
 connectivity SWEEP --groups class`) is one of classes, of SimCLR's views whatever a method trains with, and as noisy as
 its classifiers.
 """

@@ -1,7 +1,7 @@
 """How close features come to the top eigenvectors of the exact graph of positive pairs, by epoch or step.
 
 Of encoders (`--metrics spectral_alignment`): the 20 strongest directions of the representation against the top 20
-eigenvectors of a graph of test images, by epoch. Of `python -m analysis graph`: features that the spectral contrastive
+eigenvectors of a graph of test images, by epoch. Of `sweeps/graph.py`: features that the spectral contrastive
 loss learns on the graph itself, by full-batch step; the lower row is the cosine of the largest angle, 1
 where the spans are the same. Dotted: what a random span of as many dimensions has, k / nodes, where it is the same of
 all. No published panel; the theory is that of arXiv 2106.04156.

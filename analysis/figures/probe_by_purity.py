@@ -5,11 +5,11 @@ cluster_purity`), means over seeds. Left: across, the share of training images t
 their cluster, of k clusters; upwards, the test accuracy of a linear head on these k directions. Right: across, the gap
 after the k-th eigenvalue of the features' covariance, over the sum of all. arXiv 2106.04156: heads on the top k
 eigenvectors of the graph of positive pairs err little where its clusters are pure and the gap is large. Grey: networks
-before training, once where they are the same. Where the table has them (`python -m analysis graph`), these
-eigenvectors, a line for each graph (black where it is one); hollow what our bound guarantees of their heads, where that
-is above 0. Purity and accuracy both rise with k: named is Spearman's correlation over all points with its 95 %
-bootstrap interval, and the range of those over the points of one k; networks that are the same at initialisation count
-once.
+before training, once where they are the same. Where the table has them (`sweeps/graph.py`, or `python -m
+analysis graph`), these eigenvectors, a line for each graph (black where it is one); hollow what our bound guarantees of
+their heads, where that is above 0. Purity and accuracy both rise with k: named is Spearman's correlation over all
+points with its 95 % bootstrap interval, and the range of those over the points of one k; networks that are the same at
+initialisation count once.
 """
 
 from __future__ import annotations

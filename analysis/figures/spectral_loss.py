@@ -1,6 +1,6 @@
 """The spectral contrastive loss against its minimum, and accuracy of features against the eigenvectors, by step.
 
-Of `python -m analysis graph`: features that this loss learns on an exact graph, by full-batch step. The upper row is
+Of `sweeps/graph.py`: features that this loss learns on an exact graph, by full-batch step. The upper row is
 the loss of the population; its minimum over all features of k dimensions is known in closed form, minus the sum of the
 k largest squared eigenvalues. The others are test accuracies of linear probes on each image's mean feature. Dashed:
 that minimum, and the probe on the top k eigenvectors, which have it. Each graph and number of steps has a column. No
@@ -66,7 +66,7 @@ def numbers(table: Frame) -> Frame:
 
 
 def draw(table: Frame) -> Figure | None:
-    """Draws the figure; None where no features were learned on an exact graph (python -m analysis graph)."""
+    """Draws the figure; None where no features were learned on an exact graph (sweeps/graph.py)."""
     found = numbers(table)
     if found.empty:
         return None

@@ -10,7 +10,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any, Final, Literal, NamedTuple
+from typing import Any, Final, NamedTuple
 
 import numpy as np
 import torch
@@ -19,10 +19,10 @@ from torch import Tensor, nn
 from analysis.graph.pair_graph import Floats, PairGraph, Sparse
 from analysis.graph.spectrum import Spectrum
 from analysis.graph.views import Pixels
+from ray_ssl.checkpoints import Checkpoint
+from ray_ssl.graph_config import Kind
+from ray_ssl.optim import optimiser_tensors, restore_optimiser
 from ray_ssl.rng import stream_seed, torch_stream
-
-Kind = Literal["table", "network"]
-KINDS: Final[tuple[Kind, ...]] = ("table", "network")
 
 HIDDEN: Final = 256
 LEARNING_RATES: Final = {"table": 0.05, "network": 3e-3}
@@ -86,33 +86,71 @@ def marks(num_steps: int) -> list[int]:
     return sorted(found)
 
 
-def learn(graph: PairGraph, levels: Pixels, training: Training, at: Sequence[int] | None = None) -> Iterator[Learned]:
-    """Yields the features at some steps.
+class Learner:
+    """A training, step by step; what it has come to can be saved, and another process goes on to the same numbers.
 
     Args:
         graph: N nodes.
         levels: uint8 [N, r, r, C]: what a network sees of each node.
         training: How.
-        at: Steps; None: see `marks`.
     """
-    at = marks(training.num_steps) if at is None else at
-    if not at:
-        return
-    root = torch.from_numpy(np.sqrt(graph.node_weights)).float()[:, None]
-    model = _model(training, levels, root)
-    optimiser, schedule = _optimiser(training, model)
-    factor = graph.factor.astype(np.float32)
-    transposed = factor.T.tocsr()
-    for step in range(max(at) + 1):
-        scaled = model()
-        product: Any = _Product.apply(scaled, factor, transposed)
-        loss = (scaled.T @ scaled).square().sum() - 2 * product.square().sum()
-        if step in at:
-            yield Learned(step, loss.item(), (scaled / root).detach().numpy())
-        optimiser.zero_grad(set_to_none=True)
+
+    def __init__(self, graph: PairGraph, levels: Pixels, training: Training) -> None:
+        self.step = 0
+        self._root = torch.from_numpy(np.sqrt(graph.node_weights)).float()[:, None]
+        self._model = _model(training, levels, self._root)
+        self._optimiser, self._schedule = _optimiser(training, self._model)
+        self._factor = graph.factor.astype(np.float32)
+        self._transposed = self._factor.T.tocsr()
+
+    @property
+    def num_parameters(self) -> int:
+        """Numbers that are learned."""
+        return sum(parameter.numel() for parameter in self._model.parameters())
+
+    def look(self) -> Learned:
+        """Returns the features as they are."""
+        with torch.no_grad():
+            scaled, loss = self._forward()
+            return Learned(self.step, loss.item(), (scaled / self._root).numpy())
+
+    def advance(self) -> None:
+        """Takes a step."""
+        _, loss = self._forward()
+        self._optimiser.zero_grad(set_to_none=True)
         loss.backward()
-        optimiser.step()
-        schedule.step()
+        self._optimiser.step()
+        self._schedule.step()
+        self.step += 1
+
+    def _forward(self) -> tuple[Tensor, Tensor]:
+        scaled = self._model()
+        product: Any = _Product.apply(scaled, self._factor, self._transposed)
+        return scaled, (scaled.T @ scaled).square().sum() - 2 * product.square().sum()
+
+    def state(self, history: list[dict[str, float]]) -> Checkpoint:
+        """Returns what `restore` takes; `history` stands in its card."""
+        rates = [group["lr"] for group in self._optimiser.param_groups]
+        card = {"epoch": self.step, "history": history, "schedule": self._schedule.state_dict(), "rates": rates}
+        return Checkpoint(card, self._model.state_dict(), optimiser_tensors(self._optimiser, self._model))
+
+    def restore(self, state: Checkpoint) -> None:
+        """Goes to a state of a learner of the same training."""
+        self._model.load_state_dict(state.model)
+        restore_optimiser(self._optimiser, self._model, state.optimiser)
+        self._schedule.load_state_dict(state.card["schedule"])
+        for group, rate in zip(self._optimiser.param_groups, state.card["rates"], strict=True):
+            group["lr"] = rate
+        self.step = state.card["epoch"]
+
+
+def learn(graph: PairGraph, levels: Pixels, training: Training, at: Sequence[int] | None = None) -> Iterator[Learned]:
+    """Yields the features at some steps, ascending; None: see `marks`. For the other arguments see `Learner`."""
+    learner = Learner(graph, levels, training)
+    for step in marks(training.num_steps) if at is None else at:
+        while learner.step < step:
+            learner.advance()
+        yield learner.look()
 
 
 class _Product(torch.autograd.Function):

@@ -70,7 +70,7 @@ def measure(features: LayerFeatures, levels: list[LabelLevel]) -> Iterator[Measu
     error where clusters of the graph are pure in labels and the gap after the k-th eigenvalue is large. Features of
     an encoder span these eigenvectors only where it minimises the spectral contrastive loss; the second moments of
     its views then have the graph's eigenvalues. Of other encoders the theory says nothing, and this measures whether
-    purity, gap and accuracy go together all the same. `python -m analysis graph` has the eigenvectors, and a bound.
+    purity, gap and accuracy go together all the same. `sweeps/graph.py` has the eigenvectors, and a bound.
 
     Source: after arXiv 2106.04156; purity as in Manning, Raghavan and Schuetze 2008, section 16.3.
     """

@@ -41,7 +41,7 @@ def run(flags: argparse.Namespace) -> int:
     ledger = Ledger(Storage.at(flags.sweep))
     sweep = ledger.sweep
     measurements: Any = table.read_table(sweep.filesystem, sweep.path(MEASUREMENTS))
-    if measurements.empty and not ledger.known_trials():
+    if measurements.empty and not ledger.all_trials():
         raise no_sweep(ledger.sweep, flags.sweep)
     with interrupts.orderly(), tempfile.TemporaryDirectory(prefix="ray_ssl_") as scratch:
         folder = Path(scratch) / FIGURES

@@ -12,9 +12,9 @@ from analysis import table
 from analysis.needs import Unmeasured
 from analysis.pipeline import MEASUREMENTS
 from analysis.publication import TRACKING
-from analysis.survey import TRAINED, method_name
+from analysis.survey import TRAINED
 from ray_ssl.errors import UserError
-from ray_ssl.ledger import DATA, DONE, FAILED, SWEEP, Ledger, Trial, TrialState
+from ray_ssl.ledger import DATA, DONE, FAILED, SWEEP, AnyTrial, Ledger, TrialState
 from ray_ssl.mlflow_client import ui_command
 from ray_ssl.sweep.continuing import with_storage
 from ray_ssl.trial import ERROR_LOG
@@ -31,6 +31,7 @@ class TrialFacts:
         name: For people, e.g. "vicreg 5-64 seed 0".
         method: As the table names it.
         options: Of its configuration.
+        num_epochs: The last step of its history.
         reason: Why it failed, else "".
         log: Where its traceback is; "" where it did not fail.
         collapsed: Two evaluations in a row showed collapse.
@@ -41,6 +42,7 @@ class TrialFacts:
     name: str
     method: str
     options: Options
+    num_epochs: int
     state: TrialState
     reason: str
     log: str
@@ -118,7 +120,7 @@ def gather(ledger: Ledger) -> Facts:
         uri=sweep.uri,
         question=record.get("question", ""),
         shared=flat(record.get("shared", {})),
-        trials=[_trial(ledger, trial) for trial in ledger.known_trials()],
+        trials=[_trial(ledger, trial) for trial in ledger.all_trials()],
         data=(sweep.read_sealed(DATA) or {}).get("card", {}),
         settings=table.KIND.settings_by_task(sweep.filesystem, sweep.path(MEASUREMENTS)),
         commands=[{**command, "line": with_storage(ledger, command["line"])} for command in ledger.commands()],
@@ -126,14 +128,15 @@ def gather(ledger: Ledger) -> Facts:
     )
 
 
-def _trial(ledger: Ledger, trial: Trial) -> TrialFacts:
+def _trial(ledger: Ledger, trial: AnyTrial) -> TrialFacts:
     key = trial.key
     state = ledger.state(key)
     done = (ledger.record(key, DONE) or {}) if state is TrialState.DONE else {}
     failed = (ledger.record(key, FAILED) or {}) if state is TrialState.FAILED else {}
     precision = {"precision": done["precision"]} if "precision" in done else {}
     return TrialFacts(
-        key, trial.name, method_name(trial.config), flat(trial.config.to_dict()), state, failed.get("reason", ""),
+        key, trial.name, trial.config.method_name, flat(trial.config.to_dict()),
+        trial.config.num_epochs, state, failed.get("reason", ""),
         ledger.trial(key).address(ERROR_LOG) if failed else "",
         done.get("collapsed", False), done.get("environment", {}) | precision,
     )  # fmt: skip

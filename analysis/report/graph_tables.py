@@ -12,10 +12,9 @@ from analysis.report import markup
 from analysis.report.results import Estimate, estimate
 
 QUESTION: Final = (
-    "Does minimising the spectral contrastive loss find the top eigenvectors of the graph of positive pairs, and do "
-    "linear heads on them solve the labels?\n\nAn exact graph of a finite family of views (python -m analysis graph): "
-    "free features of its nodes (spectral table) and a small network of the views (spectral network) minimise the "
-    "loss; both are compared with the eigenvectors (arXiv 2106.04156)."
+    "What do the top eigenvectors of the graph of positive pairs reach, and do linear heads on them solve the "
+    "labels?\n\nAn exact graph of a finite family of views (python -m analysis graph). sweeps/graph.py asks whether "
+    "minimising the spectral contrastive loss finds them (arXiv 2106.04156)."
 )
 
 _NONE: Final = "\N{EN DASH}"

@@ -21,7 +21,7 @@ from analysis.report.graph_tables import QUESTION, eigenvectors_table, learned_t
 from analysis.report.images import figures
 from analysis.report.markup import paragraphs, section, text
 from analysis.report.payload import payload, to_script
-from analysis.report.records import commands, environment, grid, options, scale, trouble, warning
+from analysis.report.records import commands, environment, graph_scale, grid, options, scale, trouble, warning
 from analysis.report.results import with_networks
 from analysis.report.tables import claims_table, results_table, targets_table
 from analysis.survey import TRAINED
@@ -59,7 +59,7 @@ class Content:
 
     @property
     def is_of_graphs(self) -> bool:
-        """Whether all that was measured is of exact graphs (`python -m analysis graph`)."""
+        """Whether all that was measured is of exact graphs (`sweeps/graph.py`)."""
         return self.networks.empty and len(self.measurements) > 0
 
 
@@ -107,7 +107,15 @@ def _charted(content: Content) -> Frame:
 
 
 def _grid(content: Content) -> str:
-    return "" if content.is_of_graphs else grid(content.facts, content.measurements) + options(content.facts)
+    if content.is_of_graphs and not content.facts.trials:
+        return ""
+    return grid(content.facts, content.measurements) + options(content.facts)
+
+
+def _scale(content: Content) -> str:
+    if content.is_of_graphs:
+        return graph_scale(content.facts, content.measurements)
+    return scale(content.facts, content.networks)
 
 
 _SECTIONS: Final[dict[str, tuple[str, Callable[[Content], str]]]] = {
@@ -122,7 +130,7 @@ _SECTIONS: Final[dict[str, tuple[str, Callable[[Content], str]]]] = {
     "figures": ("Figures", lambda content: figures(content.figures)),
     "trouble": ("Failures and warnings", lambda content: trouble(content.facts)),
     "grid": ("Grid", _grid),
-    "scale": ("Images and scale", lambda content: scale(content.facts, content.networks)),
+    "scale": ("Images and scale", _scale),
     "commands": ("Commands", lambda content: commands(content.facts)),
     "environment": ("Environment", lambda content: environment(content.facts)),
 }

@@ -103,14 +103,8 @@ def scale(facts: Facts, measurements: Frame) -> str:
     """
     if measurements.empty and not facts.trials:
         return ""
-    data = facts.data
-    pairs = []
-    if data:
-        classes = f"{data['num_classes']} classes"
-        classes += f" in {data['num_superclasses']} superclasses" if data["num_superclasses"] else ""
-        pairs.append(("images", markup.text(f"{data['name']}: {data['num_train']:,} for training, "
-                                            f"{data['num_test']:,} for testing, {classes}")))  # fmt: skip
-    epochs = sorted({int(trial.options["training.epochs"]) for trial in facts.trials})
+    data, pairs = facts.data, _images(facts)
+    epochs = sorted({trial.num_epochs for trial in facts.trials})
     if epochs:
         pairs.append(("epochs", markup.text(", ".join(map(str, epochs)))))
     layers = measurements[measurements["layer"] > TRAINING_LAYER]
@@ -126,6 +120,27 @@ def scale(facts: Facts, measurements: Frame) -> str:
     for settings, tasks in _by_settings(facts).items():
         pairs.append((measured, f"{markup.text(settings)} <small>({markup.text(', '.join(tasks))})</small>"))
     return markup.facts(pairs) + f"<p>{markup.text(_PUBLISHED)} Fewer images and epochs can show other trends.</p>"
+
+
+def graph_scale(facts: Facts, measurements: Frame) -> str:
+    """Returns how many images an exact graph is of, and how many measurements there are; "" where nobody recorded it.
+
+    Args:
+        facts: What the sweep's records say.
+        measurements: All of them.
+    """
+    pairs = _images(facts)
+    return markup.facts([*pairs, ("measurements", f"{len(measurements):,}")]) if pairs else ""
+
+
+def _images(facts: Facts) -> list[tuple[str, str]]:
+    data = facts.data
+    if not data:
+        return []
+    classes = f"{data['num_classes']} classes"
+    classes += f" in {data['num_superclasses']} superclasses" if data["num_superclasses"] else ""
+    return [("images", markup.text(f"{data['name']}: {data['num_train']:,} for training, "
+                                   f"{data['num_test']:,} for testing, {classes}"))]  # fmt: skip
 
 
 def _by_settings(facts: Facts) -> dict[str, list[str]]:

@@ -7,7 +7,7 @@ import time
 from collections.abc import Sequence
 
 from ray_ssl.checkpoints import SET_ASIDE, newest_state, saved_epochs
-from ray_ssl.ledger import Ledger, Trial, TrialState
+from ray_ssl.ledger import AnyTrial, Ledger, Trial, TrialState
 from ray_ssl.pretrain import checkpoint_epochs
 from ray_ssl.progress import duration
 from ray_ssl.sweep.continuing import continue_line
@@ -18,18 +18,18 @@ NUM_LINES = 12
 """Last lines of a log that are shown."""
 
 
-def explain(found: Sequence[tuple[Ledger, Trial]]) -> str:
+def explain(found: Sequence[tuple[Ledger, AnyTrial]]) -> str:
     """Returns what is known of a trial, in each sweep that has it."""
     return "\n\n".join("\n".join(_explain(ledger, trial)) for ledger, trial in found)
 
 
-def _explain(ledger: Ledger, trial: Trial) -> list[str]:
+def _explain(ledger: Ledger, trial: AnyTrial) -> list[str]:
     state, folder = ledger.state(trial.key), ledger.trial(trial.key)
     lines = [
         f"{trial.name} ({trial.key}), sweep {ledger.sweep.name}: {state.value}",
         f"why         {_why(ledger, trial, state)}",
-        f"trained     epoch {progress(ledger, trial, state)}{_saved(ledger, trial)}",
-        f"checkpoints {_checkpoints(ledger, trial)}",
+        f"trained     {trial.config.STEP} {progress(ledger, trial, state)}{_saved(ledger, trial)}",
+        *([f"checkpoints {_checkpoints(ledger, trial)}"] if isinstance(trial, Trial) else []),
     ]
     aside = [f"{kind}/{name}" for kind in ("state", "checkpoints") for name in folder.names(f"{SET_ASIDE}/{kind}")]
     if aside:
@@ -39,14 +39,14 @@ def _explain(ledger: Ledger, trial: Trial) -> list[str]:
         lines += [f"the last lines of {folder.address(ERROR_LOG)}:", *(f"  {line}" for line in log[-NUM_LINES:])]
     epochs = last_epochs(ledger, trial, state)
     if epochs:
-        lines += ["its last epochs:", *(f"  {line}" for line in epochs)]
+        lines += [f"its last {trial.config.STEP}s:", *(f"  {line}" for line in epochs)]
     return lines + _next(ledger, state)
 
 
-def _why(ledger: Ledger, trial: Trial, state: TrialState) -> str:
+def _why(ledger: Ledger, trial: AnyTrial, state: TrialState) -> str:
     said, driver = reason(ledger, trial.key, state), driver_text(ledger)
     if state is TrialState.DONE:
-        return "it was trained to its last epoch" + (f"; {said}" if said else "")
+        return f"it was trained to its last {trial.config.STEP}" + (f"; {said}" if said else "")
     if state in (TrialState.FAILED, TrialState.STOPPED):
         return said
     waits = (
@@ -57,7 +57,7 @@ def _why(ledger: Ledger, trial: Trial, state: TrialState) -> str:
     return f"{said}; {waits}" if said else waits
 
 
-def _saved(ledger: Ledger, trial: Trial) -> str:
+def _saved(ledger: Ledger, trial: AnyTrial) -> str:
     """How long ago the newest training state was saved."""
     found = newest_state(ledger.trial(trial.key))
     if found is None:

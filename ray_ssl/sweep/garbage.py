@@ -62,7 +62,7 @@ def find(ledger: Ledger) -> Iterator[Garbage]:
     for file in files:
         if _TEMPORARY.fullmatch(file.name) and now - file.modified > STALE_SECONDS:
             yield Garbage("temporary file of a killed command", file.name, [file])
-    for trial in ledger.known_trials():
+    for trial in ledger.all_trials():
         mine = [file for file in files if file.name.startswith(f"{trial.key}/")]
         yield from _of_trial(ledger, trial.key, mine)
     for key in ledger.unreadable_trials():

@@ -10,7 +10,7 @@ from typing import Any
 from ray_ssl.checkpoints import newest_state
 from ray_ssl.errors import UserError
 from ray_ssl.lease import driver_at_work
-from ray_ssl.ledger import DONE, FAILED, STOPPED, SWEEP, Ledger, Trial, TrialState
+from ray_ssl.ledger import DONE, FAILED, STOPPED, SWEEP, AnyTrial, Ledger, TrialState
 from ray_ssl.progress import duration
 from ray_ssl.sweep.continuing import continue_line
 
@@ -56,9 +56,9 @@ def _summary(ledger: Ledger) -> list[str]:
     return [counts(states, len(ledger.unreadable_trials())), driver or "-", bytes_text(size), asks]
 
 
-def _read(ledger: Ledger) -> tuple[list[Trial], dict[str, TrialState], str]:
+def _read(ledger: Ledger) -> tuple[list[AnyTrial], dict[str, TrialState], str]:
     """Trials by name, their states, the driver at work ("" where there is none)."""
-    trials = sorted(ledger.known_trials(), key=lambda trial: (trial.name, trial.key))
+    trials = sorted(ledger.all_trials(), key=lambda trial: (trial.name, trial.key))
     states = {trial.key: ledger.state(trial.key) for trial in trials}
     return trials, states, driver_text(ledger)
 
@@ -77,13 +77,13 @@ def counts(states: dict[str, TrialState], num_unreadable: int = 0) -> str:
     return ", ".join(f"{number} {state}" for state, number in sorted(found.items())) or "no trial has begun"
 
 
-def progress(ledger: Ledger, trial: Trial, state: TrialState) -> str:
+def progress(ledger: Ledger, trial: AnyTrial, state: TrialState) -> str:
     """Returns e.g. "12 of 100": the epoch up to which a trial is saved; of a new trial 0."""
     history = _history(ledger, trial, state)
-    return f"{history[-1]['epoch'] if history else 0:.0f} of {trial.config.training.epochs}"
+    return f"{history[-1]['epoch'] if history else 0:.0f} of {trial.config.num_epochs}"
 
 
-def _history(ledger: Ledger, trial: Trial, state: TrialState) -> list[dict[str, Any]]:
+def _history(ledger: Ledger, trial: AnyTrial, state: TrialState) -> list[dict[str, Any]]:
     """The epochs that a trial has behind it, the last one alone of one that was stopped early."""
     if state is TrialState.DONE:
         return (ledger.record(trial.key, DONE) or {})["history"]
@@ -94,11 +94,12 @@ def _history(ledger: Ledger, trial: Trial, state: TrialState) -> list[dict[str, 
     return found[1]["history"] if found else []
 
 
-def last_epochs(ledger: Ledger, trial: Trial, state: TrialState, number: int = 3) -> list[str]:
+def last_epochs(ledger: Ledger, trial: AnyTrial, state: TrialState, number: int = 3) -> list[str]:
     """Returns a line for each of the last epochs that are recorded."""
-    shown = ("loss", "knn_accuracy", "embedding_std", "embedding_rank", "learning_rate")
+    shown = ("loss", "knn_accuracy", "embedding_std", "embedding_rank", "learning_rate", "eigenvector_alignment")
     return [
-        f"epoch {epoch['epoch']:.0f}  " + "  ".join(f"{name} {epoch[name]:.4g}" for name in shown if name in epoch)
+        f"{trial.config.STEP} {epoch['epoch']:.0f}  "
+        + "  ".join(f"{name} {epoch[name]:.4g}" for name in shown if name in epoch)
         for epoch in _history(ledger, trial, state)[-number:]
     ]
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import shlex
 
 from ray_ssl.errors import UserError, did_you_mean
-from ray_ssl.ledger import SWEEP, Ledger, Trial
+from ray_ssl.ledger import SWEEP, AnyTrial, Ledger
 from ray_ssl.storage import Storage
 
 
@@ -38,7 +38,7 @@ def sweeps(storage: Storage, name: str | None = None) -> list[Ledger]:
     return [Ledger(storage.child(child)) for child in ([name] if name is not None else names)]
 
 
-def trials(storage: Storage, key: str) -> list[tuple[Ledger, Trial]]:
+def trials(storage: Storage, key: str) -> list[tuple[Ledger, AnyTrial]]:
     """Returns the trial of a key in each sweep that has it.
 
     Args:
@@ -48,7 +48,7 @@ def trials(storage: Storage, key: str) -> list[tuple[Ledger, Trial]]:
         UserError: There is none, or several keys begin so.
     """
     ledgers = sweeps(storage)
-    found = [(ledger, trial) for ledger in ledgers for trial in ledger.known_trials() if trial.key.startswith(key)]
+    found = [(ledger, trial) for ledger in ledgers for trial in ledger.all_trials() if trial.key.startswith(key)]
     keys = sorted({trial.key for _, trial in found})
     if not keys:
         torn = [ledger.sweep.name for ledger in ledgers if any(k.startswith(key) for k in ledger.unreadable_trials())]

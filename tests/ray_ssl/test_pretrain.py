@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 import torch
 
-from ray_ssl import pretrain as pretrain_module
+from ray_ssl import save_clock
 from ray_ssl.backbones.base import build_backbone
 from ray_ssl.checkpoints import checkpoint_folder, load_checkpoint, saved_epochs
 from ray_ssl.config import OptimiserConfig, PretrainConfig, TrainingConfig, replace
@@ -140,7 +140,7 @@ def test_preempted_after_any_step_it_goes_on_from_there(method: str, dataset: Da
 def test_killed_within_an_epoch_goes_on_at_the_step_it_was_saved_after(
     method: str, dataset: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(pretrain_module, "_SAVE_SHARE", math.inf)  # every save costs little: one after every step
+    monkeypatch.setattr(save_clock, "_SAVE_SHARE", math.inf)  # every save costs little: one after every step
     whole = train(config(method), dataset, tmp_path / "whole", state_seconds=1e-9)
     step, steps = Trainer.step, list[tuple[int, int]]()
 

@@ -2,7 +2,8 @@
 
 import pytest
 
-from analysis.flags import encoder_flags, graph_flags
+from analysis.flags import encoder_flags
+from analysis.graph import command as graph_command
 from ray_ssl import capacity
 from ray_ssl.capacity import cluster_gpus
 from ray_ssl.cluster import MachineOptions, ray_session
@@ -70,7 +71,7 @@ def test_a_ray_that_does_not_start_is_one_line(error: Exception, monkeypatch: py
 
 def test_results_go_where_the_cluster_says(monkeypatch: pytest.MonkeyPatch) -> None:
     assert parse(depth_width.SWEEP, []).storage == "results"
-    assert usual_storage("graph-x") == "results/graph-x" and graph_flags([]).storage is None
+    assert usual_storage("graph-x") == "results/graph-x" and graph_command.parse([]).storage is None
     monkeypatch.setenv("RAY_SSL_STORAGE", "s3://bucket/ray_ssl?region=us-east-1")
     assert parse(depth_width.SWEEP, []).storage == "s3://bucket/ray_ssl?region=us-east-1"
     assert parse(depth_width.SWEEP, ["--storage", "here"]).storage == "here"

@@ -1,7 +1,7 @@
 """`python -m analysis claims SWEEP_FOLDER ...`: which published trends hold in these sweeps.
 
 Of several sweeps each data set, such as each shift, has verdicts of its own; claims over several need them together.
-Of an exact graph (`python -m analysis graph`) those alone are checked that can be about one.
+Of an exact graph (`sweeps/graph.py`) those alone are checked that can be about one.
 Nothing is measured: a claim whose measurements are missing says which command gives them. Verdicts are made of the
 data alone; the exit code is 0 whatever they are. The same is written to claims.csv and claims.json among the figures,
 of several sweeps in a folder of their own of the first.

@@ -50,7 +50,7 @@ class Claim(NamedTuple):
         across: The number is over several data sets, so it is computed once for all of them; `compares` is set too.
         parts: After which parts of the training the number is read, besides its end, each above 0 and below 1.
         caveat: From the same table, what makes the comparison less than it says, "" where nothing does; None: never.
-        on_graph: The same, asked of features that are learned on an exact graph (`python -m analysis graph`), of each
+        on_graph: The same, asked of features that are learned on an exact graph (`sweeps/graph.py`), of each
             graph and number of steps by itself; None: it cannot be about a graph.
     """
 

@@ -1,4 +1,4 @@
-"""Trials of exact graphs (`python -m analysis graph`): which are of one graph and one training, and what differs.
+"""Trials of exact graphs (`sweeps/graph.py`): which are of one graph and one training, and what differs.
 
 A table may hold several graphs of one data set, of other images or other views. Two trainings of k features are of one
 graph where the number of nodes and the least loss agree, and comparable after equally many steps; eigenvectors are of

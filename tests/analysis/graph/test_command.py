@@ -1,9 +1,10 @@
-"""`python -m analysis graph`: its table, that it goes on where it stopped, and what it refuses."""
+"""`python -m analysis graph`, and what the table holds of trainings: figures, report; what is refused."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+import shlex
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import numpy as np
@@ -16,23 +17,29 @@ from analysis import encoder
 from analysis.__main__ import main
 from analysis.figures import accuracy_by_epoch, accuracy_by_method, eigenvector_angles, spectral_loss
 from analysis.figures.base.numbers import LEARNED, Frame
-from analysis.graph import PairGraph, command, top_eigenpairs
-from analysis.graph.contrastive import KINDS, marks
+from analysis.graph import PairGraph, recorded, top_eigenpairs, words
+from analysis.graph.contrastive import marks
 from analysis.graph.experiment import Study
 from analysis.graph.views import ViewGraph
 from analysis.report import make_report
 from analysis.table import MEASUREMENTS, read_table
 from ray_ssl.data import load_dataset
 from ray_ssl.data_config import DataConfig
+from ray_ssl.graph_config import KINDS
 from ray_ssl.ledger import Ledger
 from ray_ssl.storage import Storage
+from sweeps import graph_cli
+from sweeps.graph import SWEEP
+from tests.analysis.graph.trained import IMAGES, plan_of, train_all
 from tests.analysis.test_figures import assert_fit_for_print, assert_no_text_overlaps
 
-FLAGS = ("--dataset", "shapes", "--num-images", "60", "--num-test-images", "40", "--resolution", "2", "--levels", "3",
-         "--k", "4", "--sizes", "4", "8", "--steps", "12", "--num-seeds", "2")  # fmt: skip
+Capsys = pytest.CaptureFixture[str]
+
+FLAGS = (*IMAGES, "--resolution", "2", "--sizes", "4", "8")
+TRAINED = (*FLAGS, "--k", "4", "--steps", "12", "--seeds", "0", "1")
 
 
-@pytest.fixture(scope="module", autouse=True)
+@pytest.fixture(autouse=True)
 def drawn() -> Iterator[list[Storage]]:
     """Where figures and report would be made: every one of them takes seconds, and has tests of its own."""
     shown: list[Storage] = []
@@ -44,7 +51,7 @@ def drawn() -> Iterator[list[Storage]]:
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("graph")
-    assert main(["graph", *FLAGS, "--storage", str(folder)]) == 0
+    train_all(folder, TRAINED)
     return folder
 
 
@@ -117,18 +124,25 @@ def test_figure_of_the_loss_has_a_column_for_each_graph(folder: Path) -> None:
     assert spectral_loss.draw(table[table["method"] == "eigenvectors"]) is None
 
 
-def test_figures_and_report_are_made(folder: Path, drawn: list[Storage]) -> None:
-    assert drawn[0].uri == Storage.at(str(folder)).uri
-
-
 def test_the_report_is_of_the_graph(folder: Path, tmp_path: Path) -> None:
     table = read(folder)
     page = make_report(Ledger(Storage.at(str(folder))), table, tmp_path).decode()
-    assert "Does minimising the spectral contrastive loss find" in page and "No question is recorded" not in page
+    assert (
+        "What do the top eigenvectors of the graph of positive pairs reach" in page
+        and "No question is recorded" not in page
+    )
     assert '<option value="epoch">step</option>' in page and "Report of an exact graph" in page
     assert "Sweep report" not in page and "from epoch" not in page
     titles = [part.partition("</h2>")[0] for part in page.split("<h2>")[1:]]
-    assert titles == ["Learned on the graph", "Its eigenvectors", "Claims", "Chart", "Commands"]
+    assert titles == [
+        "Learned on the graph",
+        "Its eigenvectors",
+        "Claims",
+        "Chart",
+        "Failures and warnings",
+        "Grid",
+        "Commands",
+    ]
     learned, top = (part.partition("</table>")[0] for part in page.split("<tbody>")[1:3])
     assert learned.count("<tr>") == 2 and top.count("<tr>") == 2 * 2  # sizes, levels
     rows = table[(table["method"] == "spectral table") & (table["epoch"] == 12)]
@@ -138,36 +152,49 @@ def test_the_report_is_of_the_graph(folder: Path, tmp_path: Path) -> None:
     chart = json.loads(page.partition('id="measurements">')[2].partition("</script>")[0])
     assert chart["first"] == {"metric": "eigenvector_alignment", "split": "train"}
     assert {trial["network"] for trial in chart["trials"]} == {"spectral table, k 4", "spectral network, k 4"}
+    assert "<dd>table, network</dd>" in page or "table" in page.partition("<h2>Grid</h2>")[2]
     assert accuracy_by_epoch.draw(table) is None and accuracy_by_method.draw(table) is None
 
 
-def test_nothing_is_measured_twice(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    before = read(folder)
-    removed = sorted((folder / MEASUREMENTS).glob("*-000012-graph.parquet"))[0]
-    removed.unlink()
-    monkeypatch.setattr(command, "measure_eigenvectors", lambda *_: pytest.fail("measured again"))
-    assert main(["graph", *FLAGS, "--storage", str(folder)]) == 0
+def test_a_look_has_the_rows_of_the_sweep_and_measures_nothing_twice(
+    folder: Path, tmp_path: Path, drawn: list[Storage], monkeypatch: pytest.MonkeyPatch, capsys: Capsys
+) -> None:
+    line = ["graph", *FLAGS, "--storage", str(tmp_path)]
+    assert main(line) == 0
     order = ["trial_key", "epoch", "level", "split", "metric"]
-    ours, theirs = (table.sort_values(order, ignore_index=True) for table in (before, read(folder)))
-    assert ours.equals(theirs)
+    exact = read(folder).query("method == 'eigenvectors'").drop(columns="sweep")
+    ours, theirs = (table.sort_values(order, ignore_index=True) for table in (exact, read(tmp_path)))
+    pd.testing.assert_frame_equal(ours, theirs.drop(columns="sweep"))
+    said = capsys.readouterr().out
+    assert said.endswith(f"next:\n  python sweeps/graph.py {shlex.join(FLAGS)}\n")
+    assert [storage.uri for storage in drawn] == [Storage.at(tmp_path).uri]
+    next((tmp_path / MEASUREMENTS).glob("*.parquet")).unlink()
+    measured: list[int] = []
+    measure = recorded.measure_eigenvectors
+    monkeypatch.setattr(recorded, "measure_eigenvectors", lambda study, k: measured.append(k) or measure(study, k))
+    assert main(line) == 0
+    assert len(measured) == 1 and capsys.readouterr().out == said
+    assert read(tmp_path).sort_values(order, ignore_index=True).equals(theirs)
 
 
-def test_two_families_share_a_folder(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    finer = (*FLAGS, "--k", "2", "--sizes", "2", "--steps", "1", "--num-seeds", "1", "--storage", str(tmp_path))
+def test_two_families_share_a_folder(tmp_path: Path, capsys: Capsys) -> None:
+    finer = (*FLAGS, "--sizes", "2", "--storage", str(tmp_path))
     coarser = (*finer, "--resolution", "1", "--levels", "8", "--no-stretch")
     trials = []
     for flags in (finer, coarser, finer):
         assert main(["graph", *flags]) == 0
         trials.append(set(read(tmp_path)["trial_key"]))
-    assert len(trials[0]) == 3 and len(trials[1]) == 6 and trials[2] == trials[1]
+    assert len(trials[0]) == 1 and len(trials[1]) == 2 and trials[2] == trials[1]
     assert capsys.readouterr().err == ""
 
 
-def test_small_graphs_leave_out_usual_sizes(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    small = (*FLAGS[:6], "--resolution", "2", "--levels", "2", "--steps", "1", "--num-seeds", "1")
+def test_small_graphs_leave_out_usual_sizes(tmp_path: Path, capsys: Capsys) -> None:
+    small = (*FLAGS[:6], "--resolution", "2", "--levels", "2")
     assert main(["graph", *small, "--storage", str(tmp_path)]) == 0
     assert "14 nodes" in capsys.readouterr().out
     assert set(read(tmp_path)["width"]) == {5, 10, 13}
+    plan = plan_of(*small)
+    assert plan.sizes == [5, 10, 13] and {trial.config.k for trial in plan.trials} == {13}
 
 
 def test_says_what_edges_tell_of_labels() -> None:
@@ -175,18 +202,33 @@ def test_says_what_edges_tell_of_labels() -> None:
     views = ViewGraph(graph, zeros.astype(np.uint8).reshape(40, 1, 1, 1), np.arange(40), zeros)
     images = load_dataset(DataConfig(dataset="shapes", num_images=20, num_test_images=20))
     apart = Study(images, views, top_eigenpairs(graph, 12))
-    text = "\n".join(command.say(apart))
+    text = "\n".join(words.say(apart))
     assert "the graph has 40 components: a cut of weight 0, conductance 0" in text
     assert text.count("no step leaves its image, so edges say nothing of labels") == 2
     assert text.count("over between inf") == 3 and "longest 0" in text
     for kept, chance, verdict in ((0.06, 0.05, True), (0.04, 0.05, True), (0.07, 0.05, False), (0.99, 0.9, False)):
-        assert ("no more than chance" in command.what_steps_keep(kept, chance)) == verdict
+        assert ("no more than chance" in words.what_steps_keep(kept, chance)) == verdict
 
 
-def test_help_says_how_many_images_are_drawn(capsys: pytest.CaptureFixture[str]) -> None:
+def test_without_images_it_is_a_small_demonstration() -> None:
+    small, typed = graph_cli.parse(SWEEP, []), graph_cli.parse(SWEEP, ["--steps", "7"])
+    named = graph_cli.parse(SWEEP, ["--dataset", "shapes"])
+    assert [(one.num_steps, one.family.resolution, one.demo) for one in (small, typed, named)] == [
+        (500, 3, True), (7, 3, True), (2000, 4, False),
+    ]  # fmt: skip
+    assert small.data == named.data
+
+
+@pytest.mark.parametrize("command", [lambda line: main(["graph", *line]), lambda line: graph_cli.main(SWEEP, line)])
+def test_help_says_how_many_images_are_drawn(
+    command: Callable[[list[str]], int], capsys: Capsys, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COLUMNS", "100")
     with pytest.raises(SystemExit):
-        main(["graph", "--help"])
-    text = " ".join(capsys.readouterr().out.split())
+        command(["--help"])
+    said = capsys.readouterr().out
+    assert max(map(len, said.splitlines())) <= 100
+    text = " ".join(said.split())
     assert text.count("class-balanced subset of the set (default: 1000)") == 2 and "4000" not in text
 
 
@@ -194,18 +236,38 @@ def test_help_says_how_many_images_are_drawn(capsys: pytest.CaptureFixture[str])
     ("flags", "message"),
     [
         ((), "--dataset says of which images"),
-        ((*FLAGS, "--k", "1"), "--k and --sizes are 2 or more"),
+        ((*FLAGS, "--sizes", "1"), "--sizes are 2 or more, given 1"),
         ((*FLAGS, "--sizes", "5000"), "--sizes is 49 at most, for the graph has 50 nodes, given 5000"),
-        ((*FLAGS, "--k", "50"), "--k is 49 at most, for the graph has 50 nodes, given 50"),
         ((*FLAGS, "--resolution", "1"), "the graph has 1 node(s), 3 are needed"),
         ((*FLAGS, "--crops", "40"), "a crop of 40 pixels does not fit images of 32"),
         ((*FLAGS, "--resolution", "0"), "resolution of views is 1 or more, given 0"),
         ((*FLAGS, "--num-images", "x"), "num_images"),
     ],
 )
-def test_bad_input_is_one_line(
-    flags: tuple[str, ...], message: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_bad_input_is_one_line(flags: tuple[str, ...], message: str, tmp_path: Path, capsys: Capsys) -> None:
     assert main(["graph", *flags, "--storage", str(tmp_path)]) == 2
     error = capsys.readouterr().err
     assert message in error and error.count("\n") == 1
+
+
+@pytest.mark.parametrize(
+    ("flags", "message"),
+    [
+        (("--k", "1"), "k: input should be greater than or equal to 2, given 1"),
+        (("--k", "50"), "--k is 49 at most, for the graph has 50 nodes, given 50"),
+        (("--k", "4", "50", "--dry-run"), "--k is 49 at most, for the graph has 50 nodes, given 50"),
+        (("--steps", "0"), "num_steps: input should be greater than or equal to 1, given 0"),
+        (("--seeds", "-1"), "seed: input should be greater than or equal to 0, given -1"),
+        (("--num-cpus", "0"), "--num-cpus is at least 1"),
+        (("--cpus-per-worker", "3", "--num-cpus", "2"), "a trial asks for 1 x 3 CPUs"),
+        (("--num-images", "100000000"), "the images do not fit into memory"),
+        (("--name", "a/b"), "--name is one folder inside --storage"),
+    ],
+)
+def test_bad_input_of_the_sweep_is_one_line_and_makes_nothing(
+    flags: tuple[str, ...], message: str, tmp_path: Path, capsys: Capsys
+) -> None:
+    assert graph_cli.main(SWEEP, [*FLAGS, *flags, "--address", "local", "--storage", str(tmp_path)]) == 2
+    error = capsys.readouterr().err
+    assert message in error and error.count("\n") == 1
+    assert not list(tmp_path.iterdir())

@@ -22,11 +22,11 @@ from analysis.report.results import with_networks
 from analysis.table import KIND, MEASUREMENTS, Checkpoint, read_table
 from ray_ssl.storage import Storage
 from tests.analysis.graph.graphs import dense, random_graph
+from tests.analysis.graph.trained import IMAGES, train_all
 from tests.analysis.purity_tables import graph_table, purity_table
 from tests.analysis.test_figures import assert_fit_for_print, assert_no_text_overlaps
 
-IMAGES = ("--dataset", "shapes", "--num-images", "60", "--num-test-images", "40", "--levels", "3", "--k", "3",
-          "--sizes", "3", "5", "--num-seeds", "2")  # fmt: skip
+FEATURES = ("--k", "3", "--sizes", "3", "5", "--seeds", "0", "1")
 COARSE, FINE = ("--resolution", "2"), ("--resolution", "3")
 NAMES = {f"spectral {kind}, {words}" for kind in ("table", "network") for words in
          ("k 3, 50 nodes, 2 steps", "k 3, 50 nodes, 4 steps", "k 3, 94 nodes, 2 steps")}  # fmt: skip
@@ -36,10 +36,8 @@ NAMES = {f"spectral {kind}, {words}" for kind in ("table", "network") for words 
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Two graphs of one data set, of one of them trainings of two lengths."""
     folder = tmp_path_factory.mktemp("several")
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(encoder, "show", lambda storage: 0)
-        for flags in ((*COARSE, "--steps", "2"), (*COARSE, "--steps", "4"), (*FINE, "--steps", "2")):
-            assert main(["graph", *IMAGES, *flags, "--storage", str(folder)]) == 0
+    for flags in ((*COARSE, "--steps", "2"), (*COARSE, "--steps", "4"), (*FINE, "--steps", "2")):
+        train_all(folder, (*IMAGES, *FEATURES, *flags))
     return folder
 
 
@@ -182,12 +180,12 @@ def test_every_study_has_a_default_folder_of_its_own(tmp_path: Path, monkeypatch
     shown: list[str] = []
     monkeypatch.setattr(encoder, "show", lambda storage: shown.append(storage.uri) or 0)
     monkeypatch.setenv("RAY_SSL_STORAGE", str(tmp_path))
-    short = (*IMAGES[:-2], "--num-seeds", "1", *COARSE, "--steps", "1")
+    short = (*IMAGES, *COARSE, "--sizes", "3", "5")
     typed = (*short, "--shifts", "5", "--image-size", "32")  # as by default
-    others = [("--steps", "2"), ("--k", "2"), ("--sizes", "4"), ("--no-flip",), ("--data-seed", "1")]
-    for flags in (short, typed, (*short, "--num-seeds", "2"), *((*short, *other) for other in others)):
+    others = [("--sizes", "4"), ("--no-flip",), ("--data-seed", "1")]
+    for flags in (short, typed, *((*short, *other) for other in others)):
         assert main(["graph", *flags]) == 0
-    assert len(set(shown[:3])) == 1 and len(set(shown)) == 1 + len(others)
+    assert len(set(shown[:2])) == 1 and len(set(shown)) == 1 + len(others)
     assert all(Path(uri).parent == tmp_path and Path(uri).name.startswith("graph-shapes-") for uri in shown)
     assert {path.name for path in tmp_path.iterdir()} == {Path(uri).name for uri in shown}
 

@@ -1,0 +1,84 @@
+"""What is said of an exact graph and of its top eigenvectors, in lines."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import Any, Final
+
+import numpy as np
+
+from analysis.graph.experiment import BOUND, GAP, HEAD_ERROR, PURITY, Study
+from analysis.graph.facts import crossing_purity, describe, path_lengths
+from analysis.graph.labels import LabelWeights, label_weights
+from analysis.graph.partition import SweepCut, sweep_cut
+from analysis.labels import data_levels
+from analysis.metrics.base import UNLABELLED
+
+CHANCE_MARGIN: Final = 0.2
+"""What keeps labels no more often than chance and this share of it (or of its distance to 1) counts as chance."""
+
+
+def say(study: Study) -> Iterator[str]:
+    """Yields what the graph looks like, in lines."""
+    graph, values = study.graph, study.spectrum.values
+    facts = describe(graph)
+    yield (f"graph     {facts.num_images} images of {study.dataset.name}, {facts.num_nodes} nodes, "
+           f"{facts.num_components} component(s), the largest {facts.largest_component:.1%} of the weight")  # fmt: skip
+    yield (f"          {facts.shared:.1%} of the views are of several images; a step over a view leaves its image with "
+           f"probability {facts.crossing:.2f}")  # fmt: skip
+    paths = path_lengths(graph)
+    sampled = paths.num_sources < paths.num_nodes
+    sources = f"from {paths.num_sources} random nodes" if sampled else "between all nodes"
+    yield (f"paths     the largest component has {paths.num_nodes} nodes; shortest paths {sources}: mean "
+           f"{paths.mean:.2f} steps, longest {'at least ' * sampled}{paths.longest}")  # fmt: skip
+    shown = np.unique(np.geomspace(1, len(values), 8).round().astype(int))
+    yield "spectrum  " + ", ".join(f"{values[i - 1]:.4f} (no. {i})" for i in shown)
+    yield f"cut       {_cut(sweep_cut(graph, study.spectrum), facts.num_components)}"
+    samples = np.arange(graph.num_images)
+    levels = [("sample", samples, graph.num_images)]
+    levels += [(level.name, study.all_labels(level), level.num_classes) for level in data_levels(study.dataset)]
+    for name, labels, count in levels:
+        found = label_weights(graph, labels, count)
+        crossing = "" if name == "sample" else f"; {what_steps_keep(*crossing_purity(graph, labels, count))}"
+        yield (f"{name:9} weight within {found.within:.3f} (chance {found.chance:.3f}), mean weight of a pair within "
+               f"over between {_contrast(found):.1f}, label error {found.label_error:.3f}{crossing}")  # fmt: skip
+
+
+def _cut(cut: SweepCut, num_components: int) -> str:
+    if num_components > 1:
+        return f"the graph has {num_components} components: a cut of weight 0, conductance 0"
+    return f"conductance {cut.conductance:.4f}; Cheeger: {cut.lower:.4f} <= best <= {cut.upper:.4f}"
+
+
+def _contrast(found: LabelWeights) -> float:
+    return found.mean_within / found.mean_between if found.mean_between > 0 else float("inf")
+
+
+def what_steps_keep(kept: float, chance: float) -> str:
+    """What steps to other images say of labels; for the arguments see `crossing_purity`."""
+    if np.isnan(kept):
+        return "no step leaves its image, so edges say nothing of labels"
+    more = kept - chance > CHANCE_MARGIN * min(chance, 1 - chance)
+    verdict = (
+        "" if more else f": no more than chance and {CHANCE_MARGIN:.0%} of it, edges say next to nothing of labels"
+    )
+    return f"a step to another image keeps it {kept:.3f} (chance {chance:.3f}){verdict}"
+
+
+def heads(measurements: Any, keys: Sequence[str]) -> Iterator[str]:
+    """Yields what linear heads of the top eigenvectors reach beside the purity of as many clusters, in lines.
+
+    Args:
+        measurements: See `analysis.table`.
+        keys: Trials of eigenvectors, by their number.
+    """
+    yield "heads     k  eigengap  level       purity  accuracy of views (guaranteed)  of test images (chance)"
+    for key in keys:
+        rows = measurements[measurements["trial_key"] == key]
+        value = rows.set_index(["metric", "level", "split"])["value"].to_dict()
+        for _, level, _ in sorted(name for name in value if name[0] == PURITY):
+            accuracy, least = (1 - value[metric, level, "train"] for metric in (HEAD_ERROR, BOUND))
+            tested, chance = value["linear_accuracy", level, "test"], 1 / value["num_classes", level, "test"]
+            yield (f"   {rows['width'].iloc[0]:8d}  {value[GAP, UNLABELLED, 'train']:8.4f}  {level:10}  "
+                   f"{value[PURITY, level, 'train']:6.3f}  {accuracy:17.3f} {f'({max(0, least):.3f})':>12}  "
+                   f"{tested:14.3f} {f'({chance:.3f})':>8}")  # fmt: skip
