@@ -30,7 +30,7 @@ from ray_ssl.config import PretrainConfig, replace
 from ray_ssl.data import load_dataset
 from ray_ssl.follower import Follower
 from ray_ssl.launch import run_trials
-from ray_ssl.ledger import DONE, Ledger, Trial, make_trials
+from ray_ssl.ledger import DONE, AnyTrial, Ledger, make_trials
 from ray_ssl.search import GridSource
 from ray_ssl.storage import Storage
 from ray_ssl.tracking import Tracker
@@ -125,7 +125,7 @@ def schedule(num_trials: int) -> tuple[list[float], float]:
     class Timed(Follower):
         num_ended = 0
 
-        def ended(self, trial: Trial) -> None:
+        def ended(self, trial: AnyTrial) -> None:
             super().ended(trial)
             self.num_ended += 1
             if self.num_ended % (num_trials // 10) == 0:

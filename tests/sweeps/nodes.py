@@ -18,7 +18,7 @@ from ray.cluster_utils import Cluster
 from ray_ssl.cluster import MachineOptions, ray_session
 from ray_ssl.config import PretrainConfig
 from ray_ssl.data.base import Dataset
-from ray_ssl.ledger import Trial
+from ray_ssl.ledger import AnyTrial
 from tests.sweeps.command import ROOT
 
 MEETING_SECONDS = 120
@@ -80,22 +80,22 @@ class Heard:
 
     events: list[tuple[str, str, float]] = field(default_factory=list)
 
-    def _hear(self, what: str, trial: Trial) -> None:
+    def _hear(self, what: str, trial: AnyTrial) -> None:
         self.events.append((what, trial.key, time.time()))
 
-    def started(self, trial: Trial) -> None:
+    def started(self, trial: AnyTrial) -> None:
         self._hear("started", trial)
 
-    def epoch(self, trial: Trial, metrics: dict[str, float]) -> None:
+    def epoch(self, trial: AnyTrial, metrics: dict[str, float]) -> None:
         self._hear("epoch", trial)
 
-    def warned(self, trial: Trial, text: str) -> None:
+    def warned(self, trial: AnyTrial, text: str) -> None:
         self._hear(text, trial)
 
-    def moved(self, trial: Trial) -> None:
+    def moved(self, trial: AnyTrial) -> None:
         self._hear("moved", trial)
 
-    def ended(self, trial: Trial) -> None:
+    def ended(self, trial: AnyTrial) -> None:
         self._hear("ended", trial)
 
     def count(self, what: str) -> int:
