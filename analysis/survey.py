@@ -114,6 +114,20 @@ def untrained_keys(ledger: Ledger) -> set[str]:
     return {trial.key for trial in ledger.all_trials() if ledger.state(trial.key) not in TRAINED}
 
 
+def trained_epochs(ledger: Ledger) -> dict[str, list[int]]:
+    """Returns the epochs of the stored checkpoints of the trials that are trained no further, by key, ascending.
+
+    The last is where training ended, whether it is still stored or not.
+    """
+    found: dict[str, list[int]] = {}
+    for trial in ledger.known_trials():
+        state = ledger.state(trial.key)
+        if state in TRAINED:
+            last = {trial.config.training.epochs} if state is TrialState.DONE else set[int]()
+            found[trial.key] = sorted({*saved_epochs(ledger.trial(trial.key)), *last})
+    return found
+
+
 def describe(card: dict[str, Any], sweep: str, key: str, dataset: str) -> table.Checkpoint:
     """Returns the columns that all rows of a checkpoint share."""
     return columns(PretrainConfig.from_dict(card["config"]), sweep, key, dataset, card["epoch"])

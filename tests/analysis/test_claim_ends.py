@@ -53,6 +53,26 @@ def test_trials_that_are_not_measured_at_their_end_do_not_count_and_are_said(tab
         assert found.loc[name, "command"] == "python -m analysis results/x"
 
 
+def test_an_analysis_that_was_interrupted_is_not_the_end_of_the_training(table: Frame) -> None:
+    rows = table[(table["epoch"] < 10) | (table["layer"] < 0)].copy()
+    rows = rows[rows["layer_name"] != "training"]  # curves are put into the table last
+    names = ["best_layer_of_class_is_deep", LATE]
+    last = rows["epoch"].max()
+    assert set(verdicts(rows, *names)["num_trials"]) == {4}
+    epochs = {key: [0, 1, last, 100] for key in rows["trial_key"].unique()}
+    found = check(rows, "results/x", names, epochs=epochs).set_index("claim")
+    assert (found["num_trials"] == 0).all()
+    assert all("all 4 trials" in note and "at the end of the training" in note for note in found["note"])
+
+
+def test_a_stored_checkpoint_that_is_not_measured_is_what_a_claim_would_read(table: Frame) -> None:
+    rows = table[table["epoch"] != 10]  # that of a tenth of the training
+    assert check(rows, "results/x", [EARLY]).iloc[0]["num_trials"] == 4
+    stored = {key: [0, 1, 3, 10, 30, 100] for key in table["trial_key"].unique()}
+    found = check(rows, "results/x", [EARLY], epochs=stored).iloc[0]
+    assert "after 0.1 of the training" in found["note"] and found["num_trials"] == 0
+
+
 def test_where_no_trial_is_measured_at_its_end_nothing_is_compared(table: Frame) -> None:
     found = verdicts(without(table, "ncc_accuracy", (100,), (0, 1, 2, 3), NO_AUGMENTATION), *COMPARED)
     assert (found["verdict"] == UNKNOWN).all() and (found["num_trials"] == 0).all()

@@ -9,7 +9,7 @@ from typing import Any, Final
 import pandas as pd
 
 from analysis.claims.base.contract import FAILS, HOLDS, UNKNOWN, Claim
-from analysis.claims.base.ends import counted, with_ends
+from analysis.claims.base.ends import Epochs, counted, with_ends
 from analysis.claims.base.interval import Estimate, estimate
 from analysis.figures.base.numbers import LEARNED, networks_alone, prepare
 from analysis.needs import Lacking, Trials, Unmeasured, first_lacking, is_self_supervised
@@ -45,6 +45,7 @@ def check(
     sweep: str = "SWEEP_FOLDER",
     names: Collection[str] | None = None,
     unmeasured: Collection[Unmeasured] = (),
+    epochs: Epochs | None = None,
 ) -> pd.DataFrame:
     """Returns a verdict on every claim, for each data set and each self-supervised method by itself.
 
@@ -60,6 +61,7 @@ def check(
         sweep: The sweep's folder, as it is to stand in commands.
         names: Of the claims that are checked; None: all.
         unmeasured: Trials of the sweep that the table does not have.
+        epochs: Of its trained trials; without them a trial ends where the table does.
 
     Returns:
         Columns claim, figure, dataset, method ("" where methods are compared; of a graph with k and what tells it from
@@ -73,16 +75,16 @@ def check(
     rows = []
     for dataset, one in table.groupby("dataset"):
         about = {"dataset": dataset}
-        networks = with_ends(networks_alone(one))
+        networks = with_ends(networks_alone(one), epochs)
         prepared = prepare(networks, *networks["metric"].unique())
         for claim in claims if len(networks) else ():
             if not claim.across:
-                rows += [about | row for row in _rows(claim, networks, prepared, sweep, unmeasured)]
+                rows += [about | row for row in _rows(claim, networks, prepared, sweep, unmeasured, epochs)]
         rows += [about | row for claim in claims if claim.on_graph for row in _graph_rows(claim.on_graph, one, sweep)]
     networks = networks_alone(table)
-    every, ends = ", ".join(sorted(networks["dataset"].unique())), with_ends(networks)
+    every, ends = ", ".join(sorted(networks["dataset"].unique())), with_ends(networks, epochs)
     across = [claim for claim in claims if claim.across and every]
-    rows += [{"dataset": every, **_row(claim, networks, ends, "", sweep, unmeasured)} for claim in across]
+    rows += [{"dataset": every, **_row(claim, networks, ends, "", sweep, unmeasured, epochs)} for claim in across]
     return pd.DataFrame(rows, columns=list(COLUMNS))
 
 
@@ -95,16 +97,16 @@ def _graph_rows(claim: Claim, table: Frame, sweep: str) -> Iterator[dict[str, An
 
 
 def _rows(
-    claim: Claim, table: Frame, prepared: Frame, sweep: str, unmeasured: Collection[Unmeasured]
+    claim: Claim, table: Frame, prepared: Frame, sweep: str, unmeasured: Collection[Unmeasured], epochs: Epochs | None
 ) -> Iterator[dict[str, Any]]:
     """The verdicts on a claim: one, or one for each method that learns without labels."""
     if claim.compares:
-        yield _row(claim, table, prepared, "", sweep, unmeasured)
+        yield _row(claim, table, prepared, "", sweep, unmeasured, epochs)
         return
     methods = [method for method in sorted(table["method"].unique()) if is_self_supervised(method)]
     for method in methods:
         one, ready = (rows[rows["method"] == method] for rows in (table, prepared))
-        yield _row(claim, one, ready, method, sweep, unmeasured)
+        yield _row(claim, one, ready, method, sweep, unmeasured, epochs)
     if not methods:
         lacking = first_lacking((Trials("self-supervised"),), table, sweep, unmeasured)
         assert lacking is not None
@@ -112,10 +114,16 @@ def _rows(
 
 
 def _row(
-    claim: Claim, table: Frame, prepared: Frame, method: str, sweep: str, unmeasured: Collection[Unmeasured]
+    claim: Claim,
+    table: Frame,
+    prepared: Frame,
+    method: str,
+    sweep: str,
+    unmeasured: Collection[Unmeasured],
+    epochs: Epochs | None = None,
 ) -> dict[str, Any]:
     lacking = first_lacking(claim.needs, table, sweep, unmeasured)
-    prepared, left_out = (prepared, None) if lacking else counted(claim, prepared, sweep)
+    prepared, left_out = (prepared, None) if lacking else counted(claim, prepared, sweep, epochs)
     values = None if lacking else claim.measure(prepared)
     nothing = math.isnan(values.mean) if isinstance(values, Estimate) else values is None or values.empty
     if nothing:

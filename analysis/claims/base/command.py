@@ -22,7 +22,7 @@ from analysis.claims.base.check import check
 from analysis.claims.base.contract import UNKNOWN
 from analysis.command import read_measurements
 from analysis.publication import figures_folder
-from analysis.survey import unmeasured_trials, untrained_keys
+from analysis.survey import trained_epochs, unmeasured_trials, untrained_keys
 from ray_ssl.errors import EXIT_DONE
 from ray_ssl.flags import Parser
 from ray_ssl.ledger import Ledger
@@ -59,7 +59,8 @@ def run(flags: argparse.Namespace) -> int:
     untrained = set(table["trial_key"]) & {key for folder in sweeps for key in untrained_keys(Ledger(folder))}
     table = table[~table["trial_key"].isin(untrained)]
     unmeasured = [one for folder in sweeps for one in unmeasured_trials(Ledger(folder), table)]
-    found = cast(Frame, check(table, typed, unmeasured=unmeasured))
+    epochs = {key: one for folder in sweeps for key, one in trained_epochs(Ledger(folder)).items()}
+    found = cast(Frame, check(table, typed, unmeasured=unmeasured, epochs=epochs))
     measured = found["num_trials"] > 0
     for (dataset, method), rows in found[measured].groupby(["dataset", "method"], sort=False):
         print(f"{method or 'methods compared'} on {dataset}\n{as_text(rows)}\n")

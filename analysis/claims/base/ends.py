@@ -1,13 +1,14 @@
 """Which trials a claim counts: those whose numbers are measured where their training begins, goes through and ends.
 
-How far a trial was trained is known from all that the table has of it: its curves reach the last epoch, and other
-metrics may be measured at checkpoints that one is not. A trial in which a number is not measured where the claim reads
-it would be compared at another epoch than the others; it is left out, which the claim's note says.
+How far a trial was trained its sweep's records say; without them it is taken from all that the table has of it: curves
+reach the last epoch, and other metrics may be measured at checkpoints that one is not. A trial in which a number is not
+measured where the claim reads it would be compared at another epoch than the others; it is left out, which the claim's
+note says.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Final, NamedTuple
 
 import numpy as np
@@ -20,6 +21,10 @@ Frame = Any
 """A pandas frame; pyright cannot follow what selecting rows of one returns."""
 
 TRIAL: Final = ["dataset", "trial_key"]
+
+Epochs = Mapping[str, Sequence[int]]
+"""Epochs of the stored checkpoints of trials by key, ascending; the last is where training ended. See
+`survey.trained_epochs`."""
 
 
 class Gap(NamedTuple):
@@ -38,23 +43,31 @@ class Gap(NamedTuple):
     way: str
 
 
-def with_ends(table: Frame) -> Frame:
-    """Returns the table with the column `end`, the last epoch that a trial was trained, NaN where nothing says it."""
+def with_ends(table: Frame, epochs: Epochs | None = None) -> Frame:
+    """Returns the table with the column `end`, the last epoch that a trial was trained, NaN where nothing says it.
+
+    A table that has the column is returned as it is.
+    """
+    if "end" in table.columns:
+        return table
     # How many classes there are may stand with the curves, at the epochs that were asked for, not those trained.
     of_training = (table["layer_name"] == TRAINING) & (table["metric"] != "num_classes")
     found = table[(table["layer"] >= 0) | of_training].groupby(TRIAL)["epoch"].max().rename("end")
-    return table.drop(columns="end", errors="ignore").join(found, on=TRIAL)
+    joined = table.join(found, on=TRIAL)
+    known = joined["trial_key"].map({key: saved[-1] for key, saved in (epochs or {}).items() if saved})
+    return joined.assign(end=known.fillna(joined["end"]))
 
 
-def counted(claim: Claim, table: Frame, sweep: str) -> tuple[Frame, Lacking | None]:
+def counted(claim: Claim, table: Frame, sweep: str, epochs: Epochs | None = None) -> tuple[Frame, Lacking | None]:
     """Returns the rows of the trials that a claim counts, and what the others lack, None where it counts all.
 
     Args:
         claim: Its needs say what is read, and `parts` after which parts of the training.
         table: Of all trials that it is asked of, with the column `end`.
         sweep: The sweep's folder, as it is to stand in the command.
+        epochs: Of trials whose checkpoints are known.
     """
-    gaps = [gap for need in claim.needs for gap in _gaps(need, claim, table, sweep) if gap.trials]
+    gaps = [gap for need in claim.needs for gap in _gaps(need, claim, table, sweep, epochs or {}) if gap.trials]
     if not gaps:
         return table, None
     left_out = frozenset[tuple[str, str]]().union(*(gap.trials for gap in gaps))
@@ -72,7 +85,7 @@ def counted(claim: Claim, table: Frame, sweep: str) -> tuple[Frame, Lacking | No
     return table[~keys], Lacking(f"leaves out {num} trials, which were not measured in {what}", ways)
 
 
-def _gaps(need: Any, claim: Claim, table: Frame, sweep: str) -> Iterator[Gap]:
+def _gaps(need: Any, claim: Claim, table: Frame, sweep: str, epochs: Epochs) -> Iterator[Gap]:
     """The trials that lack a number, for each moment at which it is read."""
     if not isinstance(need, Measured | Curve):
         return
@@ -89,23 +102,27 @@ def _gaps(need: Any, claim: Claim, table: Frame, sweep: str) -> Iterator[Gap]:
     measured = set(zip(rows["dataset"], rows["trial_key"], rows["epoch"], strict=True))
     asked = table if not claim.across else table.merge(rows[TRIAL].drop_duplicates(), on=TRIAL)
     parts = claim.parts if isinstance(need, Measured) else ()
-    for when, epochs in _moments(asked, isinstance(need, Measured) and need.start, parts):
-        lacking = frozenset(key for key, epoch in epochs.items() if (*key, epoch) not in measured)
+    for when, read in _moments(asked, isinstance(need, Measured) and need.start, parts, epochs):
+        lacking = frozenset(key for key, epoch in read.items() if (*key, epoch) not in measured)
         yield Gap(lacking, need.words, when, need.command(sweep))
 
 
-def _moments(table: Frame, start: bool, parts: tuple[float, ...]) -> Iterator[tuple[str, dict[tuple[str, str], int]]]:
+def _moments(
+    table: Frame, start: bool, parts: tuple[float, ...], epochs: Epochs
+) -> Iterator[tuple[str, dict[tuple[str, str], int]]]:
     """What is read when: words, and the epoch of each trial that has a checkpoint for it."""
-    checkpoints = table[table["layer"] >= 0]
+    measured = table[table["layer"] >= 0].groupby(TRIAL)["epoch"].unique().to_dict()
+    ends = table.groupby(TRIAL)["end"].first().to_dict()
+    # A checkpoint that is stored and not measured yet is what a claim would read.
+    there = {key: sorted({*measured.get(key, ()), *epochs.get(key[1], ())}) for key in ends}
     if start:
-        begun = checkpoints[checkpoints["epoch"] == 0].groupby(TRIAL)["epoch"].min()
-        yield "at initialisation", begun.to_dict()
-    trained = checkpoints[checkpoints["epoch"] > 0]
+        yield "at initialisation", {key: 0 for key, found in there.items() if 0 in found}
+    trained = {key: found for key, one in there.items() if (found := [epoch for epoch in one if epoch > 0])}
     for part in parts:
-        until = trained[trained["epoch"] <= part * trained["end"]].groupby(TRIAL)["epoch"].max()
-        first = trained.groupby(TRIAL)["epoch"].min()
-        yield f"after {part:g} of the training", until.combine_first(first).to_dict()
-    yield "at the end of the training", table.groupby(TRIAL)["end"].first().to_dict()
+        until = {key: max((epoch for epoch in found if epoch <= part * ends[key]), default=found[0])
+                 for key, found in trained.items()}  # fmt: skip
+        yield f"after {part:g} of the training", until
+    yield "at the end of the training", ends
 
 
 def _compared(claim: Claim, table: Frame) -> Frame:
