@@ -13,6 +13,7 @@ from analysis.tasks import find_tasks
 from ray_ssl.checkpoints import SET_ASIDE, checkpoint_folder, saved_epochs
 from ray_ssl.config import PretrainConfig
 from ray_ssl.ledger import DONE, Ledger, Trial, TrialState
+from ray_ssl.naming import flatten
 from ray_ssl.pretrain import checkpoint_epochs
 from ray_ssl.storage import Storage
 
@@ -126,6 +127,30 @@ def trained_epochs(ledger: Ledger) -> dict[str, list[int]]:
             last = {trial.config.training.epochs} if state is TrialState.DONE else set[int]()
             found[trial.key] = sorted({*saved_epochs(ledger.trial(trial.key)), *last})
     return found
+
+
+def mixed_trainings(ledgers: Sequence[Ledger]) -> list[str]:
+    """Returns a line for each network that several sweeps trained differently: a table of all takes them for seeds."""
+    found: dict[tuple[object, ...], dict[str, list[dict[str, str]]]] = {}
+    for ledger in ledgers if len(ledgers) > 1 else ():
+        for trial in ledger.known_trials():
+            config = trial.config
+            options = {path: str(value) for path, value in flatten(config.to_dict()).items() if path != "seed"}
+            name = trial.name.replace(f" seed {config.seed}", "")
+            network = found.setdefault((name, config.data.dataset, config.data.shift), {})
+            network.setdefault(ledger.sweep.name, []).append(options)
+    lines: list[str] = []
+    for (name, *_), sweeps in found.items():
+        paths = sorted({path for trainings in sweeps.values() for options in trainings for path in options})
+        varied = [
+            f"{path} {' or '.join(', '.join(sorted(values)) for values in of_sweeps)}"
+            for path in paths
+            for of_sweeps in [[{one.get(path, "") for one in trainings} for trainings in sweeps.values()]]
+            if any(values != of_sweeps[0] for values in of_sweeps)
+        ]
+        if varied:
+            lines.append(f"{name} of {', '.join(sweeps)} differs in more than the seed: {'; '.join(varied)}")
+    return lines
 
 
 def describe(card: dict[str, Any], sweep: str, key: str, dataset: str) -> table.Checkpoint:

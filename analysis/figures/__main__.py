@@ -88,7 +88,7 @@ def _answer(arguments: list[str]) -> int:
     from analysis.figures.base import draw_one, lacks, why_not_drawn
     from analysis.publication import figures_folder
     from analysis.stored import read_projections
-    from analysis.survey import unmeasured_trials
+    from analysis.survey import mixed_trainings, unmeasured_trials
     from ray_ssl.errors import EXIT_DONE, UserError
     from ray_ssl.ledger import Ledger
     from ray_ssl.plugins import plugin_names
@@ -104,6 +104,8 @@ def _answer(arguments: list[str]) -> int:
     table: Any = pd.concat(tables, ignore_index=True)
     points: Any = pd.concat([read_projections(sweep) for sweep in sweeps], ignore_index=True)
     unmeasured = [one for sweep in sweeps for one in unmeasured_trials(Ledger(sweep), table)]
+    for line in mixed_trainings([Ledger(sweep) for sweep in sweeps]):
+        print(f"warning: {line}; they are drawn as seeds of one network", flush=True)
     if flags.trials:
         table = _of_trials(table, flags.trials, typed)
         points = points[points["trial_key"].isin(table["trial_key"])]

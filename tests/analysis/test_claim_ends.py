@@ -63,6 +63,7 @@ def test_an_analysis_that_was_interrupted_is_not_the_end_of_the_training(table: 
     found = check(rows, "results/x", names, epochs=epochs).set_index("claim")
     assert (found["num_trials"] == 0).all()
     assert all("all 4 trials" in note and "at the end of the training" in note for note in found["note"])
+    assert (check(rows, "results/x", COMPARED, epochs=epochs)["verdict"] == UNKNOWN).all()
 
 
 def test_a_stored_checkpoint_that_is_not_measured_is_what_a_claim_would_read(table: Frame) -> None:

@@ -22,7 +22,7 @@ from analysis.claims.base.check import check
 from analysis.claims.base.contract import UNKNOWN
 from analysis.command import read_measurements
 from analysis.publication import figures_folder
-from analysis.survey import trained_epochs, unmeasured_trials, untrained_keys
+from analysis.survey import mixed_trainings, trained_epochs, unmeasured_trials, untrained_keys
 from ray_ssl.errors import EXIT_DONE
 from ray_ssl.flags import Parser
 from ray_ssl.ledger import Ledger
@@ -61,6 +61,8 @@ def run(flags: argparse.Namespace) -> int:
     unmeasured = [one for folder in sweeps for one in unmeasured_trials(Ledger(folder), table)]
     epochs = {key: one for folder in sweeps for key, one in trained_epochs(Ledger(folder)).items()}
     found = cast(Frame, check(table, typed, unmeasured=unmeasured, epochs=epochs))
+    for line in mixed_trainings([Ledger(folder) for folder in sweeps]):
+        print(f"warning: {line}; they count as seeds of one network\n")
     measured = found["num_trials"] > 0
     for (dataset, method), rows in found[measured].groupby(["dataset", "method"], sort=False):
         print(f"{method or 'methods compared'} on {dataset}\n{as_text(rows)}\n")
