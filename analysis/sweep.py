@@ -176,7 +176,8 @@ def _of_methods(trials: list[Trial], methods: Sequence[str] | None) -> list[Tria
     known = sorted({trial.config.method.name for trial in trials})
     for name in methods or []:
         if name not in known:
-            raise UserError(f"--methods: no trial of {name!r}{did_you_mean(name, known)}; there is {', '.join(known)}")
+            hint = did_you_mean(name, known)  # names those that there are where none is close
+            raise UserError(f"--methods: no trial of {name!r}{hint}")
     return [trial for trial in trials if methods is None or trial.config.method.name in methods]
 
 

@@ -19,7 +19,7 @@ from analysis.metrics.base import Measurement
 from analysis.pipeline import MEASUREMENTS, Outcome, _Measurer
 from analysis.settings import AnalysisSettings
 from analysis.survey import missing_work, survey
-from analysis.sweep import _measurable
+from analysis.sweep import _measurable, _of_methods
 from ray_ssl.checkpoints import checkpoint_folder, load_checkpoint
 from ray_ssl.config import PretrainConfig
 from ray_ssl.data import Dataset, load_dataset
@@ -211,6 +211,19 @@ def test_a_level_that_is_no_group_is_told_its_group(tmp_path: Path, capsys: pyte
         assert (
             f"unknown level group '{level}'; level {level} is measured by --levels {group}" in capsys.readouterr().err
         )
+
+
+def test_a_name_that_is_not_there_is_said_once(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    for flag, what in (("--metrics", "metric"), ("--levels", "level group")):
+        name = {"--metrics": "knn", "--levels": "sample"}[flag]
+        assert analyse([str(tmp_path), flag, name, "all"]) == 2
+        said = capsys.readouterr().err
+        assert said == f"error: {what} all stands alone, given {name} all: give all, or the names\n"
+    trials = make_trials([PretrainConfig()], "data")
+    for name, hint in (("simclr", "; known: vicreg"), ("vicregg", "; did you mean 'vicreg'?")):
+        with pytest.raises(UserError) as raised:
+            _of_methods(trials, [name])
+        assert str(raised.value) == f"--methods: no trial of {name!r}{hint}"
 
 
 def test_a_checkpoint_that_its_trial_may_be_writing_is_left_alone(tmp_path: Path) -> None:
