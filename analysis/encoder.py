@@ -42,7 +42,7 @@ from ray_ssl.ledger import Ledger
 from ray_ssl.part import explain
 from ray_ssl.plugins import plugin_module, plugin_names
 from ray_ssl.storage import Storage
-from ray_ssl.targets import attach_targets, read_targets
+from ray_ssl.targets import attach_targets, whole_targets
 
 RECORD = "encoder.json"
 TORCHVISION = "torchvision:"
@@ -101,7 +101,7 @@ def run(flags: argparse.Namespace) -> int:
             "--dataset says which images are measured: shapes, cifar10, cifar100, parquet:PATH, folder:PATH"
         )
     storage = Storage.at(flags.storage)
-    targets = read_targets(storage)
+    targets = whole_targets(storage)
     settings = with_targets(settings, targets, wanted)
     encoder, dataset = load_encoder(flags)
     if any(metric_and_group(task)[1] == TARGETS for task in wanted):

@@ -38,7 +38,7 @@ from ray_ssl.flags import Parser, add_address_flag
 from ray_ssl.follower import Follower
 from ray_ssl.ledger import Ledger, Trial, TrialState, no_sweep
 from ray_ssl.storage import Storage
-from ray_ssl.targets import Targets, attach_targets, read_targets, write_targets
+from ray_ssl.targets import Targets, attach_targets, read_targets, whole_targets, write_targets
 
 
 def parse(arguments: Sequence[str]) -> argparse.Namespace:
@@ -197,12 +197,12 @@ def _targets(ledger: Ledger, trial: Trial, source: str | None) -> Targets | None
     """The sweep's targets, those of another sweep where they are to be copied.
 
     Raises:
-        UserError: There are none to be copied, they are of other images, or this sweep has others.
+        UserError: There are none to be copied, they are torn or of other images, or this sweep has others.
     """
-    own = read_targets(ledger.sweep)
     if source is None:
-        return own
-    targets = read_targets(Storage.at(source))
+        return whole_targets(ledger.sweep)
+    own = read_targets(ledger.sweep)  # torn ones are replaced
+    targets = whole_targets(Storage.at(source))
     if targets is None:
         raise UserError(
             f"{source!r} has no targets of graded randomness to copy: give a folder of sweeps/randomness.py"
