@@ -48,8 +48,8 @@ MAX_COMPARED: Final = 2000
 POPULATIONS: Final = ((DATA, TARGETS, DOMAINS), (SAMPLE,), (GRAPH,), (CLASS_GRAPH,), (IMAGE_GRAPH,))
 """Groups of label levels that share their images, where all of these have labels."""
 
-Earlier = Mapping[int, Callable[[], Checkpoint]]
-"""Epoch -> how to load the checkpoint of the same trial at that epoch."""
+Earlier = Mapping[int, Callable[[], Checkpoint | None]]
+"""Epoch -> how to load the checkpoint of the same trial at that epoch; None: it is left out."""
 
 Rows = dict[str, list[Any]]
 """Task -> what it found: `table.LayerMeasurement`, or `projections.LayerPoint` of one that projects."""
@@ -241,6 +241,8 @@ class _Population:
         found = {}
         for epoch, load in earlier.items():
             checkpoint = load()
+            if checkpoint is None:
+                continue
             layers = extract(load_backbone(checkpoint).to(self.device), few, checkpoint.card, self.device)
             found[epoch] = [LayerFeatures(layer[:0], layer) for layer in layers]
         return found
