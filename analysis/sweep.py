@@ -23,9 +23,9 @@ from analysis.command import (
 )
 from analysis.connectivity.compared import estimated_groups, with_estimates
 from analysis.flags import add_measure_flags, refuse_other_numbers
-from analysis.measurable import check_layers, not_measured, unmeasurable
+from analysis.measurable import check_layers, measurable, not_measured
 from analysis.pipeline import MEASUREMENTS
-from analysis.settings import AnalysisSettings, read_settings, with_targets
+from analysis.settings import read_settings, with_targets
 from analysis.survey import missing_work, sweep_name
 from analysis.tasks import TARGETS, find_tasks, groups_of_data, metric_and_group
 from ray_ssl import interrupts
@@ -106,7 +106,7 @@ def run(flags: argparse.Namespace) -> int:
     work, dataset, errors = missing_work(ledger, measured, settings, tasks), None, []
     if work:
         dataset = attach_targets(sweep_dataset(trials, flags.dataset), targets)
-        tasks, errors = _measurable(dataset, settings, tasks)
+        tasks, errors = measurable(dataset, settings, tasks)
         if lacking := not_measured(dataset, tasks):
             print(f"note: {lacking}", flush=True)
         work = missing_work(ledger, measured, settings, tasks)
@@ -156,19 +156,6 @@ def _no_checkpoint(ledger: Ledger, trials: Sequence[Trial]) -> UserError:
         why = (f"{ended} of its {len(trials)} trial(s) ended, so they were deleted or moved; put them back, or let the "
                "command of the sweep train again")  # fmt: skip
     return UserError(f"{ledger.sweep.uri} has no checkpoint: {why}")
-
-
-def _measurable(dataset: Dataset, settings: AnalysisSettings, tasks: Sequence[str]) -> tuple[list[str], list[str]]:
-    """Returns the tasks that the images allow, and why not the others.
-
-    Raises:
-        UserError: They allow none.
-    """
-    refused = unmeasurable(dataset, settings, tasks)
-    reasons = list(dict.fromkeys(refused.values()))
-    if len(refused) == len(tasks):
-        raise UserError(reasons[0])
-    return [task for task in tasks if task not in refused], reasons
 
 
 def _of_methods(trials: list[Trial], methods: Sequence[str] | None) -> list[Trial]:

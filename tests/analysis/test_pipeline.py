@@ -13,13 +13,14 @@ from analysis.__main__ import main as analyse
 from analysis.command import _explain, analyse_with_progress
 from analysis.features import LayerFeatures, Pictures, extract, load_backbone
 from analysis.labels import LabelLevel
+from analysis.measurable import measurable
 from analysis.measure import measure_checkpoint, measured_images, pictures
 from analysis.metrics import mine
 from analysis.metrics.base import Measurement
 from analysis.pipeline import MEASUREMENTS, Outcome, _Measurer
 from analysis.settings import AnalysisSettings
 from analysis.survey import Work, missing_work, survey
-from analysis.sweep import _measurable, _of_methods
+from analysis.sweep import _of_methods
 from ray_ssl.checkpoints import checkpoint_folder, load_checkpoint, saved_epochs
 from ray_ssl.config import PretrainConfig
 from ray_ssl.data import Dataset, load_dataset
@@ -180,7 +181,7 @@ def test_what_the_images_allow_is_measured_and_what_not_is_a_line_each(
     trained: tuple[Ledger, Trial, Dataset], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     ledger, _, dataset = trained  # of 200 images, without targets
-    tasks, reasons = _measurable(dataset, AnalysisSettings(), ["ncc", "ncc@sample", "cdnv@sample", "ncc@targets"])
+    tasks, reasons = measurable(dataset, AnalysisSettings(), ["ncc", "ncc@sample", "cdnv@sample", "ncc@targets"])
     assert tasks == ["ncc"]
     samples, targets = reasons
     assert samples == "level sample takes 500 training images, shapes has 200: give --num-samples 200 or fewer"
