@@ -113,12 +113,7 @@ def run(flags: argparse.Namespace) -> int:
     check_pair(settings, wanted, encoder.backbone.layer_names)
     key = encoder.key(dataset.fingerprint)
     present = stored.present(storage, {task: settings.of(task) for task in wanted})
-    if any(other != key for other, _, _ in stored.present(storage) - present):
-        raise UserError(
-            f"{storage.uri} was measured with other numbers of images: give the same --num-train-images and "
-            "--num-test-images, or another --storage"
-        )
-    refuse_other_numbers(storage, settings, wanted)
+    refuse_other_numbers(storage, settings, wanted, [key], "another --storage")
     lacking = [task for task in wanted if (key, flags.epoch, task) not in present]
     images = measured_images(dataset, settings, wanted)
     print(f"encoder {key}: {len(encoder.backbone.layer_names)} layers, {len(images.dataset.train)} training and "

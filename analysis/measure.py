@@ -209,8 +209,19 @@ class _Population:
             for features in self.layers:
                 features.graph = self.images.graphs[group]
         levels = label_levels(self.images.of(group), self.images.settings, group)
-        chosen = self._layers_of() if getattr(module, "NEEDS_INPUTS", False) else None
-        yield from measure_layers(module, self.names, self.layers, levels, chosen)
+        if getattr(module, "NEEDS_INPUTS", False):
+            found = measure_layers(module, self.names, self.layers, levels, self._layers_of())
+            yield from map(self._of_inputs, found)
+        else:
+            yield from measure_layers(module, self.names, self.layers, levels)
+
+    def _of_inputs(self, found: table.LayerMeasurement) -> table.LayerMeasurement:
+        """Says in the level which layer stands for the input, where one does."""
+        source, measurement = self.images.settings.mine_input, found.measurement
+        if source == PIXELS:
+            return found
+        level = f"layer-{self.names.index(source):02d}"
+        return found._replace(measurement=measurement._replace(level=level))
 
     def _layers_of(self) -> list[int]:
         """The layers whose information with another one is measured."""

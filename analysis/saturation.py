@@ -15,7 +15,7 @@ def saturated_lines(table: Any) -> list[str]:
     ceilings = sorted({name for name in table["metric"].unique() if name.endswith(_CEILING)})
     names = [ceiling.removesuffix(_CEILING) for ceiling in ceilings]
     rows = table[table["metric"].isin([*ceilings, *names])]
-    wide = rows.pivot_table(index=["trial_key", "dataset", "epoch", "layer"], columns="metric", values="value")
+    wide = rows.pivot_table(index=["trial_key", "dataset", "epoch", "layer", "level"], columns="metric", values="value")
     lines = []
     for name, ceiling in zip(names, ceilings, strict=True):
         if name not in wide:

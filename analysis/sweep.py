@@ -22,7 +22,7 @@ from analysis.command import (
     send_the_rest,
 )
 from analysis.connectivity.compared import estimated_groups, with_estimates
-from analysis.flags import add_measure_flags, refuse_other_numbers
+from analysis.flags import MEASURE_AGAIN, add_measure_flags, refuse_other_numbers
 from analysis.measurable import check_layers, measurable, not_measured
 from analysis.pipeline import MEASUREMENTS
 from analysis.settings import read_settings, with_targets
@@ -101,8 +101,12 @@ def run(flags: argparse.Namespace) -> int:
     settings = with_targets(settings, targets, tasks if groups == {TARGETS} else ())
     settings = with_estimates(settings, ledger.sweep, tasks)
     check_layers((trial.config for trial in trials), settings, tasks)
-    refuse_other_numbers(ledger.sweep, settings, tasks)
     measured = _of_methods(trials, flags.methods)
+    if flags.methods is None:
+        refuse_other_numbers(ledger.sweep, settings, tasks)
+    else:
+        way = f"leave out --methods and give {MEASURE_AGAIN}"
+        refuse_other_numbers(ledger.sweep, settings, tasks, {trial.key for trial in measured}, way)
     work, dataset, errors = missing_work(ledger, measured, settings, tasks), None, []
     if work:
         dataset = attach_targets(sweep_dataset(trials, flags.dataset), targets)

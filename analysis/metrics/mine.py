@@ -36,7 +36,8 @@ def measure(features: LayerFeatures, levels: list[LabelLevel]) -> Iterator[Measu
     A deterministic network of a continuous input has infinite mutual information with it. What falls during
     training in arXiv 2305.15614 (figure 3, middle) is this estimate: how much of the information critics of a
     given size find, from a given number of pairs. `--mine-input` says what stands for the input (pixels, or an
-    earlier layer), `--mine-layer` against which layer.
+    earlier layer), `--mine-layer` against which layer. Of pixels the table has them at level "none", of a layer at
+    its own, such as "layer-01".
 
     `mi_dv`, `mi_infonce` and `mi_nwj` are means over the critics of `SETTINGS` in nats, `_std`
     their standard deviations (divided by their number less 1); the same in bits with `_bits`. No bound exceeds its

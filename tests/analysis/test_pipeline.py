@@ -96,6 +96,7 @@ def test_mutual_information_is_of_the_chosen_layers(
         images = measured_images(dataset, settings, ["mine"])
         rows = measure_checkpoint(checkpoint, images, ["mine"], torch.device("cpu"))["mine"]
         assert [row.layer_name for row in rows] == names
+        assert {row.measurement.level for row in rows} == {"none" if settings.mine_input == "pixels" else "layer-00"}
     assert [(x.shape[1], z.equal(features[i])) for (x, z), i in zip(seen[:2], (3, 1), strict=True)] == [
         (3 * trial.config.data.image_size**2, True), (6, True)
     ]  # fmt: skip
