@@ -11,7 +11,7 @@ from analysis.features import LayerFeatures
 from analysis.labels import LabelLevel
 from analysis.metrics.base import UNLABELLED, Measurement, MetricSpec
 from analysis.mutual_information import Settings, estimate, fingerprint, nats_to_bits
-from analysis.saturation import SATURATED
+from analysis.saturation import SAME_CRITICS, SATURATED
 from analysis.tasks import DATA
 
 BOUNDS: Final = ("mi_dv", "mi_infonce", "mi_nwj")
@@ -45,7 +45,7 @@ def measure(features: LayerFeatures, levels: list[LabelLevel]) -> Iterator[Measu
     near it. Of more than 256 input dimensions the critics see 256 principal components, which can only lower them.
 
     Warns:
-        RuntimeWarning: A bound is within 5 % of its ceiling.
+        RuntimeWarning: A bound is within 5 % of its ceiling, see `Estimate.saturated`; or there are too few pairs.
 
     Raises:
         ValueError: The features come without the inputs.
@@ -59,7 +59,7 @@ def measure(features: LayerFeatures, levels: list[LabelLevel]) -> Iterator[Measu
     for bound in found.saturated():
         warnings.warn(
             f"mi_{bound} is within {1 - SATURATED:.0%} of its ceiling, ln of the number of test images = "
-            f"{found.ceiling:.2f} nats: the information is at least so large, how much larger it does not say",
+            f"{found.ceiling:.2f} nats{_or_other(f'mi_{bound}')}: the information is at least so large, how much larger it does not say",
             RuntimeWarning,
             stacklevel=2,
         )
@@ -70,3 +70,7 @@ def measure(features: LayerFeatures, levels: list[LabelLevel]) -> Iterator[Measu
             ("_bits", nats_to_bits(mean)), ("_std_bits", nats_to_bits(std)),
         ):  # fmt: skip
             yield Measurement(UNLABELLED, "test", f"{name}{suffix}", value)
+
+
+def _or_other(bound: str) -> str:
+    return f", or {SAME_CRITICS[bound]} of the same critics is" if bound in SAME_CRITICS else ""

@@ -135,6 +135,20 @@ def test_an_estimate_at_its_ceiling_warns_and_the_table_says_so(monkeypatch: pyt
     assert saturated_lines(_frame(low).iloc[:0]) == []
 
 
+def test_where_critics_are_at_their_ceiling_nwj_is_too() -> None:
+    x, x_test = draw(200, 4), draw(50, 4, seed=1)
+    result = estimate((x, x), (x_test, x_test), FEW)
+    # its constant is that of the 20 pairs held out
+    assert result.nwj.mean().item() == pytest.approx(math.log(20) + 1 - 20 / 50, abs=0.1)
+    assert result.nwj.mean().item() < 0.95 * result.ceiling and result.saturated() == ["dv", "infonce", "nwj"]
+    about = {"trial_key": "0", "dataset": "shapes", "layer": 3, "epoch": 0, "level": "none"}
+    values = {"mi_dv": result.dv.mean().item(), "mi_nwj": result.nwj.mean().item(),
+              "mi_dv_ceiling": result.ceiling, "mi_nwj_ceiling": result.ceiling}  # fmt: skip
+    lines = saturated_lines(_frame([about | {"metric": name, "value": value} for name, value in values.items()]))
+    assert [line.partition(" of 1")[0] for line in lines] == ["saturated mi_dv: 1", "saturated mi_nwj: 1"]
+    assert "or mi_dv of the same critics is" in lines[1]
+
+
 def _frame(rows: Sequence[Mapping[str, object]]) -> pd.DataFrame:
     return pd.DataFrame(rows)
 
