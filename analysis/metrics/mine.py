@@ -59,7 +59,8 @@ def measure(features: LayerFeatures, levels: list[LabelLevel]) -> Iterator[Measu
     for bound in found.saturated():
         warnings.warn(
             f"mi_{bound} is within {1 - SATURATED:.0%} of its ceiling, ln of the number of test images = "
-            f"{found.ceiling:.2f} nats{_or_other(f'mi_{bound}')}: the information is at least so large, how much larger it does not say",
+            f"{found.ceiling:.2f} nats{_or_other(f'mi_{bound}')}: the information is at least so large, how much "
+            "larger it does not say",
             RuntimeWarning,
             stacklevel=2,
         )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
@@ -147,6 +148,19 @@ def test_where_critics_are_at_their_ceiling_nwj_is_too() -> None:
     lines = saturated_lines(_frame([about | {"metric": name, "value": value} for name, value in values.items()]))
     assert [line.partition(" of 1")[0] for line in lines] == ["saturated mi_dv: 1", "saturated mi_nwj: 1"]
     assert "or mi_dv of the same critics is" in lines[1]
+
+
+@pytest.mark.parametrize(("num_train", "num_test", "warns"), [(199, 50, True), (200, 49, True), (200, 50, False)])
+def test_too_few_pairs_are_warned_of(num_train: int, num_test: int, warns: bool) -> None:
+    settings = replace(FEW, critic_seeds=(0,), critic=replace(FEW.critic, max_steps=1))
+    pairs = [(x, x) for x in (draw(num_train, 2), draw(num_test, 2, seed=1))]
+    with warnings.catch_warnings(record=True) as said:
+        warnings.simplefilter("always")
+        estimate(pairs[0], pairs[1], settings)
+    assert [str(one.message) for one in said] == [
+        f"mutual information from {num_train} training and {num_test} test pairs may be far too low, of NWJ even far "
+        "below zero: give at least 200 and 50"
+    ] * warns
 
 
 def _frame(rows: Sequence[Mapping[str, object]]) -> pd.DataFrame:
