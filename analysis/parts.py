@@ -139,7 +139,7 @@ class Kind:
         for path, part in parts.items():
             task, settings = _part_id(path)[2], _settings(part)
             other = first.setdefault(task, path)
-            if without_pair(settings) != without_pair(_settings(parts[other])):
+            if _agreed(path, settings) != _agreed(other, _settings(parts[other])):
                 raise UserError(
                     f"{path} was measured with {settings}, {other} with {_settings(parts[other])}: "
                     f"analyse both with the same settings, or into separate folders"
@@ -282,3 +282,13 @@ def _settings(part: pa.Table) -> dict[str, Any]:
     """What parts of one task agree in."""
     settings = json.loads(part.schema.metadata[b"settings"])
     return {name: value for name, value in settings.items() if name not in _OF_TRIAL}
+
+
+def _agreed(path: str, settings: Mapping[str, Any]) -> dict[str, Any]:
+    """Of a part's settings, what parts of one task agree in for a table that holds them all.
+
+    Between which layers is in the rows, but for older parts: of other inputs than usual, yet named as usual.
+    """
+    is_older = path.rsplit("/", 1)[-1] == part_name(*_part_id(path)) and "mine_input" in settings
+    given = settings["mine_input"] if is_older else AnalysisSettings.mine_input
+    return without_pair(settings) | {"mine_input": given}

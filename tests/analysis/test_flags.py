@@ -89,3 +89,7 @@ def test_information_between_several_layers_stands_in_one_table(tmp_path: Path) 
         assert present == {(trial.trial_key, 1, "mine") for trial in trials}
         refuse_other_numbers(storage, settings, ["ncc"])
         refuse_other_numbers(storage, settings, ["mine"], [second.trial_key])
+    plain = Path(folder) / table.part_name(first.trial_key, 1, "mine")
+    (Path(folder) / table.part_name(first.trial_key, 1, "mine", between.of("mine"))).rename(plain)  # as once named
+    with pytest.raises(UserError, match=r"'mine_input': 'layer1\.0'.*'mine_input': 'pixels'"):
+        table.read_table(storage.filesystem, folder)
