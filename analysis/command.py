@@ -110,8 +110,7 @@ def analyse_with_progress(
         for number, outcome in enumerate(outcomes, start=1):
             interrupts.check()
             counter.advance(succeeded=not outcome.error)
-            if outcome.error:
-                failed.append(outcome)
+            failed += [one for one in (outcome, *outcome.earlier) if one.error]
             if number % NUM_BETWEEN_INDEXES == 0:
                 stored.present(ledger.sweep, remember=True)
     names = {trial.key: trial.name for trial in ledger.known_trials()} if failed else {}

@@ -24,6 +24,7 @@ from pydantic import ValidationError
 from analysis import stored, table
 from analysis.command import FIGURES, REPORT, draw
 from analysis.flags import refuse_other_numbers
+from analysis.measurable import measurable
 from analysis.measure import measure_backbone, measured_images
 from analysis.pipeline import MEASUREMENTS
 from analysis.saturation import saturated_lines
@@ -37,12 +38,12 @@ from ray_ssl.backbones.base import Backbone, build_backbone
 from ray_ssl.config import BackboneConfig
 from ray_ssl.data import Dataset, load_dataset
 from ray_ssl.data_config import DataConfig
-from ray_ssl.errors import EXIT_DONE, UserError
+from ray_ssl.errors import EXIT_DONE, EXIT_SOME_FAILED, UserError, print_error
 from ray_ssl.ledger import Ledger
 from ray_ssl.part import explain
 from ray_ssl.plugins import plugin_module, plugin_names
 from ray_ssl.storage import Storage
-from ray_ssl.targets import attach_targets, read_targets
+from ray_ssl.targets import attach_targets, whole_targets
 
 RECORD = "encoder.json"
 TORCHVISION = "torchvision:"
@@ -88,7 +89,8 @@ def run(flags: argparse.Namespace) -> int:
     """Measures one encoder, or what is not measured of it yet; returns the exit code.
 
     Raises:
-        UserError: A source, an option or a combination that cannot work; features that are not finite.
+        UserError: A source, an option or a combination that cannot work; images that allow none of what is asked for;
+            features that are not finite.
     """
     settings, wanted = (
         read_settings(flags),
@@ -101,20 +103,17 @@ def run(flags: argparse.Namespace) -> int:
             "--dataset says which images are measured: shapes, cifar10, cifar100, parquet:PATH, folder:PATH"
         )
     storage = Storage.at(flags.storage)
-    targets = read_targets(storage)
-    settings = with_targets(settings, targets, wanted)
+    targets = whole_targets(storage)
+    groups = {metric_and_group(task)[1] for task in wanted}
+    settings = with_targets(settings, targets, wanted if groups == {TARGETS} else ())
     encoder, dataset = load_encoder(flags)
-    if any(metric_and_group(task)[1] == TARGETS for task in wanted):
+    if TARGETS in groups:
         dataset = attach_targets(dataset, targets)
+    wanted, errors = measurable(dataset, settings, wanted)
     check_pair(settings, wanted, encoder.backbone.layer_names)
     key = encoder.key(dataset.fingerprint)
     present = stored.present(storage, {task: settings.of(task) for task in wanted})
-    if any(other != key for other, _, _ in stored.present(storage) - present):
-        raise UserError(
-            f"{storage.uri} was measured with other numbers of images: give the same --num-train-images and "
-            "--num-test-images, or another --storage"
-        )
-    refuse_other_numbers(storage, settings, wanted)
+    refuse_other_numbers(storage, settings, wanted, [key], "another --storage")
     lacking = [task for task in wanted if (key, flags.epoch, task) not in present]
     images = measured_images(dataset, settings, wanted)
     print(f"encoder {key}: {len(encoder.backbone.layer_names)} layers, {len(images.dataset.train)} training and "
@@ -133,7 +132,10 @@ def run(flags: argparse.Namespace) -> int:
         about = _describe(flags, encoder, sweep_name(storage), key, dataset.name)
         for task, rows in found.items():
             stored.write(storage, about, task, rows, settings.of(task))
-    return show(storage)
+    code = show(storage)
+    for error in errors:
+        print_error(f"not analysed: {error}")
+    return EXIT_SOME_FAILED if errors else code
 
 
 def is_folder_of_encoders(storage: Storage) -> bool:

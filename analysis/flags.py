@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import argparse
+import json
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import fields
 from typing import Final
 
-from analysis import stored, table
-from analysis.settings import IMAGE_NUMBERS, PAIR, AnalysisSettings, add_numbers, add_task_flags
+from analysis import stored
+from analysis.parts import without_pair
+from analysis.settings import IMAGE_NUMBERS, PAIR, SAMPLE_NUMBERS, AnalysisSettings, add_numbers, add_task_flags
 from analysis.tasks import ESTIMATED, GROUPS, find_tasks
 from ray_ssl.data_config import DataConfig
 from ray_ssl.errors import UserError
@@ -22,37 +24,61 @@ _SHARED: Final = {field.name for field in fields(AnalysisSettings)} - {*PAIR, *E
 """Settings that all tasks of a table agree in; what is a metric's own is compared only where it is measured."""
 
 
+MEASURE_AGAIN: Final = "--metrics and --levels that measure these again too"
+
+
 def add_measure_flags(parser: argparse.ArgumentParser) -> None:
     """Adds what is measured, and of how many images."""
     add_task_flags(parser)
     add_numbers(parser, IMAGE_NUMBERS)
 
 
-def refuse_other_numbers(storage: Storage, settings: AnalysisSettings, tasks: Sequence[str]) -> None:
-    """Checks that a table will not mix tasks that were measured with different numbers of images.
+def refuse_other_numbers(
+    storage: Storage,
+    settings: AnalysisSettings,
+    tasks: Sequence[str],
+    keys: Collection[str] | None = None,
+    way: str = MEASURE_AGAIN,
+) -> None:
+    """Checks that a table will not mix what was measured with different settings.
 
     Args:
         storage: Folder of the table's parts.
         settings: With which `tasks` are measured now.
         tasks: See `analysis.tasks`; any other in the table stays as it is.
+        keys: Trials that are measured now, any other in the table stays as it is; None: all.
+        way: What a command with these settings would have to ask for.
 
     Raises:
         UserError: It would.
     """
-    every = find_tasks(["all"], list(GROUPS))
-    measured = table.KIND.settings_by_task(storage.filesystem, storage.path(table.MEASUREMENTS))
-    others = {
-        task: measured.get(task, {}) | {name: value for name, value in settings.of(task).items() if name in _SHARED}
-        for task in every
-        if task not in tasks
-    }
-    mixed = stored.present(storage) - stored.present(storage, others)
-    if mixed:
-        names = ", ".join(sorted({task for _, _, task in mixed}))
-        raise UserError(
-            f"{names} in this table are measured with other numbers of images: give the same --num-train-images and "
-            "--num-test-images, or --metrics and --levels that measure these again too"
+    every = set(find_tasks(["all"], list(GROUPS)))
+    differing: dict[str, tuple[object, object]] = {}
+    names: set[str] = set()
+    for (key, _, task), old in stored.settings_by_part(storage):
+        if task not in every or (task in tasks and (keys is None or key in keys)):
+            continue
+        now = {name: value for name, value in settings.of(task).items() if task in tasks or name in _SHARED}
+        now = json.loads(json.dumps(without_pair(now)))
+        found = {name: (old.get(name), value) for name, value in now.items() if old.get(name) != value}
+        differing |= found
+        names |= {task} if found else set()
+    if differing:
+        was, now = (" and ".join(_as_flag(name, values[at]) for name, values in differing.items()) for at in (0, 1))
+        alike = dict.fromkeys(
+            flag for name in differing for flag in (IMAGE_NUMBERS if name in IMAGE_NUMBERS else [name])
         )
+        same = " and ".join(_as_flag(name) for name in alike)
+        raise UserError(
+            f"{', '.join(sorted(names))} in this table is measured with {was}, now it would be with {now}: give the "
+            f"same {same}, or {way}"
+        )
+
+
+def _as_flag(name: str, *value: object) -> str:
+    """A setting as it is given, with its value or without."""
+    flag = f"--{name.replace('_', '-')}" if name in {**IMAGE_NUMBERS, **SAMPLE_NUMBERS} else name
+    return " ".join([flag, *(str(one) or "none" for one in value)])
 
 
 def encoder_flags(arguments: Sequence[str]) -> argparse.Namespace:

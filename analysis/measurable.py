@@ -37,6 +37,19 @@ def check_measurable(dataset: Dataset, settings: AnalysisSettings, tasks: Sequen
         raise UserError(reason)
 
 
+def measurable(dataset: Dataset, settings: AnalysisSettings, tasks: Sequence[str]) -> tuple[list[str], list[str]]:
+    """Returns the tasks that the images allow, and why not the others, a line each reason.
+
+    Raises:
+        UserError: They allow none.
+    """
+    refused = unmeasurable(dataset, settings, tasks)
+    reasons = list(dict.fromkeys(refused.values()))
+    if len(refused) == len(tasks):
+        raise UserError(reasons[0])
+    return [task for task in tasks if task not in refused], reasons
+
+
 def unmeasurable(dataset: Dataset, settings: AnalysisSettings, tasks: Sequence[str]) -> dict[str, str]:
     """Returns the tasks that need what the images do not have, each with a line that says what."""
     lacking: dict[str, str] = {}

@@ -48,8 +48,8 @@ MAX_COMPARED: Final = 2000
 POPULATIONS: Final = ((DATA, TARGETS, DOMAINS), (SAMPLE,), (GRAPH,), (CLASS_GRAPH,), (IMAGE_GRAPH,))
 """Groups of label levels that share their images, where all of these have labels."""
 
-Earlier = Mapping[int, Callable[[], Checkpoint]]
-"""Epoch -> how to load the checkpoint of the same trial at that epoch."""
+Earlier = Mapping[int, Callable[[], Checkpoint | None]]
+"""Epoch -> how to load the checkpoint of the same trial at that epoch; None: it is left out."""
 
 Rows = dict[str, list[Any]]
 """Task -> what it found: `table.LayerMeasurement`, or `projections.LayerPoint` of one that projects."""
@@ -209,8 +209,19 @@ class _Population:
             for features in self.layers:
                 features.graph = self.images.graphs[group]
         levels = label_levels(self.images.of(group), self.images.settings, group)
-        chosen = self._layers_of() if getattr(module, "NEEDS_INPUTS", False) else None
-        yield from measure_layers(module, self.names, self.layers, levels, chosen)
+        if getattr(module, "NEEDS_INPUTS", False):
+            found = measure_layers(module, self.names, self.layers, levels, self._layers_of())
+            yield from map(self._of_inputs, found)
+        else:
+            yield from measure_layers(module, self.names, self.layers, levels)
+
+    def _of_inputs(self, found: table.LayerMeasurement) -> table.LayerMeasurement:
+        """Says in the level which layer stands for the input, where one does."""
+        source, measurement = self.images.settings.mine_input, found.measurement
+        if source == PIXELS:
+            return found
+        level = f"layer-{self.names.index(source):02d}"
+        return found._replace(measurement=measurement._replace(level=level))
 
     def _layers_of(self) -> list[int]:
         """The layers whose information with another one is measured."""
@@ -241,6 +252,8 @@ class _Population:
         found = {}
         for epoch, load in earlier.items():
             checkpoint = load()
+            if checkpoint is None:
+                continue
             layers = extract(load_backbone(checkpoint).to(self.device), few, checkpoint.card, self.device)
             found[epoch] = [LayerFeatures(layer[:0], layer) for layer in layers]
         return found

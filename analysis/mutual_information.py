@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import math
+import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Final, Literal, NamedTuple
@@ -24,6 +25,10 @@ from ray_ssl.rng import torch_stream
 NUM_POWER_ITERATIONS: Final = 2
 NUM_SPARE_DIRECTIONS: Final = 16
 _ROW_CHUNK: Final = 512
+
+FEW_TRAIN_PAIRS: Final = 200
+FEW_TEST_PAIRS: Final = 50
+"""Of fewer, bounds that exponentiate scores are often far below zero, whatever the information is."""
 
 Bound = Literal["dv", "infonce", "nwj"]
 
@@ -97,8 +102,12 @@ class Estimate(NamedTuple):
     ceiling: float
 
     def saturated(self) -> list[Bound]:
-        """Returns the bounds whose mean over the critics is within 5 % of the ceiling."""
-        means: dict[Bound, Tensor] = {"dv": self.dv, "infonce": self.infonce, "nwj": self.nwj}
+        """Returns the bounds whose mean over the critics is within 5 % of the ceiling; with `dv`, `nwj` is too.
+
+        The latter has the critics of `dv` and is never higher: its constant is that of H held-out pairs, so that the
+        best critic of N test pairs has nwj = ln H + 1 - H / N, below ln N, and could show no more either.
+        """
+        means: dict[Bound, Tensor] = {"dv": self.dv, "infonce": self.infonce, "nwj": torch.maximum(self.dv, self.nwj)}
         return [name for name, values in means.items() if values.mean().item() >= SATURATED * self.ceiling]
 
 
@@ -164,6 +173,10 @@ def estimate(train: tuple[Tensor, Tensor], test: tuple[Tensor, Tensor], settings
         test: The same of held-out pairs, [M, P] and [M, D].
         settings: Default: `Settings()`.
 
+    Warns:
+        RuntimeWarning: There are fewer than 200 pairs for training, a tenth of which make the scores safe, or 50 for
+            testing: the bounds may be far too low.
+
     Raises:
         ValueError: x and z differ in their number of pairs, or there are fewer than 20 for training or 2 for testing.
     """
@@ -171,6 +184,13 @@ def estimate(train: tuple[Tensor, Tensor], test: tuple[Tensor, Tensor], settings
     _check_pairs(train, test)
     fitted = _some_pairs(train, settings.max_train_pairs, settings.seed, "training pairs")
     tested = _some_pairs(test, settings.max_test_pairs, settings.seed, "test pairs")
+    if len(fitted[0]) < FEW_TRAIN_PAIRS or len(tested[0]) < FEW_TEST_PAIRS:
+        warnings.warn(
+            f"mutual information from {len(fitted[0])} training and {len(tested[0])} test pairs may be far too low, of "
+            f"NWJ even far below zero: give at least {FEW_TRAIN_PAIRS} and {FEW_TEST_PAIRS}",
+            RuntimeWarning,
+            stacklevel=2,
+        )
     (x, x_test), (z, z_test) = (_prepare(a, b, settings) for a, b in zip(fitted, tested, strict=True))
     pairs = HeldOut.split(x, z, settings.critic_seeds)
     with torch.no_grad():

@@ -1,8 +1,9 @@
 """Parts of a table: one Parquet file for each task and checkpoint, on a local disk or an object store.
 
-`{trial_key}-{epoch:06d}-{task}.parquet` (see `analysis.tasks`). A part is there or it is not; nothing is ever appended
-to one. It carries a checksum of all its bytes: an altered one is noticed before it is parsed, and counts as missing
-like a torn one.
+`{trial_key}-{epoch:06d}-{task}.parquet` (see `analysis.tasks`); of mutual information between other layers than usual
+`{task}-{input}-{layer}` (see `analysis.settings.PAIR`), so that a table holds several. A part is there or it is not;
+nothing is ever appended to one. It carries a checksum of all its bytes: an altered one is noticed before it is parsed,
+and counts as missing like a torn one.
 """
 
 from __future__ import annotations
@@ -22,11 +23,14 @@ import pyarrow.parquet as pq
 from pyarrow import fs as pafs
 
 from analysis.part_index import PartIndex, drop_index
+from analysis.settings import PAIR, AnalysisSettings
 from ray_ssl import object_store
 from ray_ssl.checksum import is_marked, is_whole, to_parquet
 from ray_ssl.errors import UserError
 
-_PART_NAME = re.compile(r"(?P<trial_key>[0-9A-Za-z_]+)-(?P<epoch>\d{6,})-(?P<task>\w+(@\w+)?)\.parquet")
+_PART_NAME = re.compile(
+    r"(?P<trial_key>[0-9A-Za-z_]+)-(?P<epoch>\d{6,})-(?P<task>\w+(@\w+)?)(-[\w.]+-[\w.]+)?\.parquet"
+)
 _NUM_READERS = 16  # an object store answers one request in 20 to 100 ms, so many are in flight
 
 CHECKPOINT_FIELDS: Final = (
@@ -108,7 +112,7 @@ class Kind:
         Returns:
             The path of the part.
         """
-        name = part_name(checkpoint.trial_key, checkpoint.epoch, task)
+        name = part_name(checkpoint.trial_key, checkpoint.epoch, task, settings)
         assert _PART_NAME.fullmatch(name), f"not a part name: {name}"
         metadata = {"format": self.format, "settings": json.dumps(settings, sort_keys=True, allow_nan=False)}
         content = to_parquet(pa.Table.from_pylist(values, self.schema.with_metadata(metadata)))
@@ -125,7 +129,7 @@ class Kind:
 
         Raises:
             UserError: A parquet file that is no part, of another format version, or parts of one task that
-                were measured with different settings.
+                were measured with different settings, other than between which layers.
         """
         files = _files(fs, folder)
         parts = self._read_parts(fs, [file.path for file in files])
@@ -135,7 +139,7 @@ class Kind:
         for path, part in parts.items():
             task, settings = _part_id(path)[2], _settings(part)
             other = first.setdefault(task, path)
-            if settings != _settings(parts[other]):
+            if _agreed(path, settings) != _agreed(other, _settings(parts[other])):
                 raise UserError(
                     f"{path} was measured with {settings}, {other} with {_settings(parts[other])}: "
                     f"analyse both with the same settings, or into separate folders"
@@ -164,6 +168,13 @@ class Kind:
             UserError: A parquet file that is no part, or of another format version.
         """
         wanted = {task: json.loads(json.dumps(s)) for task, s in (settings or {}).items()}
+        parts = self.settings_by_part(fs, folder, index)
+        return {part for part, settings in parts if wanted.get(part[2], settings) == settings}
+
+    def settings_by_part(
+        self, fs: pafs.FileSystem, folder: str, index: PartIndex | None = None
+    ) -> list[tuple[tuple[str, int, str], dict[str, Any]]]:
+        """Returns (trial_key, epoch, task) and the settings of every whole part in `folder`; see `present`."""
         found: dict[str, dict[str, Any]] = {}
         unknown: dict[str, pafs.FileInfo] = {}
         for file in _files(fs, folder):
@@ -176,8 +187,7 @@ class Kind:
             found[path] = _settings(part)
             if index is not None:
                 index.add(unknown[path], found[path])
-        parts = ((_part_id(path), settings) for path, settings in found.items())
-        return {part for part, settings in parts if wanted.get(part[2], settings) == settings}
+        return [(_part_id(path), settings) for path, settings in found.items()]
 
     def settings_by_task(self, fs: pafs.FileSystem, folder: str) -> dict[str, dict[str, Any]]:
         """Returns the settings that each task was measured with, by task; one part of each is read.
@@ -226,9 +236,17 @@ class Kind:
         return {path: part for path, part in parts.items() if part is not None}
 
 
-def part_name(trial_key: str, epoch: int, task: str) -> str:
-    """Returns the file name of a part."""
-    return f"{trial_key}-{epoch:06d}-{task}.parquet"
+def part_name(trial_key: str, epoch: int, task: str, settings: Mapping[str, Any] | None = None) -> str:
+    """Returns the file name of a part that was measured with these settings."""
+    usual = {name: getattr(AnalysisSettings, name) for name in PAIR}
+    pair = [str((settings or {}).get(name, value)) for name, value in usual.items()]
+    between = "" if pair == list(usual.values()) else f"-{'-'.join(pair)}"
+    return f"{trial_key}-{epoch:06d}-{task}{between}.parquet"
+
+
+def without_pair(settings: Mapping[str, Any]) -> dict[str, Any]:
+    """Returns the settings besides those that say between which layers: these choose rows and change none."""
+    return {name: value for name, value in settings.items() if name not in PAIR}
 
 
 def _files(fs: pafs.FileSystem, folder: str) -> list[pafs.FileInfo]:
@@ -264,3 +282,13 @@ def _settings(part: pa.Table) -> dict[str, Any]:
     """What parts of one task agree in."""
     settings = json.loads(part.schema.metadata[b"settings"])
     return {name: value for name, value in settings.items() if name not in _OF_TRIAL}
+
+
+def _agreed(path: str, settings: Mapping[str, Any]) -> dict[str, Any]:
+    """Of a part's settings, what parts of one task agree in for a table that holds them all.
+
+    Between which layers is in the rows, but for older parts: of other inputs than usual, yet named as usual.
+    """
+    is_older = path.rsplit("/", 1)[-1] == part_name(*_part_id(path)) and "mine_input" in settings
+    given = settings["mine_input"] if is_older else AnalysisSettings.mine_input
+    return without_pair(settings) | {"mine_input": given}

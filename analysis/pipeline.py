@@ -9,10 +9,11 @@ return sums, merged here in the order of the blocks, so that the numbers do not 
 
 from __future__ import annotations
 
+import json
 import logging
 import math
 import warnings
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -53,12 +54,14 @@ class Outcome:
 
     Attributes:
         damaged: The checkpoint is damaged and was set aside.
+        earlier: Damaged ones of the same trial, which it was not compared with.
     """
 
     key: str
     epoch: int
     error: str
     damaged: bool = False
+    earlier: tuple[Outcome, ...] = ()
 
 
 def analyse(
@@ -97,7 +100,8 @@ def analyse(
     try:
         for row in pool.map(_Measurer, list(rows.values())):
             del rows[row["key"], row["epoch"]]
-            yield Outcome(row["key"], row["epoch"], row["error"], row["damaged"])
+            earlier = tuple(Outcome(row["key"], *one) for one in json.loads(row["found"] or "[]"))
+            yield Outcome(row["key"], row["epoch"], row["error"], row["damaged"], earlier)
     except _ActorsDiedError as error:
         yield from (Outcome(*one, str(error)) for one in rows)
 
@@ -272,16 +276,26 @@ class Actor:
 class _Measurer(Actor):
     """Measures whole checkpoints, and writes what it found."""
 
-    def _answer(self, key: str, epoch: int, row: dict[str, Any]) -> None:
+    def _answer(self, key: str, epoch: int, row: dict[str, Any]) -> str:
+        """Returns epoch, error and `damaged` of the damaged checkpoints it was not compared with, as JSON."""
         trial = self.ledger.trial(key)
         checkpoint = load_checkpoint(trial, checkpoint_folder(epoch))
-        earlier: dict[int, Callable[[], Checkpoint]] = {
-            other: partial(load_checkpoint, trial, checkpoint_folder(other))
-            for other in saved_epochs(trial)
-            if other < epoch
-        }
+        damaged: list[tuple[int, str, bool]] = []
+
+        def load(other: int) -> Checkpoint | None:
+            folder = checkpoint_folder(other)
+            try:
+                return load_checkpoint(trial, folder)
+            except DamagedCheckpointError as damage:
+                if trial.names(folder):  # else another actor has set it aside, and reports it
+                    error = f"damaged checkpoint ({damage}), left out of what epoch {epoch} is compared with"
+                    damaged.append((other, error, self._set_aside(key, other)))
+                return None
+
+        earlier = {other: partial(load, other) for other in saved_epochs(trial) if other < epoch}
         found = measure_checkpoint(checkpoint, self.images, list(row["tasks"]), self.device, earlier)
         _write(self.ledger, checkpoint.card, key, self.images, found)
+        return json.dumps(damaged)
 
 
 class _Summer(Actor):

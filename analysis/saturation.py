@@ -9,22 +9,28 @@ SATURATED: Final = 0.95
 
 _CEILING: Final = "_ceiling"
 
+SAME_CRITICS: Final = {"mi_nwj": "mi_dv"}
+"""Bounds that are at their ceiling where another one of the same critics, never lower, is."""
+
 
 def saturated_lines(table: Any) -> list[str]:
     """Returns a line for each metric that is at its ceiling somewhere in a table of measurements."""
     ceilings = sorted({name for name in table["metric"].unique() if name.endswith(_CEILING)})
     names = [ceiling.removesuffix(_CEILING) for ceiling in ceilings]
     rows = table[table["metric"].isin([*ceilings, *names])]
-    wide = rows.pivot_table(index=["trial_key", "dataset", "epoch", "layer"], columns="metric", values="value")
+    wide = rows.pivot_table(index=["trial_key", "dataset", "epoch", "layer", "level"], columns="metric", values="value")
     lines = []
     for name, ceiling in zip(names, ceilings, strict=True):
         if name not in wide:
             continue
         there = wide[wide[name].notna() & wide[ceiling].notna()]
-        num_saturated = int((there[name] >= SATURATED * there[ceiling]).sum())
+        other = SAME_CRITICS.get(name, "")
+        highest = there[[name, *({other} & {*wide})]].max(axis=1)
+        num_saturated = int((highest >= SATURATED * there[ceiling]).sum())
         if num_saturated:
             lines.append(
-                f"saturated {name}: {num_saturated} of {len(there)} are within {1 - SATURATED:.0%} of their ceiling: "
-                "the information is at least so large, how much larger they do not say"
+                f"saturated {name}: {num_saturated} of {len(there)} are within {1 - SATURATED:.0%} of their ceiling"
+                f"{f', or {other} of the same critics is' if other else ''}: the information is at least so large, how "
+                "much larger they do not say"
             )
     return lines

@@ -49,6 +49,17 @@ def present(
     return found
 
 
+def settings_by_part(storage: Storage) -> list[tuple[tuple[str, int, str], dict[str, Any]]]:
+    """Returns (trial_key, epoch, task) and the settings of every whole part of both tables."""
+    return [
+        part
+        for kind in KINDS
+        for part in kind.settings_by_part(
+            storage.filesystem, storage.path(kind.name), PartIndex(storage, kind.name, kind.format)
+        )
+    ]
+
+
 def read_projections(storage: Storage) -> Any:
     """Returns all points of a sweep as a pandas frame, empty where there are none; see `Kind.read`."""
     return projections.KIND.read(storage.filesystem, storage.path(projections.PROJECTIONS))

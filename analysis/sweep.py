@@ -22,10 +22,10 @@ from analysis.command import (
     send_the_rest,
 )
 from analysis.connectivity.compared import estimated_groups, with_estimates
-from analysis.flags import add_measure_flags, refuse_other_numbers
-from analysis.measurable import check_layers, not_measured, unmeasurable
+from analysis.flags import MEASURE_AGAIN, add_measure_flags, refuse_other_numbers
+from analysis.measurable import check_layers, measurable, not_measured
 from analysis.pipeline import MEASUREMENTS
-from analysis.settings import AnalysisSettings, read_settings, with_targets
+from analysis.settings import read_settings, with_targets
 from analysis.survey import missing_work, sweep_name
 from analysis.tasks import TARGETS, find_tasks, groups_of_data, metric_and_group
 from ray_ssl import interrupts
@@ -38,7 +38,7 @@ from ray_ssl.flags import Parser, add_address_flag
 from ray_ssl.follower import Follower
 from ray_ssl.ledger import Ledger, Trial, TrialState, no_sweep
 from ray_ssl.storage import Storage
-from ray_ssl.targets import Targets, attach_targets, read_targets, write_targets
+from ray_ssl.targets import Targets, attach_targets, read_targets, whole_targets, write_targets
 
 
 def parse(arguments: Sequence[str]) -> argparse.Namespace:
@@ -101,12 +101,16 @@ def run(flags: argparse.Namespace) -> int:
     settings = with_targets(settings, targets, tasks if groups == {TARGETS} else ())
     settings = with_estimates(settings, ledger.sweep, tasks)
     check_layers((trial.config for trial in trials), settings, tasks)
-    refuse_other_numbers(ledger.sweep, settings, tasks)
     measured = _of_methods(trials, flags.methods)
+    if flags.methods is None:
+        refuse_other_numbers(ledger.sweep, settings, tasks)
+    else:
+        way = f"leave out --methods and give {MEASURE_AGAIN}"
+        refuse_other_numbers(ledger.sweep, settings, tasks, {trial.key for trial in measured}, way)
     work, dataset, errors = missing_work(ledger, measured, settings, tasks), None, []
     if work:
         dataset = attach_targets(sweep_dataset(trials, flags.dataset), targets)
-        tasks, errors = _measurable(dataset, settings, tasks)
+        tasks, errors = measurable(dataset, settings, tasks)
         if lacking := not_measured(dataset, tasks):
             print(f"note: {lacking}", flush=True)
         work = missing_work(ledger, measured, settings, tasks)
@@ -158,25 +162,13 @@ def _no_checkpoint(ledger: Ledger, trials: Sequence[Trial]) -> UserError:
     return UserError(f"{ledger.sweep.uri} has no checkpoint: {why}")
 
 
-def _measurable(dataset: Dataset, settings: AnalysisSettings, tasks: Sequence[str]) -> tuple[list[str], list[str]]:
-    """Returns the tasks that the images allow, and why not the others.
-
-    Raises:
-        UserError: They allow none.
-    """
-    refused = unmeasurable(dataset, settings, tasks)
-    reasons = list(dict.fromkeys(refused.values()))
-    if len(refused) == len(tasks):
-        raise UserError(reasons[0])
-    return [task for task in tasks if task not in refused], reasons
-
-
 def _of_methods(trials: list[Trial], methods: Sequence[str] | None) -> list[Trial]:
     """Raises UserError for a method that no trial has."""
     known = sorted({trial.config.method.name for trial in trials})
     for name in methods or []:
         if name not in known:
-            raise UserError(f"--methods: no trial of {name!r}{did_you_mean(name, known)}; there is {', '.join(known)}")
+            hint = did_you_mean(name, known)  # names those that there are where none is close
+            raise UserError(f"--methods: no trial of {name!r}{hint}")
     return [trial for trial in trials if methods is None or trial.config.method.name in methods]
 
 
@@ -196,12 +188,12 @@ def _targets(ledger: Ledger, trial: Trial, source: str | None) -> Targets | None
     """The sweep's targets, those of another sweep where they are to be copied.
 
     Raises:
-        UserError: There are none to be copied, they are of other images, or this sweep has others.
+        UserError: There are none to be copied, they are torn or of other images, or this sweep has others.
     """
-    own = read_targets(ledger.sweep)
     if source is None:
-        return own
-    targets = read_targets(Storage.at(source))
+        return whole_targets(ledger.sweep)
+    own = read_targets(ledger.sweep)  # torn ones are replaced
+    targets = whole_targets(Storage.at(source))
     if targets is None:
         raise UserError(
             f"{source!r} has no targets of graded randomness to copy: give a folder of sweeps/randomness.py"

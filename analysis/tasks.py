@@ -114,6 +114,8 @@ def check_names(metrics: Sequence[str] | None, groups: Sequence[str] | None) -> 
     for what, names, known in (("metric", metrics, metric_names()), ("level group", groups, tuple(GROUPS))):
         for name in names or []:
             if name not in known and not (name == "all" and len(names or []) == 1):
+                if name == "all":
+                    raise UserError(f"{what} all stands alone, given {' '.join(names or [])}: give all, or the names")
                 group = _group_of_level(name) if what == "level group" else None
                 hint = f"; level {name} is measured by --levels {group}" if group else did_you_mean(name, known)
                 raise UserError(f"unknown {what} {name!r}{hint}")

@@ -47,7 +47,7 @@ def vote_accuracy(similarity: Tensor, rows: Tensor, bank_labels: Tensor, query_l
     num_classes = int(max(bank_labels.max(), query_labels.max())) + 1
     votes = torch.zeros(len(rows), num_classes, device=rows.device)
     votes.scatter_add_(1, bank_labels[rows], (similarity / KNN_TEMPERATURE).exp())
-    return (votes.argmax(1) == query_labels).float().mean().item()
+    return (votes.argmax(1) == query_labels).double().mean().item()
 
 
 @torch.no_grad()

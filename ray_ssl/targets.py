@@ -130,6 +130,23 @@ def read_targets(sweep: Storage) -> Targets | None:
     return Targets(record["data_fingerprint"], dict(sorted(sets.items())))
 
 
+def whole_targets(sweep: Storage) -> Targets | None:
+    """Returns the targets in a sweep's folder, or None where there are none.
+
+    Raises:
+        UserError: They are torn or altered.
+    """
+    targets = read_targets(sweep)
+    if targets is None and sweep.exists(RECORD):
+        name = LABELS if sweep.read_sealed(RECORD) else RECORD
+        raise UserError(
+            f"{sweep.address(name)} is torn or altered: the sweep's command (sweeps/randomness.py, "
+            "sweeps/reverse_engineering.py) makes the targets anew, python -m analysis SWEEP --targets FOLDER copies "
+            "again those that were copied"
+        )
+    return targets
+
+
 def attach_targets(dataset: Dataset, targets: Targets | None) -> Dataset:
     """Returns the images with these targets; without any where there are none.
 

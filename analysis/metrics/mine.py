@@ -11,7 +11,7 @@ from analysis.features import LayerFeatures
 from analysis.labels import LabelLevel
 from analysis.metrics.base import UNLABELLED, Measurement, MetricSpec
 from analysis.mutual_information import Settings, estimate, fingerprint, nats_to_bits
-from analysis.saturation import SATURATED
+from analysis.saturation import SAME_CRITICS, SATURATED
 from analysis.tasks import DATA
 
 BOUNDS: Final = ("mi_dv", "mi_infonce", "mi_nwj")
@@ -36,7 +36,8 @@ def measure(features: LayerFeatures, levels: list[LabelLevel]) -> Iterator[Measu
     A deterministic network of a continuous input has infinite mutual information with it. What falls during
     training in arXiv 2305.15614 (figure 3, middle) is this estimate: how much of the information critics of a
     given size find, from a given number of pairs. `--mine-input` says what stands for the input (pixels, or an
-    earlier layer), `--mine-layer` against which layer.
+    earlier layer), `--mine-layer` against which layer. Of pixels the table has them at level "none", of a layer at
+    its own, such as "layer-01".
 
     `mi_dv`, `mi_infonce` and `mi_nwj` are means over the critics of `SETTINGS` in nats, `_std`
     their standard deviations (divided by their number less 1); the same in bits with `_bits`. No bound exceeds its
@@ -44,7 +45,7 @@ def measure(features: LayerFeatures, levels: list[LabelLevel]) -> Iterator[Measu
     near it. Of more than 256 input dimensions the critics see 256 principal components, which can only lower them.
 
     Warns:
-        RuntimeWarning: A bound is within 5 % of its ceiling.
+        RuntimeWarning: A bound is within 5 % of its ceiling, see `Estimate.saturated`; or there are too few pairs.
 
     Raises:
         ValueError: The features come without the inputs.
@@ -58,7 +59,8 @@ def measure(features: LayerFeatures, levels: list[LabelLevel]) -> Iterator[Measu
     for bound in found.saturated():
         warnings.warn(
             f"mi_{bound} is within {1 - SATURATED:.0%} of its ceiling, ln of the number of test images = "
-            f"{found.ceiling:.2f} nats: the information is at least so large, how much larger it does not say",
+            f"{found.ceiling:.2f} nats{_or_other(f'mi_{bound}')}: the information is at least so large, how much "
+            "larger it does not say",
             RuntimeWarning,
             stacklevel=2,
         )
@@ -69,3 +71,7 @@ def measure(features: LayerFeatures, levels: list[LabelLevel]) -> Iterator[Measu
             ("_bits", nats_to_bits(mean)), ("_std_bits", nats_to_bits(std)),
         ):  # fmt: skip
             yield Measurement(UNLABELLED, "test", f"{name}{suffix}", value)
+
+
+def _or_other(bound: str) -> str:
+    return f", or {SAME_CRITICS[bound]} of the same critics is" if bound in SAME_CRITICS else ""

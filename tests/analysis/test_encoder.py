@@ -24,7 +24,7 @@ from ray_ssl.checkpoints import checkpoint_folder, load_checkpoint
 from ray_ssl.config import PretrainConfig
 from ray_ssl.data import Dataset, load_dataset
 from ray_ssl.data_config import DataConfig
-from ray_ssl.errors import EXIT_BAD_INPUT, EXIT_DONE
+from ray_ssl.errors import EXIT_BAD_INPUT, EXIT_DONE, EXIT_SOME_FAILED
 from ray_ssl.ledger import Ledger, make_trials
 from ray_ssl.pretrain import pretrain
 from ray_ssl.storage import Storage
@@ -253,3 +253,18 @@ def test_a_table_is_not_mixed_with_other_numbers_of_images(
     flags = [*DATA_FLAGS, *BACKBONE_FLAGS, "--storage", str(tmp_path / "enc"), "--num-train-images", "20"]
     assert "give the same --num-train-images and --num-test-images" in refused(capsys, tmp_path / "other.pt", *flags)
     pd.testing.assert_frame_equal(measured(capsys, weights, tmp_path / "enc", *BACKBONE_FLAGS), before)
+
+
+def test_what_the_images_do_not_allow_is_a_line_and_the_rest_is_measured(
+    tmp_path: Path, weights: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    flags = [*DATA_FLAGS, *BACKBONE_FLAGS, "--metrics", "ncc", "--storage", str(tmp_path / "enc"), "--levels"]
+    code, out, err = run(capsys, weights, *flags, "data", "sample", "targets")
+    assert code == EXIT_SOME_FAILED and "table " in out
+    samples, targets = err.splitlines()
+    assert samples.startswith("error: not analysed: level sample takes 500 training images, shapes has 60")
+    assert targets.startswith("error: not analysed: this sweep has no targets of graded randomness")
+    found = table.read_table(fs.LocalFileSystem(), str(tmp_path / "enc" / MEASUREMENTS))
+    assert set(found["level"]) == {"class", "superclass"}
+    assert "level sample takes 500" in refused(capsys, weights, *flags, "sample")
+    assert "no targets of graded randomness" in refused(capsys, weights, *flags, "targets")

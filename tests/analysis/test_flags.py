@@ -6,6 +6,7 @@ import pytest
 
 from analysis import stored, table
 from analysis.flags import refuse_other_numbers
+from analysis.metrics.base import Measurement
 from analysis.pipeline import MEASUREMENTS
 from analysis.settings import AnalysisSettings, check_pair
 from analysis.tasks import find_tasks
@@ -47,3 +48,48 @@ def test_other_numbers_of_images_are_for_all_metrics(tmp_path: Path) -> None:
         refuse_other_numbers(storage, settings, metrics)
     with pytest.raises(UserError, match=r"^ncc in this table .* --metrics and --levels"):
         refuse_other_numbers(storage, few, ["cdnv"])
+    with pytest.raises(UserError) as raised:
+        refuse_other_numbers(storage, few, ["ncc"])
+    assert str(raised.value) == (
+        "cdnv in this table is measured with --num-train-images 50000 and --num-test-images 10000, now it would be "
+        "with --num-train-images 100 and --num-test-images 50: give the same --num-train-images and --num-test-images, "
+        "or --metrics and --levels that measure these again too"
+    )
+    with pytest.raises(
+        UserError, match=r"^cdnv, ncc in this table .* or another --storage$"
+    ):  # of the trial that stays
+        refuse_other_numbers(storage, few, ["cdnv", "ncc"], ["1" * 16], "another --storage")
+
+
+def test_information_between_several_layers_stands_in_one_table(tmp_path: Path) -> None:
+    storage = Storage.at(tmp_path)
+    folder = storage.path(MEASUREMENTS)
+    first = table.Checkpoint("sweep", "0" * 16, "vicreg", 1, 4, 0, "shapes", 1)
+    second = first._replace(trial_key="1" * 16)
+    usual, every, between = (
+        AnalysisSettings(),
+        AnalysisSettings(mine_layer="all"),
+        AnalysisSettings(mine_input="layer1.0", mine_layer="all"),
+    )
+
+    def write(about: table.Checkpoint, settings: AnalysisSettings, level: str, layers: range) -> None:
+        found = (Measurement(level, "test", "mi_dv", layer + 0.5) for layer in layers)
+        rows = [table.LayerMeasurement(i, f"block{i}", one) for i, one in zip(layers, found, strict=True)]
+        stored.write(storage, about, "mine", rows, settings.of("mine"))
+
+    write(first, usual, "none", range(2, 3))
+    write(second, usual, "none", range(2, 3))
+    write(first, every, "none", range(3))  # of one trial alone: interrupted, or --methods
+    write(first, between, "layer-00", range(1, 3))
+    found = table.read_table(storage.filesystem, folder)
+    assert len(found) == 1 + 3 + 2
+    assert set(found[found["level"] == "layer-00"]["trial_key"]) == {first.trial_key}
+    for settings, trials in ((usual, [first, second]), (every, [first]), (between, [first])):
+        present = stored.present(storage, {"mine": settings.of("mine")})
+        assert present == {(trial.trial_key, 1, "mine") for trial in trials}
+        refuse_other_numbers(storage, settings, ["ncc"])
+        refuse_other_numbers(storage, settings, ["mine"], [second.trial_key])
+    plain = Path(folder) / table.part_name(first.trial_key, 1, "mine")
+    (Path(folder) / table.part_name(first.trial_key, 1, "mine", between.of("mine"))).rename(plain)  # as once named
+    with pytest.raises(UserError, match=r"'mine_input': 'layer1\.0'.*'mine_input': 'pixels'"):
+        table.read_table(storage.filesystem, folder)

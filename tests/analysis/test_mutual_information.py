@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
@@ -133,6 +134,33 @@ def test_an_estimate_at_its_ceiling_warns_and_the_table_says_so(monkeypatch: pyt
     assert "saturated mi_infonce: 1 of 2 are within 5% of their ceiling" in "".join(saturated_lines(_frame(rows + low)))
     assert saturated_lines(_frame(low)) == []
     assert saturated_lines(_frame(low).iloc[:0]) == []
+
+
+def test_where_critics_are_at_their_ceiling_nwj_is_too() -> None:
+    x, x_test = draw(200, 4), draw(50, 4, seed=1)
+    result = estimate((x, x), (x_test, x_test), FEW)
+    # its constant is that of the 20 pairs held out
+    assert result.nwj.mean().item() == pytest.approx(math.log(20) + 1 - 20 / 50, abs=0.1)
+    assert result.nwj.mean().item() < 0.95 * result.ceiling and result.saturated() == ["dv", "infonce", "nwj"]
+    about = {"trial_key": "0", "dataset": "shapes", "layer": 3, "epoch": 0, "level": "none"}
+    values = {"mi_dv": result.dv.mean().item(), "mi_nwj": result.nwj.mean().item(),
+              "mi_dv_ceiling": result.ceiling, "mi_nwj_ceiling": result.ceiling}  # fmt: skip
+    lines = saturated_lines(_frame([about | {"metric": name, "value": value} for name, value in values.items()]))
+    assert [line.partition(" of 1")[0] for line in lines] == ["saturated mi_dv: 1", "saturated mi_nwj: 1"]
+    assert "or mi_dv of the same critics is" in lines[1]
+
+
+@pytest.mark.parametrize(("num_train", "num_test", "warns"), [(199, 50, True), (200, 49, True), (200, 50, False)])
+def test_too_few_pairs_are_warned_of(num_train: int, num_test: int, warns: bool) -> None:
+    settings = replace(FEW, critic_seeds=(0,), critic=replace(FEW.critic, max_steps=1))
+    pairs = [(x, x) for x in (draw(num_train, 2), draw(num_test, 2, seed=1))]
+    with warnings.catch_warnings(record=True) as said:
+        warnings.simplefilter("always")
+        estimate(pairs[0], pairs[1], settings)
+    assert [str(one.message) for one in said] == [
+        f"mutual information from {num_train} training and {num_test} test pairs may be far too low, of NWJ even far "
+        "below zero: give at least 200 and 50"
+    ] * warns
 
 
 def _frame(rows: Sequence[Mapping[str, object]]) -> pd.DataFrame:

@@ -8,19 +8,20 @@ from typing import cast
 import pytest
 import torch
 
-from analysis import table
+from analysis import pipeline, table
 from analysis.__main__ import main as analyse
-from analysis.command import _explain
+from analysis.command import _explain, analyse_with_progress
 from analysis.features import LayerFeatures, Pictures, extract, load_backbone
 from analysis.labels import LabelLevel
+from analysis.measurable import measurable
 from analysis.measure import measure_checkpoint, measured_images, pictures
 from analysis.metrics import mine
 from analysis.metrics.base import Measurement
 from analysis.pipeline import MEASUREMENTS, Outcome, _Measurer
 from analysis.settings import AnalysisSettings
-from analysis.survey import missing_work, survey
-from analysis.sweep import _measurable
-from ray_ssl.checkpoints import checkpoint_folder, load_checkpoint
+from analysis.survey import Work, missing_work, survey
+from analysis.sweep import _of_methods
+from ray_ssl.checkpoints import checkpoint_folder, load_checkpoint, saved_epochs
 from ray_ssl.config import PretrainConfig
 from ray_ssl.data import Dataset, load_dataset
 from ray_ssl.data.base import ImageSet
@@ -95,6 +96,7 @@ def test_mutual_information_is_of_the_chosen_layers(
         images = measured_images(dataset, settings, ["mine"])
         rows = measure_checkpoint(checkpoint, images, ["mine"], torch.device("cpu"))["mine"]
         assert [row.layer_name for row in rows] == names
+        assert {row.measurement.level for row in rows} == {"none" if settings.mine_input == "pixels" else "layer-00"}
     assert [(x.shape[1], z.equal(features[i])) for (x, z), i in zip(seen[:2], (3, 1), strict=True)] == [
         (3 * trial.config.data.image_size**2, True), (6, True)
     ]  # fmt: skip
@@ -180,7 +182,7 @@ def test_what_the_images_allow_is_measured_and_what_not_is_a_line_each(
     trained: tuple[Ledger, Trial, Dataset], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     ledger, _, dataset = trained  # of 200 images, without targets
-    tasks, reasons = _measurable(dataset, AnalysisSettings(), ["ncc", "ncc@sample", "cdnv@sample", "ncc@targets"])
+    tasks, reasons = measurable(dataset, AnalysisSettings(), ["ncc", "ncc@sample", "cdnv@sample", "ncc@targets"])
     assert tasks == ["ncc"]
     samples, targets = reasons
     assert samples == "level sample takes 500 training images, shapes has 200: give --num-samples 200 or fewer"
@@ -211,6 +213,57 @@ def test_a_level_that_is_no_group_is_told_its_group(tmp_path: Path, capsys: pyte
         assert (
             f"unknown level group '{level}'; level {level} is measured by --levels {group}" in capsys.readouterr().err
         )
+
+
+def test_a_name_that_is_not_there_is_said_once(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    for flag, what in (("--metrics", "metric"), ("--levels", "level group")):
+        name = {"--metrics": "knn", "--levels": "sample"}[flag]
+        assert analyse([str(tmp_path), flag, name, "all"]) == 2
+        said = capsys.readouterr().err
+        assert said == f"error: {what} all stands alone, given {name} all: give all, or the names\n"
+    trials = make_trials([PretrainConfig()], "data")
+    for name, hint in (("simclr", "; known: vicreg"), ("vicregg", "; did you mean 'vicreg'?")):
+        with pytest.raises(UserError) as raised:
+            _of_methods(trials, [name])
+        assert str(raised.value) == f"--methods: no trial of {name!r}{hint}"
+
+
+def test_a_damaged_earlier_checkpoint_is_set_aside_and_the_one_compared_with_it_is_kept(
+    trained: tuple[Ledger, Trial, Dataset], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ledger, trial, dataset = trained
+    shutil.copytree(ledger.sweep.local_path, tmp_path / "sweep")
+    ledger = Ledger(Storage.at(tmp_path / "sweep"))
+    folder = ledger.trial(trial.key)
+    folder.write(f"{checkpoint_folder(1)}/model.safetensors", b"torn")
+    measurer = _Measurer.__new__(_Measurer)
+    measurer.ledger, measurer.device = ledger, torch.device("cpu")
+    measurer.images = measured_images(dataset, AnalysisSettings(100, 40), ["cka"])
+
+    def compared_with() -> set[str]:
+        rows = table.read_table(ledger.sweep.filesystem, ledger.sweep.path(MEASUREMENTS))
+        return set(rows[rows["metric"] == "cka_between_epochs"]["level"])
+
+    class Pool:
+        def __init__(self, *_: object) -> None: ...
+
+        def map(self, _: type, rows: list[dict[str, object]]) -> Iterator[dict[str, object]]:
+            return map(measurer, rows)
+
+    monkeypatch.setattr(pipeline, "_Pool", Pool)
+    monkeypatch.setattr("ray.put", lambda value: value)
+    work = [Work(trial.key, 2, ("cka",))]
+    left = analyse_with_progress(ledger, work, dataset, AnalysisSettings(100, 40), 1)  # its trial may be writing it
+    assert [line.partition(", epoch ")[2] for line in left] == [
+        "1: damaged checkpoint (checkpoints/epoch-000001/model.safetensors is torn or altered), "
+        "left out of what epoch 2 is compared with"
+    ]
+    assert compared_with() == {"epoch-000000"} and saved_epochs(folder) == [0, 1, 2]
+    ledger.end(trial.key, DONE, {"history": []})
+    aside = analyse_with_progress(ledger, work, dataset, AnalysisSettings(100, 40), 1)
+    assert aside == [f"{left[0]}, set aside in {folder.address('damaged')}; the sweep's command trains it again"]
+    assert compared_with() == {"epoch-000000"} and saved_epochs(folder) == [0, 2]
+    assert analyse_with_progress(ledger, work, dataset, AnalysisSettings(100, 40), 1) == []
 
 
 def test_a_checkpoint_that_its_trial_may_be_writing_is_left_alone(tmp_path: Path) -> None:

@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 import torch
 
+from analysis.__main__ import main as analyse
 from ray_ssl.checkpoints import checkpoint_folder, load_checkpoint
 from ray_ssl.config import PretrainConfig, replace, trial_key
 from ray_ssl.data import Dataset, load_dataset
@@ -19,7 +20,15 @@ from ray_ssl.errors import UserError
 from ray_ssl.ledger import DONE, Ledger, Trial, make_trials
 from ray_ssl.pretrain import pretrain
 from ray_ssl.storage import Storage
-from ray_ssl.targets import Targets, attach_targets, labels_hash, labels_to_learn, read_targets, write_targets
+from ray_ssl.targets import (
+    Targets,
+    attach_targets,
+    labels_hash,
+    labels_to_learn,
+    read_targets,
+    whole_targets,
+    write_targets,
+)
 from ray_ssl.teacher_targets import describe_labels, make_targets, nearest_epoch, noisy_labels, randomness_by_epoch
 from ray_ssl.trainer import Trainer, build_trial_method
 
@@ -154,6 +163,33 @@ def test_they_are_kept_whole_or_count_as_missing(made: Made, tmp_path: Path) -> 
     path = tmp_path / "targets.safetensors"
     path.write_bytes(path.read_bytes()[:-1] + b"\1")
     assert read_targets(sweep) is None
+
+
+def test_altered_ones_are_said_and_made_anew(made: Made, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    ledger, trial, dataset, targets = made
+    sweeps = [Ledger(Storage.at(tmp_path / name)) for name in ("own", "copy")]
+    for sweep in sweeps:
+        sweep.write_config(make_trials([CONFIG], dataset.fingerprint)[0])
+    own, copy = (sweep.sweep for sweep in sweeps)
+    tracking = ["--tracking-uri", f"sqlite:///{tmp_path}/mlflow.db"]
+    for name in ("targets.json", "targets.safetensors"):
+        write_targets(own, targets)
+        path = tmp_path / "own" / name
+        path.write_bytes(path.read_bytes()[:-1] + b"\1")
+        for command in (
+            [own.uri], [own.uri, "--levels", "targets"], [copy.uri, "--targets", own.uri],
+            ["encoder", "weights.pt", "--dataset", "shapes", "--backbone", "res_lh", "--storage", own.uri],
+        ):  # fmt: skip
+            assert analyse([*command, *(tracking if command[0] != "encoder" else [])]) == 2
+            said = capsys.readouterr().err
+            assert said.startswith(f"error: {own.address(name)} is torn or altered: the sweep's command"), said
+            assert said.count("\n") == 1
+    assert read_targets(own) is None and whole_targets(copy) is None
+    assert make_targets(ledger, trial, dataset, LEVELS, read_targets(own)).hash == targets.hash
+    write_targets(copy, targets)
+    assert analyse([own.uri, "--targets", copy.uri, *tracking]) == 2  # there is no checkpoint
+    restored = whole_targets(own)
+    assert restored is not None and restored.hash == targets.hash
 
 
 def test_a_trial_learns_the_target_it_names(made: Made) -> None:
