@@ -42,7 +42,7 @@ def numbers(table: Frame) -> Frame:
     measured.
     """
     rows = self_supervised(prepare(table, *(f"{name}{part}" for name in BOUNDS for part in ("", "_std", "_ceiling"))))
-    rows = rows[rows["layer_name"] == REPRESENTATION]
+    rows = rows[(rows["layer_name"] == REPRESENTATION) & (rows["level"] == "none")]  # others: with a layer, not pixels
     return pd.concat([_of_bound(rows, name) for name in BOUNDS], ignore_index=True)
 
 

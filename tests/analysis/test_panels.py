@@ -100,7 +100,10 @@ def test_mutual_information_has_the_spread_of_the_critics_and_the_ceiling_of_eac
         assert row["mean"] == pytest.approx(np.mean(bound)) and row["spread"] == pytest.approx(np.mean(spread))
         assert row["over_seeds"] == pytest.approx(np.std(bound, ddof=1))
         assert row["ceiling"] == pytest.approx(math.log(512))
-    figure = plugin_module("analysis.figures", "fig3_middle").draw(table())
+    module = plugin_module("analysis.figures", "fig3_middle")
+    of_layers = table()[lambda rows: rows["metric"].str.startswith("mi_")].assign(level="layer-00", value=0.1)
+    pd.testing.assert_frame_equal(module.numbers(pd.concat([table(), of_layers])), module.numbers(table()))
+    figure = module.draw(table())
     assert len(points(figure.axes[0])) == 3, "one network: the bounds in one panel"
     rules = [line for line in figure.axes[0].lines if line not in points(figure.axes[0])]
     assert [float(np.asarray(line.get_ydata())[0]) for line in rules] == [pytest.approx(math.log(512), abs=1e-5)]
