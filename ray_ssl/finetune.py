@@ -2,8 +2,8 @@
 
 A start is kept beside the trials that begin from it, as a checkpoint of its own, so that a sweep needs no other one:
 
-    SWEEP/starts/HASH/    model.safetensors: backbone.*, and head.weight, head.bias of a linear probe on its features
-                          card.json: what pretrained it, how its images are normalised, how the probe was chosen
+    SWEEP/starts/NAME@HASH/    model.safetensors: backbone.*, and head.weight, head.bias of a linear probe on them
+                               card.json: what pretrained it, how its images are normalised, how the probe was chosen
 
 A trial names its start NAME@HASH (option `start` of method "supervised"), so that its key holds the weights.
 Full fine-tuning has a fresh head; LP-FT ("linear probing, then fine-tuning") begins with that of the probe, which makes
@@ -71,7 +71,8 @@ def start_hash(start: Checkpoint) -> str:
 
 def write_start(sweep: Storage, start: Checkpoint) -> None:
     """Writes a start into a sweep's folder."""
-    save_checkpoint(sweep, f"{STARTS}/{start_hash(start)}", start)
+    # Untrained networks of two methods have the same weights: their names tell them apart.
+    save_checkpoint(sweep, f"{STARTS}/{start_option(start)}", start)
 
 
 def read_starts(sweep: Storage) -> list[Checkpoint]:
@@ -94,8 +95,11 @@ def start_of(config: PretrainConfig, sweep: Storage) -> Checkpoint | None:
     option = getattr(config.method, "start", "")
     if not option:
         return None
+    folder = f"{STARTS}/{option}"
+    if not sweep.exists(folder):
+        folder = f"{STARTS}/{option.partition('@')[2]}"  # sweeps begun before names were part of it
     try:
-        start = load_checkpoint(sweep, f"{STARTS}/{option.partition('@')[2]}")
+        start = load_checkpoint(sweep, folder)
     except DamagedCheckpointError as error:
         raise UserError(f"{sweep.uri} has no start {option}: sweeps/finetune.py makes starts ({error})") from None
     if start_option(start) != option:

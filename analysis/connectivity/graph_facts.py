@@ -76,7 +76,8 @@ class Facts(NamedTuple):
     Attributes:
         estimated: The graph.
         spectrum: Of all its nodes.
-        smallest: Smallest eigenvalue of the normalised adjacency of all errors, edges or not: below 0 by noise alone.
+        smallest: Smallest eigenvalue of the normalised adjacency of all errors, edges or not: below 0 where classifiers
+            err by chance or more than is necessary.
         paths: See there.
         cut: See there.
         levels: Those with two labels or more, and fewer than nodes.
@@ -184,7 +185,7 @@ def say(found: Facts) -> Iterator[str]:
     at, gap = found.largest_gap
     yield "spectrum  " + ", ".join(f"{values[i - 1]:.4f} (no. {i})" for i in shown)
     yield (f"          largest eigengap from the second on {gap:.4f}, after no. {at}; smallest eigenvalue "
-           f"{found.smallest:.4f}{', below 0 by noise alone' * (found.smallest < 0)}")  # fmt: skip
+           f"{found.smallest:.4f} of all errors, edges or not")  # fmt: skip
     cut = found.cut
     yield (f"cut       conductance {cut.conductance:.4f} ({np.count_nonzero(cut.inside)} nodes); Cheeger: "
            f"{cut.lower:.4f} <= best <= {cut.upper:.4f}")  # fmt: skip

@@ -38,7 +38,7 @@ from ray_ssl.config import PretrainConfig, replace
 from ray_ssl.data.base import UNLABELLED, Dataset, ImageSet
 from ray_ssl.data.load import hold_out
 from ray_ssl.errors import UserError
-from ray_ssl.finetune import HEAD, make_start, start_hash, start_of, start_option, write_start
+from ray_ssl.finetune import HEAD, make_start, read_starts, start_hash, start_of, start_option, write_start
 from ray_ssl.ledger import Ledger, Trial, make_trials
 from ray_ssl.pretrain import pretrain
 from ray_ssl.storage import Storage
@@ -281,14 +281,33 @@ def test_a_start_that_is_not_there_or_does_not_fit(
     assert start_hash(other) != start_hash(sweep[1])
     elsewhere = Storage.at(tmp_path)
     write_start(elsewhere, other)
-    folder = tmp_path / "starts" / start_hash(other)
-    folder.rename(folder.with_name(start_hash(sweep[1])))
+    folder = tmp_path / "starts" / start_option(other)
+    folder.rename(folder.with_name(start_option(sweep[1])))
     with pytest.raises(UserError, match="what lies in its place is"):
         start_of(trial.config, elsewhere)
     five = change(dataset.train, fine_names=(*dataset.train.fine_names, "e"))
     wider = replace(trial.config, {"method.head": "probe"})
     with pytest.raises(UserError, match="tells 4 labels apart, class has 5"):
         pretrain(wider, change(dataset, train=five), sweep[0].child("wider"), lambda metrics: None)
+
+
+def test_equal_weights_of_two_methods_are_two_starts(sweep: tuple[Storage, Checkpoint, Probe], tmp_path: Path) -> None:
+    config = sweep[1].card["config"]
+    other = change(sweep[1], card=sweep[1].card | {"config": config | {"method": {"name": "simclr"}}})
+    both, storage = {start_option(one) for one in (sweep[1], other)}, Storage.at(tmp_path)
+    assert start_hash(other) == start_hash(sweep[1]) and len(both) == 2
+    write_start(storage, sweep[1])
+    write_start(storage, other)
+    assert {start_option(one) for one in read_starts(storage)} == both
+
+
+def test_a_start_of_a_sweep_begun_before_names_were_part_of_its_folder(
+    sweep: tuple[Storage, Checkpoint, Probe], dataset: Dataset, tmp_path: Path
+) -> None:
+    write_start(Storage.at(tmp_path), sweep[1])
+    folder = tmp_path / "starts" / start_option(sweep[1])
+    folder.rename(folder.with_name(start_hash(sweep[1])))
+    assert start_of(trial_of(sweep, dataset).config, Storage.at(tmp_path)) is not None
 
 
 def test_held_out_images_are_balanced_and_of_the_source_alone() -> None:
