@@ -21,6 +21,7 @@ import numpy as np
 from analysis.connectivity.groups import Errors, GroupErrors, Labels
 from analysis.connectivity.stored import read_recorded, record_name
 from analysis.graph.weighted_graph import WeightedGraph
+from ray_ssl.errors import UserError
 from ray_ssl.storage import Storage
 
 CLASS, IMAGE = "class", "image"
@@ -118,11 +119,21 @@ class Stored(NamedTuple):
 
 
 def read_estimate(sweep: Storage, kind: str) -> Stored | None:
-    """Returns the estimated graph of a sweep; None where there is none or its measurement is not finished."""
-    record = sweep.read_sealed(record_name(file_name(kind)))
-    errors = {} if record is None else read_recorded(sweep, record, file_name(kind))
-    if record is None or not errors:
+    """Returns the estimated graph of a sweep; None where there is none or its measurement is not finished.
+
+    Raises:
+        UserError: Its files are torn or altered.
+    """
+    name = file_name(kind)
+    if not sweep.exists(record_name(name)):
         return None
+    record = sweep.read_sealed(record_name(name))
+    errors = {} if record is None else read_recorded(sweep, record, name)
+    if record is None or not errors:
+        raise UserError(
+            f"{sweep.address(record_name(name))} or {name}.safetensors beside it is torn or altered: python -m "
+            f"analysis connectivity {sweep.uri} --groups {kind} makes them anew"
+        )
     mean = mean_errors(errors)
     known = np.isfinite(mean.within)
     between = mean.between[np.ix_(known, known)]

@@ -24,6 +24,7 @@ from ray_ssl.backbones.base import build_backbone
 from ray_ssl.backbones.res_lh import Config as ResLH
 from ray_ssl.config import PretrainConfig, ViewConfig, replace
 from ray_ssl.data import load_dataset
+from ray_ssl.errors import UserError
 from ray_ssl.ledger import Ledger
 from tests.analysis.connectivity.test_command import counted, make_sweep
 
@@ -149,3 +150,7 @@ def test_encoders_are_compared_with_the_graph_of_their_sweep(tmp_path: Path) -> 
         assert last["estimated_alignment_top10"] == pytest.approx(expected.principal, abs=1e-9)
         assert last["estimated_coverage_top10"] == pytest.approx(expected.whole, abs=1e-9)
         assert last["estimated_num_nodes"] == len(weights) and np.isnan(last["estimated_alignment_top50"])
+    content = ledger.sweep.read("connectivity-class.safetensors")
+    ledger.sweep.write("connectivity-class.safetensors", content[:-1] + bytes([content[-1] ^ 1]))
+    with pytest.raises(UserError, match=r"connectivity-class.safetensors beside it is torn.* --groups class makes"):
+        read_estimate(ledger.sweep, "class")
