@@ -1,5 +1,6 @@
 """The report: well-formed, one file, every text escaped, the numbers those of the table; written when it must be."""
 
+import base64
 import math
 import re
 from pathlib import Path
@@ -352,6 +353,32 @@ def test_the_command_writes_the_page_and_draws_what_is_not_drawn(
     assert "there is no folder" in capsys.readouterr().err
     assert main(["report", str(tmp_path.parent)]) == EXIT_BAD_INPUT
     assert f"the sweeps in it: {tmp_path.name}" in capsys.readouterr().err
+
+
+def test_figures_older_than_the_table_are_drawn_again_of_the_trial_that_was_drawn_alone(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ledger = make_sweep(tmp_path, (1, 2), (0,))
+    sweep, (first, _) = ledger.sweep, ledger.known_trials()
+    drawn: list[set[str]] = []
+
+    def draw_all(table: Frame, folder: Path, points: Frame) -> list[Path]:
+        drawn.append(set(table["trial_key"]))
+        folder.mkdir()
+        (folder / "fig1.svg").write_bytes(b"<svg>%d</svg>" % len(drawn))
+        return [folder / "fig1.svg"]
+
+    monkeypatch.setattr("analysis.figures.base.draw_all", draw_all)
+    sweep.write("figures/fig1.svg", SVG)
+    publication.record_drawn(sweep, publication.drawn_from(sweep, first), ["fig1.svg"], 1, first)
+    for _ in range(2):  # up to date
+        assert main(["report", str(tmp_path)]) == EXIT_DONE and drawn == []
+    write_table(ledger, table_in(ledger).query("epoch == 20").assign(epoch=21))
+    for _ in range(2):  # drawn once
+        assert main(["report", str(tmp_path)]) == EXIT_DONE and drawn == [{first.key}]
+    assert sweep.read("figures/fig1.svg") == b"<svg>1</svg>"
+    assert f"base64,{base64.b64encode(b'<svg>1</svg>').decode()}" in sweep.read("report.html").decode()
+    assert publication.has_report(sweep, publication.report_from(ledger, publication.drawn_from(sweep, first)))
 
 
 def test_it_is_up_to_date_until_something_that_it_shows_changes(tmp_path: Path) -> None:
