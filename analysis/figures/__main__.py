@@ -85,7 +85,7 @@ def _answer(arguments: list[str]) -> int:
     import pandas as pd
 
     from analysis.command import quiet, read_measurements
-    from analysis.figures.base import draw_one, lacks, why_not_drawn
+    from analysis.figures.base import draw_one, drawn_of, lacks, why_not_drawn
     from analysis.publication import figures_folder
     from analysis.stored import read_projections
     from analysis.survey import unmeasured_trials
@@ -102,7 +102,8 @@ def _answer(arguments: list[str]) -> int:
     typed = flags.sweep[0] if len(sweeps) == 1 else "SWEEP_FOLDER"
     tables: list[Any] = [read_measurements(sweep) for sweep in sweeps]
     table: Any = pd.concat(tables, ignore_index=True)
-    points: Any = pd.concat([read_projections(sweep) for sweep in sweeps], ignore_index=True)
+    points_of: list[Any] = [read_projections(sweep) for sweep in sweeps]
+    points: Any = pd.concat(points_of, ignore_index=True)
     unmeasured = [one for sweep in sweeps for one in unmeasured_trials(Ledger(sweep), table)]
     if flags.trials:
         table = _of_trials(table, flags.trials, typed)
@@ -116,8 +117,9 @@ def _answer(arguments: list[str]) -> int:
                 out.write(path.name, path.read_bytes())
                 print(out.address(path.name), flush=True)
             written += len(paths)
-            for one, folder in zip(tables if paths and len(tables) > 1 else [], flags.sweep, strict=False):
-                if lacking := lacks(name, one, folder):
+            several = zip(tables, points_of, flags.sweep, strict=True) if paths and len(tables) > 1 else ()
+            for one, of_one, folder in several:
+                if lacking := lacks(name, drawn_of(name, one, of_one), folder):
                     print(f"without {folder}: {name} {lacking}", flush=True)
             if not paths:
                 print(f"{name.replace('_', ' ') if name.startswith('fig') else name} "

@@ -45,7 +45,7 @@ def draw_one(name: str, table: pd.DataFrame, folder: Path, projections: pd.DataF
     module = plugin_module(FIGURES, name)
     points = _shown(module, table.iloc[:0] if projections is None else projections)
     table = _shown(module, table)
-    source = points if getattr(module, "TABLE", MEASUREMENTS) == PROJECTIONS else table
+    source = drawn_of(name, table, points)
     if getattr(module, "ACROSS_DATASETS", False):
         return _write(module, source, folder / name)
     datasets = sorted({str(of) for one in (table, points) for of in one["dataset"].unique()})
@@ -55,6 +55,11 @@ def draw_one(name: str, table: pd.DataFrame, folder: Path, projections: pd.DataF
         stem = folder / (name if len(datasets) == 1 else f"{name}-{_file_word(dataset)}")
         written += _write(module, rows, stem)
     return written
+
+
+def drawn_of(name: str, table: pd.DataFrame, projections: pd.DataFrame) -> pd.DataFrame:
+    """Returns the one of both tables that a figure is drawn from."""
+    return projections if getattr(plugin_module(FIGURES, name), "TABLE", MEASUREMENTS) == PROJECTIONS else table
 
 
 def _write(module: Any, rows: Any, stem: Path) -> list[Path]:
@@ -84,7 +89,7 @@ def why_not_drawn(
         unmeasured: Trials of the sweep that the table does not have.
     """
     module = plugin_module(FIGURES, name)
-    source = projections if projections is not None and getattr(module, "TABLE", "") == PROJECTIONS else table
+    source = table if projections is None else drawn_of(name, table, projections)
     shown = _shown(module, source)
     if shown.empty and not source.empty:
         return "leaves out fine-tuned networks, and there are no others: figure finetuning compares them"
