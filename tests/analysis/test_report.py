@@ -330,11 +330,14 @@ def test_every_target_stands_with_what_it_is() -> None:
     ]
     first, last = cells_of(targets_table(pd.DataFrame(found)))[1:]
     assert first == ["teacher-0.00", "0.00", "53.0", "4.50", "100", ""]
-    assert last == ["teacher-1.00", "1.00", "1.0", "0.00", "1", "one label alone"]
+    assert last == ["teacher-1.00", "1.00", "1.0", "0.00", "1", "degenerate: one label alone"]
     share = {"dataset": "x", "level": "teacher-0.00", "metric": "target_largest_share"}
     found += [share | {"split": "test", "value": 0.538}, share | {"split": "train", "value": 0.6}]
     head, first, last = cells_of(targets_table(pd.DataFrame(found)))
     assert head[5] == "most frequent label of test images" and first[5] == "53.8" and last[5] == "\N{EN DASH}"
+    for value, words in ((0.95, ""), (0.97, "degenerate: 97 % on one label")):  # as `sweeps/target_table.py` has it
+        found[-1]["value"] = value
+        assert cells_of(targets_table(pd.DataFrame(found)))[1][-1] == words
     assert targets_table(pd.DataFrame(found).assign(metric="cdnv")) == ""
 
 
