@@ -121,6 +121,25 @@ def test_foreign_networks_and_several_data_sets_stand_side_by_side(tmp_path: Pat
     assert {row.dataset for row in results(with_networks(rows))} == {"shapes", "cifar10"}
 
 
+def test_results_are_of_trials_at_their_end(tmp_path: Path) -> None:
+    ledger = make_sweep(tmp_path, (1,), (0,))
+    failed = fail(ledger, "x")
+    write_table(ledger, synthetic((9,), (16,), (0,)).assign(trial_key=failed.key))
+    html = render(gather(ledger), table_in(ledger), {})
+    shown = html[html.index('id="results"') : html.index('id="chart"')]
+    assert "depth 1" in shown and "depth 9" not in shown
+    assert "Left out: 1 measured trial(s) that failed or are not at their end." in shown
+
+
+def test_a_page_of_encoders_says_so(tmp_path: Path) -> None:
+    rows = synthetic((2,), (16,), (0,)).assign(method="foreign", trial_key="0foreign")
+    read = Page(
+        render(gather(Ledger(Storage.at(tmp_path))), rows, {"umap_of_superclasses_by_layer_and_epoch.svg": SVG})
+    )
+    assert "Report of encoders" in read.text and "trained elsewhere, measured here" in read.text
+    assert "No question" not in read.text and "Sweep report" not in read.text and "`" not in read.text
+
+
 def test_the_page_of_an_old_sweep_says_that_it_has_no_question(tmp_path: Path) -> None:
     ledger = make_sweep(tmp_path, (1,), (0,))
     for name in ("sweep.json", "commands.json", "data.json", "tracking.json"):
