@@ -17,6 +17,7 @@ _TARGET: Final = ("target_randomness", "target_agreement", "target_entropy", "ta
 _LARGEST: Final = "target_largest_share"
 _PLUS_MINUS: Final = "\N{PLUS-MINUS SIGN}"
 _WHICH: Final = "which layer"
+_FOLDED_ROWS: Final = 12  # a longer table can be folded away
 _FEW_LABELS: Final = 2
 _LARGE_SHARE: Final = 0.95
 """A target with fewer labels, or with this share of training images on one, is hardly a question."""
@@ -98,7 +99,8 @@ def results_table(measurements: Frame) -> str:
     names = ("network", "images", "level")
     numeric = [i for i, title in enumerate(head) if title not in names and not title.endswith(_WHICH)]
     about = [i for i, title in enumerate(head) if title in ("images", "level", "epoch", "seeds")]
-    return markup.table(head, rows, caption, numeric, about)
+    shown = markup.table(head, rows, caption, numeric, about)
+    return shown if len(rows) <= _FOLDED_ROWS else markup.unfolded(f"The {len(rows)} results", shown)
 
 
 def targets_table(measurements: Frame) -> str:
