@@ -28,7 +28,7 @@ from ray_ssl import interrupts
 from ray_ssl.checkpoints import SET_ASIDE
 from ray_ssl.data.base import Dataset
 from ray_ssl.errors import UserError
-from ray_ssl.ledger import Ledger, Trial, TrialState
+from ray_ssl.ledger import AnyTrial, Ledger, Trial, TrialState
 from ray_ssl.mlflow_client import default_store, shown, ui_command
 from ray_ssl.progress import REDRAW_SECONDS, duration, is_live
 from ray_ssl.storage import Storage
@@ -198,12 +198,7 @@ def finish(ledger: Ledger, tracker: Tracker, scratch: Path, only: Trial | None =
         tracker.parent_artifact(scratch / REPORT)
         return 0
     publish(tracker, measurements[measurements.trial_key.isin(fully_measured(ledger, measurements))])
-    if not publication.fetch_figures(sweep, drawn, scratch / FIGURES):
-        shown, shown_points = (
-            rows if only is None else rows[rows.trial_key == only.key] for rows in (measurements, points)
-        )
-        paths = draw(sweep, shown, shown_points, scratch / FIGURES)
-        publication.record_drawn(sweep, drawn, paths, len(measurements))
+    update_figures(sweep, measurements, points, drawn, only, scratch / FIGURES)
     measurements.to_parquet(scratch / "measurements.parquet", index=False)
     _report(ledger, measurements, drawn, scratch)
     tracker.parent_artifact(scratch / REPORT)
@@ -256,6 +251,24 @@ def send_the_rest(tracker: Tracker, tracking: Tracking) -> int:
             file=sys.stderr, flush=True,
         )  # fmt: skip
     return num_unsent
+
+
+def update_figures(
+    sweep: Storage, measurements: Any, points: Any, drawn: str, only: AnyTrial | None, folder: Path
+) -> None:
+    """Puts the figures into a local folder: the sweep's, or drawn anew, for both, where these are outdated.
+
+    Args:
+        drawn: See `publication.drawn_from`.
+        only: Draw this trial alone.
+    """
+    if publication.fetch_figures(sweep, drawn, folder):
+        return
+    shown, shown_points = (
+        rows if only is None else rows[rows.trial_key == only.key] for rows in (measurements, points)
+    )
+    paths = draw(sweep, shown, shown_points, folder)
+    publication.record_drawn(sweep, drawn, paths, len(measurements), only)
 
 
 def draw(sweep: Storage, measurements: Any, points: Any, folder: Path) -> list[str]:

@@ -15,7 +15,7 @@ from pyarrow import fs
 
 from analysis.stored import KINDS
 from ray_ssl.follower import STATUS
-from ray_ssl.ledger import COMMANDS, DATA, FAILED, SWEEP, Ledger, Trial, TrialState
+from ray_ssl.ledger import COMMANDS, DATA, FAILED, SWEEP, AnyTrial, Ledger, TrialState
 from ray_ssl.mlflow_probe import run_statuses
 from ray_ssl.mlflow_store import PARENT
 from ray_ssl.storage import Storage
@@ -42,7 +42,7 @@ def figures_folder(sweeps: Sequence[str], trials: Sequence[str] = ()) -> str:
     return "/".join([FIGURES, *(["-".join(words)] if words else [])])
 
 
-def drawn_from(sweep: Storage, only: Trial | None) -> str:
+def drawn_from(sweep: Storage, only: AnyTrial | None) -> str:
     """Returns a hash of what the figures depend on: the parts of the tables, the code, the trial drawn alone."""
     folders = [fs.FileSelector(sweep.path(kind.name), allow_not_found=True) for kind in KINDS]
     found = [info for folder in folders for info in sweep.filesystem.get_file_info(folder)]
@@ -51,30 +51,27 @@ def drawn_from(sweep: Storage, only: Trial | None) -> str:
     return _digest([parts, code, only.key if only else ""])
 
 
-def record_drawn(sweep: Storage, drawn: str, figures: list[str], num_rows: int) -> None:
+def record_drawn(sweep: Storage, drawn: str, figures: list[str], num_rows: int, only: AnyTrial | None) -> None:
     """Remembers what the figures were drawn from."""
-    sweep.write_sealed(PUBLISHED, {"drawn": drawn, "figures": figures, "num_rows": num_rows})
+    alone = only.key if only else ""
+    sweep.write_sealed(PUBLISHED, {"drawn": drawn, "figures": figures, "num_rows": num_rows, "only": alone})
+
+
+def drawn_alone(ledger: Ledger) -> AnyTrial | None:
+    """Returns the trial that the figures were drawn of alone; None where they are of all, or nobody recorded it."""
+    key = (ledger.sweep.read_sealed(PUBLISHED) or {}).get("only")
+    return next((trial for trial in ledger.all_trials() if trial.key == key), None)
 
 
 def fetch_figures(sweep: Storage, drawn: str, folder: Path) -> bool:
-    """Copies the figures into a local folder where they are up to date; returns whether they are."""
+    """Copies the figures into a local folder where they are up to date and all there; returns whether they are."""
     record = sweep.read_sealed(PUBLISHED) or {}
-    return record.get("drawn") == drawn and fetch_recorded_figures(sweep, folder) == drawn
-
-
-def fetch_recorded_figures(sweep: Storage, folder: Path) -> str | None:
-    """Copies the figures into a local folder, up to date or not; returns what they were drawn from.
-
-    Returns:
-        None where none were drawn, or one is no longer there.
-    """
-    record = sweep.read_sealed(PUBLISHED) or {}
-    if "drawn" not in record or not set(record["figures"]) <= set(sweep.names(FIGURES)):
-        return None
+    if record.get("drawn") != drawn or not set(record["figures"]) <= set(sweep.names(FIGURES)):
+        return False
     folder.mkdir(parents=True, exist_ok=True)
     for name in record["figures"]:
         (folder / name).write_bytes(sweep.read(f"{FIGURES}/{name}"))
-    return record["drawn"]
+    return True
 
 
 def report_from(ledger: Ledger, drawn: str) -> str:

@@ -36,8 +36,7 @@ def named(figure: str) -> list[str]:
     found = [name for name in names if figure in ("all", name) or name.startswith(f"{figure}_")]
     whole = {name.partition("_")[0] for name in names if name.startswith("fig")}
     if not found or not (figure in ("all", *names) or figure in whole):
-        known = " ".join(["all", *sorted(whole), *(name for name in names if not name.startswith("fig"))])
-        raise UserError(f"unknown figure {figure!r}, there is {known}{did_you_mean(figure, ['all', *whole, *names])}")
+        raise UserError(f"unknown figure {figure!r}{did_you_mean(figure, ['all', *whole, *names])}")
     return found
 
 
@@ -79,13 +78,48 @@ def _of_trials(table: Any, keys: Sequence[str], sweep: str) -> Any:
     return table[table["trial_key"].str.startswith(tuple(keys))]
 
 
+def _check_order(flags: argparse.Namespace) -> None:
+    """Raises UserError where a sweep's folder stands where the figure is to stand."""
+    from ray_ssl.errors import UserError
+    from ray_ssl.plugins import plugin_names
+
+    if not ("/" in flags.figure or Path(flags.figure).is_dir()) or flags.figure in plugin_names("analysis.figures"):
+        return
+    try:
+        named(flags.sweep[0])
+        meant = f"{flags.sweep[0]} {' '.join([flags.figure, *flags.sweep[1:]])}"
+    except UserError:
+        meant = "FIGURE SWEEP_FOLDER"
+    raise UserError(f"{flags.figure!r} is no figure, the figure comes first: {PROGRAM} {meant}")
+
+
+def _out(folder: str) -> Any:
+    """The folder of --out.
+
+    Raises:
+        UserError: Nothing can be written there.
+    """
+    from ray_ssl.errors import UserError
+    from ray_ssl.storage import Storage
+
+    out = Storage.at(folder, "--out")
+    if out.is_local and out.local_path.is_file():
+        raise UserError(f"--out: {folder!r} is a file: give a folder")
+    try:
+        out.check_writable()
+    except UserError as error:
+        raise UserError(f"--out: {error}") from None
+    return out
+
+
 def _answer(arguments: list[str]) -> int:
     flags = _parse(arguments)
+    _check_order(flags)
     names = named(flags.figure)
     import pandas as pd
 
     from analysis.command import quiet, read_measurements
-    from analysis.figures.base import draw_one, lacks, why_not_drawn
+    from analysis.figures.base import draw_one, drawn_of, lacks, why_not_drawn
     from analysis.publication import figures_folder
     from analysis.stored import read_projections
     from analysis.survey import mixed_trainings, unmeasured_trials
@@ -102,14 +136,16 @@ def _answer(arguments: list[str]) -> int:
     typed = flags.sweep[0] if len(sweeps) == 1 else "SWEEP_FOLDER"
     tables: list[Any] = [read_measurements(sweep) for sweep in sweeps]
     table: Any = pd.concat(tables, ignore_index=True)
-    points: Any = pd.concat([read_projections(sweep) for sweep in sweeps], ignore_index=True)
+    points_of: list[Any] = [read_projections(sweep) for sweep in sweeps]
+    points: Any = pd.concat(points_of, ignore_index=True)
+    whole = (table, points) if flags.trials else None
     unmeasured = [one for sweep in sweeps for one in unmeasured_trials(Ledger(sweep), table)]
     for line in mixed_trainings([Ledger(sweep) for sweep in sweeps]):
         print(f"warning: {line}; they are drawn as seeds of one network", flush=True)
     if flags.trials:
         table = _of_trials(table, flags.trials, typed)
         points = points[points["trial_key"].isin(table["trial_key"])]
-    out = Storage.at(flags.out) if flags.out else sweeps[0].child(figures_folder(flags.sweep, flags.trials or ()))
+    out = _out(flags.out) if flags.out else sweeps[0].child(figures_folder(flags.sweep, flags.trials or ()))
     written = 0
     with tempfile.TemporaryDirectory(prefix="ray_ssl_") as scratch:
         for name in names:
@@ -118,12 +154,13 @@ def _answer(arguments: list[str]) -> int:
                 out.write(path.name, path.read_bytes())
                 print(out.address(path.name), flush=True)
             written += len(paths)
-            for one, folder in zip(tables if paths and len(tables) > 1 else [], flags.sweep, strict=False):
-                if lacking := lacks(name, one, folder):
+            several = zip(tables, points_of, flags.sweep, strict=True) if paths and len(tables) > 1 else ()
+            for one, of_one, folder in several:
+                if lacking := lacks(name, drawn_of(name, one, of_one), folder):
                     print(f"without {folder}: {name} {lacking}", flush=True)
             if not paths:
                 print(f"{name.replace('_', ' ') if name.startswith('fig') else name} "
-                      f"{why_not_drawn(name, table, typed, points, unmeasured)}", flush=True)  # fmt: skip
+                      f"{why_not_drawn(name, table, typed, points, unmeasured, whole)}", flush=True)  # fmt: skip
     if not written:
         raise UserError(f"nothing of {flags.figure} can be drawn from {typed!r}: the lines above say why")
     return EXIT_DONE

@@ -1,6 +1,7 @@
-"""`python -m analysis report SWEEP_FOLDER`: writes the report of a sweep again, from its table and figures.
+"""`python -m analysis report SWEEP_FOLDER`: writes the report of a sweep again, from its table.
 
-Nothing is measured and nothing is logged; `python -m analysis SWEEP_FOLDER` does both and writes the report too.
+Figures that are older than the table are drawn again. Nothing is measured and nothing is logged; `python -m analysis
+SWEEP_FOLDER` does both and writes the report too.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from analysis import publication, stored, table
-from analysis.command import draw
+from analysis.command import update_figures
 from analysis.pipeline import MEASUREMENTS
 from analysis.publication import FIGURES, REPORT
 from analysis.report import make_report
@@ -45,11 +46,11 @@ def run(flags: argparse.Namespace) -> int:
         raise no_sweep(ledger.sweep, flags.sweep)
     with interrupts.orderly(), tempfile.TemporaryDirectory(prefix="ray_ssl_") as scratch:
         folder = Path(scratch) / FIGURES
-        drawn = publication.fetch_recorded_figures(sweep, folder)
-        if drawn is None and len(measurements):
-            draw(sweep, measurements, stored.read_projections(sweep), folder)
+        points, only = stored.read_projections(sweep), publication.drawn_alone(ledger)
+        drawn = publication.drawn_from(sweep, only)
+        if len(measurements) or len(points):
+            update_figures(sweep, measurements, points, drawn, only, folder)
         sweep.write(REPORT, make_report(ledger, measurements, folder))
-    if drawn is not None:
-        publication.record_report(sweep, publication.report_from(ledger, drawn))
+    publication.record_report(sweep, publication.report_from(ledger, drawn))
     print(f"report    {sweep.address(REPORT)}")
     return EXIT_DONE

@@ -13,7 +13,9 @@ const named = (list, positions) => positions.map((i) => [i, spaced(list[i])]);
 
 /** Offers only what is measured. */
 function offer() {
-  fill("metric", named(data.metrics, unique(blocks.map((block) => block.metric))), data.metrics.indexOf(data.first.metric));
+  const measured = unique(blocks.map((block) => block.metric));
+  const lines = measured.filter((metric) => !isConstant(data.metrics[metric]));
+  fill("metric", named(data.metrics, lines.length ? lines : measured), data.metrics.indexOf(data.first.metric));
   fill("level", named(data.levels, unique(matching("metric").map((block) => block.level))), data.levels.indexOf("class"));
   fill("split", named(data.splits, unique(matching("metric", "level").map((block) => block.split))), data.splits.indexOf(data.first.split));
   const found = matching("metric", "level", "split");

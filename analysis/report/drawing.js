@@ -42,7 +42,7 @@ function draw() {
   const split = data.splits[chosen("split")];
   const level = data.levels[chosen("level")];
   const where = byLayer() ? "" : `, ${field.layer.value}`;
-  const title = `${metricName()}${isAccuracy() ? " (%)" : ""}: ${level === "none" ? "" : `${level}, `}${split}${where}`;
+  const title = `${metricName()}${unit(data.metrics[chosen("metric")])}: ${level === "none" ? "" : `${level}, `}${split}${where}`;
   svg.append(element("text", { x: 4, y: 16, class: "title" }, title));
   svg.setAttribute("aria-label", `${title}, by ${byLayer() ? "layer" : time}, ${found.length} lines`);
   const [short, long] = remarks(found, shown);

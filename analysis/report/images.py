@@ -82,7 +82,7 @@ def _words(stem: str) -> tuple[str, str]:
     module = _module(stem)
     if module is None:
         return stem.replace("_", " "), ""
-    return module.TITLE, inspect.cleandoc(module.__doc__ or "").replace("\n\n", " ")
+    return module.TITLE, inspect.cleandoc(module.__doc__ or "").replace("\n\n", " ").replace("`", "")
 
 
 def _kind(name: str) -> str:

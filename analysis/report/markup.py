@@ -30,6 +30,11 @@ def details(summary: str, content: str) -> str:
     return f"<details><summary>{text(summary)}</summary>\n{content}\n</details>\n"
 
 
+def unfolded(summary: str, content: str) -> str:
+    """Returns what can be folded away, and is on a phone (`page.js`)."""
+    return f'<details class="long" open><summary>{text(summary)}</summary>\n{content}\n</details>\n'
+
+
 def table(
     head: Sequence[str],
     rows: Iterable[Sequence[str]],

@@ -13,6 +13,9 @@ const blocks = data.blocks.map(([trial, metric, level, split, epochs, layers, va
 
 const spaced = (value) => value.replaceAll("_", " ");
 const metricName = () => spaced(data.metrics[chosen("metric")]);
+const unit = (metric) => (isAccuracy() ? " (%)" : !/^mi_/.test(metric) ? "" : /_bits$/.test(metric) ? " (bits)" : " (nats)");
+/** What is one number of the images or labels is no line. */
+const isConstant = (metric) => /^(num_classes|target_(randomness|agreement|entropy|num_used|largest_share))$/.test(metric);
 const isAccuracy = () => data.metrics[chosen("metric")].includes("accuracy");
 const chosen = (control) => Number(field[control].value);
 const byLayer = () => field.axis.value === "layer";

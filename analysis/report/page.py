@@ -25,6 +25,7 @@ from analysis.report.records import commands, environment, graph_scale, grid, op
 from analysis.report.results import with_networks
 from analysis.report.tables import claims_table, results_table, targets_table
 from analysis.survey import TRAINED
+from analysis.table import FOREIGN
 
 _HERE: Final = Path(__file__).parent
 _CHART_SCRIPTS: Final = ("measured", "controls", "networks", "drawing", "pointing", "listing", "start")
@@ -47,15 +48,38 @@ class Content:
     @cached_property
     def claims(self) -> Frame:
         """See `analysis.claims.check`; of trials that came to their end."""
-        untrained = [one.key for one in self.facts.trials if one.state not in TRAINED]
-        rows = self.measurements.drop(columns="network")
-        rows = rows[~rows["trial_key"].isin(untrained)]
+        rows = self.at_their_end(self.measurements).drop(columns="network")
         return check(rows, shlex.quote(self.facts.uri), unmeasured=self.facts.unmeasured(rows))
+
+    def at_their_end(self, rows: Frame) -> Frame:
+        """Returns the rows of trials that came to their end, and of networks trained elsewhere."""
+        return rows[~rows["trial_key"].isin([one.key for one in self.facts.trials if one.state not in TRAINED])]
 
     @property
     def networks(self) -> Frame:
         """The measurements of networks."""
         return networks_alone(self.measurements)
+
+    @property
+    def is_of_encoders(self) -> bool:
+        """Whether all that was measured was trained elsewhere (`python -m analysis encoder`)."""
+        return not self.facts.trials and len(self.networks) > 0 and (self.networks["method"] == FOREIGN).all()
+
+    @property
+    def kicker(self) -> str:
+        """What the page is."""
+        if self.is_of_encoders:
+            return "Report of encoders"
+        return "Report of an exact graph" if self.is_of_graphs else "Sweep report"
+
+    @property
+    def question(self) -> str:
+        """What was asked."""
+        if self.facts.question:
+            return self.facts.question
+        if self.is_of_encoders:
+            return "Encoders that were trained elsewhere, measured here."
+        return QUESTION if self.is_of_graphs else "No question is recorded with this sweep."
 
     @property
     def is_of_graphs(self) -> bool:
@@ -74,14 +98,13 @@ def render(facts: Facts, measurements: Frame, files: Mapping[str, bytes]) -> str
     content = Content(facts, with_networks(measurements), files)
     found = [(name, title, make(content)) for name, (title, make) in _SECTIONS.items()]
     found = [(name, title, html) for name, title, html in found if html]
-    question = QUESTION if content.is_of_graphs and not facts.question else facts.question
-    first_line, _, rest = question.strip().partition("\n")
+    first_line, _, rest = content.question.strip().partition("\n")
     frame = Template(_part("page.html"))
     return frame.substitute(
         title=text(f"{facts.name}: report"),
-        kicker="Report of an exact graph" if content.is_of_graphs else "Sweep report",
+        kicker=content.kicker,
         name=text(facts.name),
-        question=text(first_line or "No question is recorded with this sweep."),
+        question=text(first_line),
         more=paragraphs(rest),
         navigation="".join(f'<a href="#{name}">{text(title)}</a>' for name, title, _ in found),
         warning=warning(facts),
@@ -112,6 +135,13 @@ def _grid(content: Content) -> str:
     return grid(content.facts, content.measurements) + options(content.facts)
 
 
+def _results(content: Content) -> str:
+    shown = content.at_their_end(content.networks)
+    left_out = content.networks["trial_key"].nunique() - shown["trial_key"].nunique()
+    words = f"Left out: {left_out} measured trial(s) that failed or are not at their end."
+    return results_table(shown) + (paragraphs(words) if left_out else "")
+
+
 def _scale(content: Content) -> str:
     if content.is_of_graphs:
         return graph_scale(content.facts, content.measurements)
@@ -124,7 +154,7 @@ _SECTIONS: Final[dict[str, tuple[str, Callable[[Content], str]]]] = {
     "claims": ("Claims", lambda content: claims_table(content.claims)),
     "finetuning": ("Probe, fine-tune, or both", lambda content: finetuning_table(content.measurements)),
     "transfer": ("Source and target", lambda content: transfer_table(content.measurements)),
-    "results": ("Results", lambda content: results_table(content.networks)),
+    "results": ("Results", _results),
     "targets": ("Targets of graded randomness", lambda content: targets_table(content.measurements)),
     "chart": ("Chart", _chart),
     "figures": ("Figures", lambda content: figures(content.figures)),

@@ -7,6 +7,7 @@ if (data.shown < data.total) {
   rule.hidden = false;
   rule.textContent = `The chart has ${data.shown} of ${data.total} measurements. ${data.rule}`;
 }
+if (unique(data.epochs.flat()).length < 2) field.axis.value = "layer"; // a line by epoch would be one point
 offerNetworks();
 offer();
 draw();

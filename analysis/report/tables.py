@@ -16,6 +16,11 @@ _JOINED: Final = "\N{NO-BREAK SPACE}"
 _TARGET: Final = ("target_randomness", "target_agreement", "target_entropy", "target_num_used")
 _LARGEST: Final = "target_largest_share"
 _PLUS_MINUS: Final = "\N{PLUS-MINUS SIGN}"
+_WHICH: Final = "which layer"
+_FOLDED_ROWS: Final = 12  # a longer table can be folded away
+_FEW_LABELS: Final = 2
+_LARGE_SHARE: Final = 0.95
+"""A target with fewer labels, or with this share of training images on one, is hardly a question."""
 
 
 def claims_table(claims: Frame) -> str:
@@ -37,7 +42,9 @@ def claims_table(claims: Frame) -> str:
         "2305.15614, or of the paper that is named, each as a number of this sweep's measurements; one holds where the "
         "whole interval keeps the bound."
     )
-    found = markup.table(head, (_claim(row, where) for _, row in known.iterrows()), caption, right, about)
+    found = markup.paragraphs(caption)
+    if len(known):
+        found = markup.table(head, (_claim(row, where) for _, row in known.iterrows()), caption, right, about)
     if len(unknown):
         rows = (_claim(row, where) for _, row in unknown.iterrows())
         more = markup.table(head, rows, "What is lacking, and what gives it, is in the last column.", right, about)
@@ -72,7 +79,7 @@ def results_table(measurements: Frame) -> str:
     metrics = [name for name in METRICS if any(name in row.best for row in found)]
     head = ["network", *(["images"] if several else []), "level", "epoch"]
     for name in metrics:
-        head += [f"{METRICS[name]}, representation", f"{METRICS[name]}, best layer", "which"]
+        head += [f"{METRICS[name]}, representation", f"{METRICS[name]}, best layer", f"{METRICS[name]}, {_WHICH}"]
     head.append("seeds")
     rows = []
     for row in found:
@@ -89,10 +96,11 @@ def results_table(measurements: Frame) -> str:
         "interval over seeds (Student's t; one seed has none). NCC: nearest class centre. The best layer is chosen by "
         "the same mean, so its accuracy is a little too good; layers have the numbers of the table and of the figures."
     )
-    names = ("network", "images", "level", "which")
-    numeric = [i for i, title in enumerate(head) if title not in names]
+    names = ("network", "images", "level")
+    numeric = [i for i, title in enumerate(head) if title not in names and not title.endswith(_WHICH)]
     about = [i for i, title in enumerate(head) if title in ("images", "level", "epoch", "seeds")]
-    return markup.table(head, rows, caption, numeric, about)
+    shown = markup.table(head, rows, caption, numeric, about)
+    return shown if len(rows) <= _FOLDED_ROWS else markup.unfolded(f"The {len(rows)} results", shown)
 
 
 def targets_table(measurements: Frame) -> str:
@@ -104,18 +112,17 @@ def targets_table(measurements: Frame) -> str:
     # They are the same for every trial, epoch and layer.
     wide = rows.pivot_table(index=["dataset", "level"], columns="metric", values="value", aggfunc="first")
     wide = wide.sort_values(["dataset", "target_randomness"]).reset_index()
-    tested = measurements[(measurements["metric"] == _LARGEST) & (measurements["split"] == "test")]
-    largest = tested.groupby(["dataset", "level"])["value"].first()
+    largest, trained = (_largest_shares(measurements, split) for split in ("test", "train"))
     shared = ["most frequent label of test images"] if len(largest) else []
     lines = []
     for _, row in wide.iterrows():
-        only_one = "one label alone" if row["target_num_used"] == 1 else ""
+        remark = _degenerate(row["target_num_used"], trained.get((row["dataset"], row["level"]), math.nan))
         where = [markup.text(row["dataset"])] if several else []
         share = largest.get((row["dataset"], row["level"]), math.nan)
         most = [_NONE if math.isnan(share) else f"{100 * share:.1f}"] if shared else []
         lines.append([markup.text(row["level"]), *where, f"{row['target_randomness']:.2f}",
                       f"{100 * row['target_agreement']:.1f}", f"{row['target_entropy']:.2f}",
-                      f"{row['target_num_used']:.0f}", *most, only_one])  # fmt: skip
+                      f"{row['target_num_used']:.0f}", *most, remark])  # fmt: skip
     caption = (
         "Labels of the training images. Randomness: 0 the teacher at the end of its training, or the classes (noise); "
         "1 the teacher at initialisation, or uniform labels. Agreement with the classes in per cent, entropy in nats; "
@@ -126,6 +133,18 @@ def targets_table(measurements: Frame) -> str:
     places = ["images"] if several else []
     head = ["target", *places, "randomness", "agreement", "entropy", "labels used", *shared, ""]
     return markup.table(head, lines, caption, range(1 + len(places), len(head) - 1), range(1, 1 + len(places)))
+
+
+def _largest_shares(measurements: Frame, split: str) -> Frame:
+    rows = measurements[(measurements["metric"] == _LARGEST) & (measurements["split"] == split)]
+    return rows.groupby(["dataset", "level"])["value"].first()
+
+
+def _degenerate(num_used: float, share: float) -> str:
+    """What a target with next to one label is marked with; a share that was not measured is NaN."""
+    if num_used < _FEW_LABELS:
+        return "degenerate: one label alone"
+    return f"degenerate: {100 * share:.0f} % on one label" if share > _LARGE_SHARE else ""
 
 
 def _percent(estimate: Estimate | None) -> str:

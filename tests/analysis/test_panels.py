@@ -217,6 +217,33 @@ def test_trials_are_drawn_alone_by_the_beginning_of_their_key(
     assert error.count("\n") == 1 and "'no_such' is no measured trial" in error and chosen in error
 
 
+def test_what_other_trials_have_is_not_asked_for(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    write_table(table(), tmp_path)
+    supervised = table().query("method == 'supervised'")["trial_key"].iloc[0]
+    assert command.main(["fig2_left", str(tmp_path), "--trials", supervised]) == EXIT_BAD_INPUT
+    assert capsys.readouterr().out == (
+        "fig2 left needs self-supervised trials: the trials chosen by --trials lack it, others have it\n"
+    )
+
+
+def test_arguments_in_the_wrong_order_and_a_bad_folder_are_one_line(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    write_table(table()[table()["metric"] == "effective_rank"], tmp_path)
+    (tmp_path / "file").write_text("")
+    for arguments, words in (
+        ([str(tmp_path), "fig2"], f"the figure comes first: python -m analysis.figures fig2 {tmp_path}"),
+        ([str(tmp_path), "x"], "the figure comes first: python -m analysis.figures FIGURE SWEEP_FOLDER"),
+        (["effective_rank_by_epoch", str(tmp_path), "--out", str(tmp_path / "file")], "--out: "),
+        (["effective_rank_by_epoch", str(tmp_path), "--out", "/proc/xx"], "--out: "),
+    ):
+        assert command.main(arguments) == EXIT_BAD_INPUT
+        captured = capsys.readouterr()
+        assert captured.out == "" and captured.err.count("\n") == 1 and words in captured.err, captured
+    assert command.main(["zzzz", str(tmp_path)]) == EXIT_BAD_INPUT
+    assert capsys.readouterr().err.count("accuracy_by_method") == 1
+
+
 @pytest.mark.parametrize("foreign", [False, True])
 def test_a_folder_that_is_no_sweep_is_one_line(
     foreign: bool, tmp_path: Path, capsys: pytest.CaptureFixture[str]

@@ -1,11 +1,13 @@
 """Figures of projections: one network at the right epochs, every point drawn where it is, no text overlaps."""
 
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
 import pytest
 
+from analysis.figures import __main__ as command
 from analysis.figures.base import draw_all
 from analysis.figures.base.numbers import Frame
 from analysis.projections import SCHEMA
@@ -13,6 +15,7 @@ from ray_ssl.errors import UserError
 from ray_ssl.plugins import plugin_module
 from tests.analysis.figure_tables import PROJECTION_NAMES, synthetic
 from tests.analysis.test_figures import assert_fit_for_print, assert_no_text_overlaps
+from tests.analysis.written_tables import write_table
 
 NO_DOMAINS = [name for name in PROJECTION_NAMES if name != "four_clusters"]  # see `test_transfer_figures`
 NAMES = {"sample": "", "class": "class_", "superclass": "a_superclass_with_quite_a_long_name_"}
@@ -138,3 +141,17 @@ def test_draw_all_takes_each_figure_from_its_table(tmp_path, monkeypatch):
     assert tmp_path / "umap_by_layer_and_epoch-another.csv" in draw_all(table, tmp_path, other)
     with pytest.raises(UserError, match="one data set"):
         plugin_module("analysis.figures", "fig1").draw(other)
+
+
+def test_of_several_sweeps_the_one_without_points_is_named(tmp_path, monkeypatch, capsys):
+    drawn = points((1,), seeds=(0,), epochs=(0, 9))
+    tables = {"with": drawn, "other": drawn.assign(dataset="another"), "none": drawn.iloc[:0]}
+    monkeypatch.setattr("analysis.figures.base._save", lambda figure, stem: [])
+    monkeypatch.setattr("analysis.stored.read_projections", lambda sweep: tables[sweep.name])
+    folders = [str(tmp_path / name) for name in tables]
+    for folder in folders:
+        write_table(synthetic((1,), (16,), (0,), (0,)).query("metric == 'effective_rank'"), Path(folder))
+    name = "umap_of_superclasses_by_layer_and_epoch"
+    assert command.main([name, *folders]) == 0
+    lines = [line for line in capsys.readouterr().out.splitlines() if line.startswith("without")]
+    assert len(lines) == 1 and lines[0].startswith(f"without {folders[-1]}: {name} needs UMAP of level superclass")

@@ -1,5 +1,6 @@
 """The report: well-formed, one file, every text escaped, the numbers those of the table; written when it must be."""
 
+import base64
 import math
 import re
 from pathlib import Path
@@ -118,6 +119,25 @@ def test_foreign_networks_and_several_data_sets_stand_side_by_side(tmp_path: Pat
     assert "trained elsewhere" in read.text and "0foreign" in read.text
     assert {trial["dataset"] for trial in read.measurements["trials"]} == {"shapes", "cifar10"}
     assert {row.dataset for row in results(with_networks(rows))} == {"shapes", "cifar10"}
+
+
+def test_results_are_of_trials_at_their_end(tmp_path: Path) -> None:
+    ledger = make_sweep(tmp_path, (1,), (0,))
+    failed = fail(ledger, "x")
+    write_table(ledger, synthetic((9,), (16,), (0,)).assign(trial_key=failed.key))
+    html = render(gather(ledger), table_in(ledger), {})
+    shown = html[html.index('id="results"') : html.index('id="chart"')]
+    assert "depth 1" in shown and "depth 9" not in shown
+    assert "Left out: 1 measured trial(s) that failed or are not at their end." in shown
+
+
+def test_a_page_of_encoders_says_so(tmp_path: Path) -> None:
+    rows = synthetic((2,), (16,), (0,)).assign(method="foreign", trial_key="0foreign")
+    read = Page(
+        render(gather(Ledger(Storage.at(tmp_path))), rows, {"umap_of_superclasses_by_layer_and_epoch.svg": SVG})
+    )
+    assert "Report of encoders" in read.text and "trained elsewhere, measured here" in read.text
+    assert "No question" not in read.text and "Sweep report" not in read.text and "`" not in read.text
 
 
 def test_the_page_of_an_old_sweep_says_that_it_has_no_question(tmp_path: Path) -> None:
@@ -329,11 +349,14 @@ def test_every_target_stands_with_what_it_is() -> None:
     ]
     first, last = cells_of(targets_table(pd.DataFrame(found)))[1:]
     assert first == ["teacher-0.00", "0.00", "53.0", "4.50", "100", ""]
-    assert last == ["teacher-1.00", "1.00", "1.0", "0.00", "1", "one label alone"]
+    assert last == ["teacher-1.00", "1.00", "1.0", "0.00", "1", "degenerate: one label alone"]
     share = {"dataset": "x", "level": "teacher-0.00", "metric": "target_largest_share"}
     found += [share | {"split": "test", "value": 0.538}, share | {"split": "train", "value": 0.6}]
     head, first, last = cells_of(targets_table(pd.DataFrame(found)))
     assert head[5] == "most frequent label of test images" and first[5] == "53.8" and last[5] == "\N{EN DASH}"
+    for value, words in ((0.95, ""), (0.97, "degenerate: 97 % on one label")):  # as `sweeps/target_table.py` has it
+        found[-1]["value"] = value
+        assert cells_of(targets_table(pd.DataFrame(found)))[1][-1] == words
     assert targets_table(pd.DataFrame(found).assign(metric="cdnv")) == ""
 
 
@@ -352,6 +375,32 @@ def test_the_command_writes_the_page_and_draws_what_is_not_drawn(
     assert "there is no folder" in capsys.readouterr().err
     assert main(["report", str(tmp_path.parent)]) == EXIT_BAD_INPUT
     assert f"the sweeps in it: {tmp_path.name}" in capsys.readouterr().err
+
+
+def test_figures_older_than_the_table_are_drawn_again_of_the_trial_that_was_drawn_alone(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ledger = make_sweep(tmp_path, (1, 2), (0,))
+    sweep, (first, _) = ledger.sweep, ledger.known_trials()
+    drawn: list[set[str]] = []
+
+    def draw_all(table: Frame, folder: Path, points: Frame) -> list[Path]:
+        drawn.append(set(table["trial_key"]))
+        folder.mkdir()
+        (folder / "fig1.svg").write_bytes(b"<svg>%d</svg>" % len(drawn))
+        return [folder / "fig1.svg"]
+
+    monkeypatch.setattr("analysis.figures.base.draw_all", draw_all)
+    sweep.write("figures/fig1.svg", SVG)
+    publication.record_drawn(sweep, publication.drawn_from(sweep, first), ["fig1.svg"], 1, first)
+    for _ in range(2):  # up to date
+        assert main(["report", str(tmp_path)]) == EXIT_DONE and drawn == []
+    write_table(ledger, table_in(ledger).query("epoch == 20").assign(epoch=21))
+    for _ in range(2):  # drawn once
+        assert main(["report", str(tmp_path)]) == EXIT_DONE and drawn == [{first.key}]
+    assert sweep.read("figures/fig1.svg") == b"<svg>1</svg>"
+    assert f"base64,{base64.b64encode(b'<svg>1</svg>').decode()}" in sweep.read("report.html").decode()
+    assert publication.has_report(sweep, publication.report_from(ledger, publication.drawn_from(sweep, first)))
 
 
 def test_it_is_up_to_date_until_something_that_it_shows_changes(tmp_path: Path) -> None:

@@ -45,7 +45,7 @@ def draw_one(name: str, table: pd.DataFrame, folder: Path, projections: pd.DataF
     module = plugin_module(FIGURES, name)
     points = _shown(module, table.iloc[:0] if projections is None else projections)
     table = _shown(module, table)
-    source = points if getattr(module, "TABLE", MEASUREMENTS) == PROJECTIONS else table
+    source = drawn_of(name, table, points)
     if getattr(module, "ACROSS_DATASETS", False):
         return _write(module, source, folder / name)
     datasets = sorted({str(of) for one in (table, points) for of in one["dataset"].unique()})
@@ -55,6 +55,11 @@ def draw_one(name: str, table: pd.DataFrame, folder: Path, projections: pd.DataF
         stem = folder / (name if len(datasets) == 1 else f"{name}-{_file_word(dataset)}")
         written += _write(module, rows, stem)
     return written
+
+
+def drawn_of(name: str, table: pd.DataFrame, projections: pd.DataFrame) -> pd.DataFrame:
+    """Returns the one of both tables that a figure is drawn from."""
+    return projections if getattr(plugin_module(FIGURES, name), "TABLE", MEASUREMENTS) == PROJECTIONS else table
 
 
 def _write(module: Any, rows: Any, stem: Path) -> list[Path]:
@@ -73,6 +78,7 @@ def why_not_drawn(
     sweep: str,
     projections: pd.DataFrame | None = None,
     unmeasured: Collection[Unmeasured] = (),
+    whole: tuple[pd.DataFrame, pd.DataFrame] | None = None,
 ) -> str:
     """Returns what a figure that is not drawn lacks, in one line.
 
@@ -82,15 +88,29 @@ def why_not_drawn(
         sweep: The sweep's folder, as it is to stand in a command.
         projections: As in `draw_all`.
         unmeasured: Trials of the sweep that the table does not have.
+        whole: Both tables with all trials, where these are of chosen ones.
     """
     module = plugin_module(FIGURES, name)
-    source = projections if projections is not None and getattr(module, "TABLE", "") == PROJECTIONS else table
+    source = table if projections is None else drawn_of(name, table, projections)
     shown = _shown(module, source)
     if shown.empty and not source.empty:
         return "leaves out fine-tuned networks, and there are no others: figure finetuning compares them"
+    if whole is not None and (
+        lacking := _lacks_by_choice(module, shown, _shown(module, drawn_of(name, *whole)), sweep)
+    ):
+        return lacking
     lacking = lacks(name, shown, sweep, unmeasured)
     # Every figure says in its docstring where it returns None.
     return lacking or f"is not drawn {' '.join((module.draw.__doc__ or '').split()).partition('None ')[2].rstrip('.')}"
+
+
+def _lacks_by_choice(module: Any, chosen: pd.DataFrame, whole: pd.DataFrame, sweep: str) -> str | None:
+    """What the trials that were chosen lack first, where others of the sweep have it."""
+    for need in getattr(module, "NEEDS", ()):
+        if (lacking := need.lacking(chosen, sweep)) is not None:
+            others_have = need.lacking(whole, sweep) is None
+            return f"{lacking.what}: the trials chosen by --trials lack it, others have it" if others_have else None
+    return None
 
 
 def lacks(name: str, table: pd.DataFrame, sweep: str, unmeasured: Collection[Unmeasured] = ()) -> str | None:

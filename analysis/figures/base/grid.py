@@ -17,7 +17,7 @@ class Panel(NamedTuple):
         group: Panels of one group share a vertical scale.
         title: That of its column; "" where the panel above has it.
         x_labels: No numbers of its column stand below, so those of the horizontal axis do.
-        y_labels: The numbers at its left have another scale, or there are none.
+        y_labels: It is the first of its row, or the row has several scales.
     """
 
     rows: Frame
@@ -55,13 +55,14 @@ def _block(rows_of: dict[Any, Frame], names: list[str], columns: list[str], size
     nothing = next(iter(rows_of.values())).iloc[:0]
     found = []
     for i, name in enumerate(names):
+        scales = [group[name, column] for j, column in enumerate(columns) if there[i][j]]
+        shared = len(set(scales)) == 1  # otherwise a panel without numbers would be read by its neighbour's
         panels: list[Panel | None] = [None] * size
         for j, column in enumerate(columns):
             title, below = column if i == 0 else "", any(row[j] for row in there[i + 1 :])
-            left = [group[name, columns[k]] for k in range(j) if there[i][k]]
             if there[i][j]:
-                same = bool(left) and left[-1] == group[name, column]
-                panels[j] = Panel(rows_of[name, column], group[name, column], title, not below, not same)
+                first = not any(there[i][:j])
+                panels[j] = Panel(rows_of[name, column], group[name, column], title, not below, first or not shared)
             else:
                 panels[j] = Panel(nothing, None, title, x_labels=False, y_labels=False)
         found.append(GridRow(name, panels))
