@@ -28,6 +28,10 @@ LABELS: Final = "targets.safetensors"
 RECORD: Final = "targets.json"
 SPLITS: Final = ("train", "test")
 
+FEW_LABELS: Final = 2
+LARGE_SHARE: Final = 0.95
+"""A target with fewer labels, or with more than this share of training images on one, is hardly a question."""
+
 Labels = NDArray[np.int64]
 
 

@@ -2,14 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final
-
-if TYPE_CHECKING:
-    from ray_ssl.targets import Targets, TargetSet
-
-FEW_LABELS: Final = 2
-LARGE_SHARE: Final = 0.95
-"""A target with fewer labels, or with this share of training images on one, is hardly a question."""
+from ray_ssl.targets import FEW_LABELS, LARGE_SHARE, Targets, TargetSet
 
 
 def print_targets(targets: Targets) -> None:

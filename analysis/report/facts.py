@@ -12,10 +12,11 @@ from analysis import table
 from analysis.needs import Unmeasured
 from analysis.pipeline import MEASUREMENTS
 from analysis.publication import TRACKING
-from analysis.survey import TRAINED
+from analysis.survey import TRAINED, trained_epochs
 from ray_ssl.errors import UserError
 from ray_ssl.ledger import DATA, DONE, FAILED, SWEEP, AnyTrial, Ledger, TrialState
 from ray_ssl.mlflow_client import ui_command
+from ray_ssl.naming import flatten
 from ray_ssl.sweep.continuing import with_storage
 from ray_ssl.trial import ERROR_LOG
 
@@ -64,6 +65,7 @@ class Facts:
         settings: By task, what it was measured with.
         commands: See `Ledger.commands`.
         ui_command: What is typed to look at the runs, "" where they are logged nowhere.
+        epochs: See `analysis.survey.trained_epochs`.
     """
 
     name: str
@@ -75,6 +77,7 @@ class Facts:
     settings: dict[str, dict[str, Any]]
     commands: list[dict[str, str]]
     ui_command: str
+    epochs: dict[str, list[int]]
 
     def in_state(self, state: TrialState) -> list[TrialFacts]:
         """Returns the trials that stand there."""
@@ -119,12 +122,13 @@ def gather(ledger: Ledger) -> Facts:
         name=sweep.name,
         uri=sweep.uri,
         question=record.get("question", ""),
-        shared=flat(record.get("shared", {})),
+        shared=flatten(record.get("shared", {})),
         trials=[_trial(ledger, trial) for trial in ledger.all_trials()],
         data=(sweep.read_sealed(DATA) or {}).get("card", {}),
         settings=table.KIND.settings_by_task(sweep.filesystem, sweep.path(MEASUREMENTS)),
         commands=[{**command, "line": with_storage(ledger, command["line"])} for command in ledger.commands()],
         ui_command=_ui_command(sweep.read_sealed(TRACKING)),
+        epochs=trained_epochs(ledger),
     )
 
 
@@ -135,19 +139,11 @@ def _trial(ledger: Ledger, trial: AnyTrial) -> TrialFacts:
     failed = (ledger.record(key, FAILED) or {}) if state is TrialState.FAILED else {}
     precision = {"precision": done["precision"]} if "precision" in done else {}
     return TrialFacts(
-        key, trial.name, trial.config.method_name, flat(trial.config.to_dict()),
+        key, trial.name, trial.config.method_name, flatten(trial.config.to_dict()),
         trial.config.num_epochs, state, failed.get("reason", ""),
         ledger.trial(key).address(ERROR_LOG) if failed else "",
         done.get("collapsed", False), done.get("environment", {}) | precision,
     )  # fmt: skip
-
-
-def flat(values: dict[str, Any], prefix: str = "") -> Options:
-    """Returns nested options by dotted path."""
-    found: Options = {}
-    for name, value in values.items():
-        found |= flat(value, f"{prefix}{name}.") if isinstance(value, dict) else {f"{prefix}{name}": value}
-    return found
 
 
 def _ui_command(tracking: dict[str, Any] | None) -> str:

@@ -49,7 +49,9 @@ class Content:
     def claims(self) -> Frame:
         """See `analysis.claims.check`; of trials that came to their end."""
         rows = self.at_their_end(self.measurements).drop(columns="network")
-        return check(rows, shlex.quote(self.facts.uri), unmeasured=self.facts.unmeasured(rows))
+        return check(
+            rows, shlex.quote(self.facts.uri), unmeasured=self.facts.unmeasured(rows), epochs=self.facts.epochs
+        )
 
     def at_their_end(self, rows: Frame) -> Frame:
         """Returns the rows of trials that came to their end, and of networks trained elsewhere."""
@@ -111,12 +113,12 @@ def render(facts: Facts, measurements: Frame, files: Mapping[str, bytes]) -> str
         sections="".join(section(name, title, html) for name, title, html in found),
         measurements=to_script(payload(_charted(content))),
         style=_part("style.css"),
-        script="".join(_part(f"{name}.js") for name in ("page", *(_CHART_SCRIPTS if len(measurements) else ()))),
+        script="".join(_part(f"{name}.js") for name in ("page", *(_CHART_SCRIPTS if len(_charted(content)) else ()))),
     )
 
 
 def _chart(content: Content) -> str:
-    if content.measurements.empty:
+    if _charted(content).empty:
         return ""
     steps = _charted(content)["method"].isin(LEARNED).all()  # of which an epoch is a full-batch step
     lines = "features" if content.is_of_graphs else "networks"

@@ -10,6 +10,7 @@ from analysis.figures.base.numbers import Frame
 from analysis.finetuned_choice import without_fine_tuned
 from analysis.report import markup
 from analysis.report.results import METRICS, Estimate, results
+from ray_ssl.targets import FEW_LABELS, LARGE_SHARE
 
 _NONE: Final = "\N{EN DASH}"
 _JOINED: Final = "\N{NO-BREAK SPACE}"
@@ -18,9 +19,6 @@ _LARGEST: Final = "target_largest_share"
 _PLUS_MINUS: Final = "\N{PLUS-MINUS SIGN}"
 _WHICH: Final = "which layer"
 _FOLDED_ROWS: Final = 12  # a longer table can be folded away
-_FEW_LABELS: Final = 2
-_LARGE_SHARE: Final = 0.95
-"""A target with fewer labels, or with this share of training images on one, is hardly a question."""
 
 
 def claims_table(claims: Frame) -> str:
@@ -142,9 +140,9 @@ def _largest_shares(measurements: Frame, split: str) -> Frame:
 
 def _degenerate(num_used: float, share: float) -> str:
     """What a target with next to one label is marked with; a share that was not measured is NaN."""
-    if num_used < _FEW_LABELS:
+    if num_used < FEW_LABELS:
         return "degenerate: one label alone"
-    return f"degenerate: {100 * share:.0f} % on one label" if share > _LARGE_SHARE else ""
+    return f"degenerate: {100 * share:.0f} % on one label" if share > LARGE_SHARE else ""
 
 
 def _percent(estimate: Estimate | None) -> str:
