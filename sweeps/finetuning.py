@@ -123,6 +123,8 @@ def _pretrained(request: Request) -> list[tuple[Trial, int]]:
         if not saved:
             raise UserError(f"{trial.name} ({trial.key}) in {source.sweep.uri} has no checkpoint")
         for epoch in given["from_epochs"] or saved[-1:]:
+            if epoch < 0:
+                raise UserError(f"--from-epochs are 0 (untrained) or more, given {epoch}")
             nearest = min(saved, key=lambda other: abs(other - epoch))
             if nearest != epoch:
                 print(f"note: {trial.name} has no checkpoint of epoch {epoch}: {nearest} is taken", flush=True)

@@ -188,7 +188,7 @@ def say(found: Facts) -> Iterator[str]:
            f"{found.smallest:.4f} of all errors, edges or not")  # fmt: skip
     cut = found.cut
     yield (f"cut       conductance {cut.conductance:.4f} ({np.count_nonzero(cut.inside)} nodes); Cheeger: "
-           f"{cut.lower:.4f} <= best <= {cut.upper:.4f}")  # fmt: skip
+           f"{cut.lower:.4f} <= best <= {min(1.0, cut.upper):.4f}")  # fmt: skip
     for level in found.levels:
         yield (f"{level.level:9} error between two of one {level.same:.3f}, of two {level.other:.3f}; weight within "
                f"{level.edges.within:.3f} (chance {level.edges.chance:.3f})")  # fmt: skip

@@ -47,7 +47,7 @@ def say(study: Study) -> Iterator[str]:
 def _cut(cut: SweepCut, num_components: int) -> str:
     if num_components > 1:
         return f"the graph has {num_components} components: a cut of weight 0, conductance 0"
-    return f"conductance {cut.conductance:.4f}; Cheeger: {cut.lower:.4f} <= best <= {cut.upper:.4f}"
+    return f"conductance {cut.conductance:.4f}; Cheeger: {cut.lower:.4f} <= best <= {min(1.0, cut.upper):.4f}"
 
 
 def _contrast(found: LabelWeights) -> float:

@@ -122,6 +122,7 @@ def test_what_is_fine_tuned_is_not_fine_tuned_again(finished: tuple[Path, str]) 
         (["--from", "results/pretrained", "--from-methods", "simclr"], "it has finished trials of vicreg"),
         (["--from", "results/pretrained", "--from-trials", "0123456789abcdef"], "no finished trial '0123456789abcdef'"),
         (["--from", "results/pretrained"], r"different networks, .*depth=\d.* choose those of one by --from-trials"),
+        (["--from", "results/pretrained", "--from-epochs", "-3"], "--from-epochs are 0 .untrained. or more, given -3"),
         (["--from", "results/pretrained", "--method", "supervised"], "sets --method itself"),
         (["--from", "results/pretrained", "--search", "optuna", "--num-trials", "2", "--seeds", "0"], "no --search"),
     ],
