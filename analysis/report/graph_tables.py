@@ -74,9 +74,9 @@ def eigenvectors_table(measurements: Frame) -> str:
             ])  # fmt: skip
     caption = (
         "Spectral clusters of the graph and linear heads of its top k eigenvectors. Purity in per cent, the share of "
-        "views that have the most frequent label of their cluster, and accuracies in per cent: of views, "
-        "fitted to the most probable label of each, with what the eigenvalues guarantee (arXiv 2106.04156; the constants are ours), and of "
-        "test images, by a probe that learned from training images."
+        "views that have the most frequent label of their cluster, and accuracies in per cent: of views, fitted to "
+        "the most probable label of each, with what the eigenvalues guarantee (arXiv 2106.04156; the constants are "
+        "ours), and of test images, by a probe that learned from training images."
     )
     head = ["features", "graph of", "level", "eigengap", "purity of clusters", "head on views", "guaranteed",
             "probe on test images", "chance"]  # fmt: skip
