@@ -14,6 +14,7 @@ from analysis.connectivity.stored import record_name
 from analysis.graph.pair_graph import Floats
 from analysis.graph.spectrum import top_eigenpairs
 from analysis.settings import NO_ESTIMATE, AnalysisSettings
+from analysis.table import KIND, MEASUREMENTS
 from analysis.tasks import CLASS_GRAPH, ESTIMATED, IMAGE_GRAPH, metric_and_group
 from ray_ssl.errors import UserError
 from ray_ssl.storage import Storage
@@ -70,6 +71,22 @@ def with_estimates(settings: AnalysisSettings, sweep: Storage, tasks: Sequence[s
         if group == IMAGE_GRAPH:
             settings = replace(settings, num_graph_images=len(stored.graph.groups))
     return settings
+
+
+def outdated(sweep: Storage) -> list[str]:
+    """Returns a line for each graph that was estimated anew since encoders were compared with it."""
+    groups = estimated_groups(sweep)
+    measured = KIND.settings_by_task(sweep.filesystem, sweep.path(MEASUREMENTS)) if groups else {}
+    lines: list[str] = []
+    for group in groups:
+        known = {one[group] for task, one in measured.items() if metric_and_group(task)[1] == group and group in one}
+        stored = read_estimate(sweep, KINDS[group])
+        if known and (stored is None or known != {stored.fingerprint}):
+            lines.append(
+                f"the graph of groups {KINDS[group]} of {sweep.name} was estimated anew since encoders were compared "
+                f"with it: python -m analysis {sweep.uri} --metrics estimated_alignment"
+            )
+    return lines
 
 
 def _groups(tasks: Sequence[str]) -> list[str]:

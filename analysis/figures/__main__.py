@@ -119,6 +119,7 @@ def _answer(arguments: list[str]) -> int:
     import pandas as pd
 
     from analysis.command import quiet, read_measurements
+    from analysis.connectivity.compared import outdated
     from analysis.figures.base import draw_one, drawn_of, lacks, why_not_drawn
     from analysis.publication import figures_folder
     from analysis.stored import read_projections
@@ -140,6 +141,8 @@ def _answer(arguments: list[str]) -> int:
     points: Any = pd.concat(points_of, ignore_index=True)
     whole = (table, points) if flags.trials else None
     unmeasured = [one for sweep in sweeps for one in unmeasured_trials(Ledger(sweep), table)]
+    for line in (line for sweep in sweeps for line in outdated(sweep)):
+        print(f"warning: {line}", flush=True)
     for line in mixed_trainings([Ledger(sweep) for sweep in sweeps]):
         print(f"warning: {line}; they are drawn as seeds of one network", flush=True)
     if flags.trials:

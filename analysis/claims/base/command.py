@@ -21,6 +21,7 @@ import pandas as pd
 from analysis.claims.base.check import check
 from analysis.claims.base.contract import UNKNOWN
 from analysis.command import read_measurements
+from analysis.connectivity.compared import outdated
 from analysis.publication import figures_folder
 from analysis.survey import mixed_trainings, trained_epochs, unmeasured_trials, untrained_keys
 from ray_ssl.errors import EXIT_DONE
@@ -61,6 +62,8 @@ def run(flags: argparse.Namespace) -> int:
     unmeasured = [one for folder in sweeps for one in unmeasured_trials(Ledger(folder), table)]
     epochs = {key: one for folder in sweeps for key, one in trained_epochs(Ledger(folder)).items()}
     found = cast(Frame, check(table, typed, unmeasured=unmeasured, epochs=epochs))
+    for line in (line for folder in sweeps for line in outdated(folder)):
+        print(f"warning: {line}\n")
     for line in mixed_trainings([Ledger(folder) for folder in sweeps]):
         print(f"warning: {line}; they count as seeds of one network\n")
     measured = found["num_trials"] > 0

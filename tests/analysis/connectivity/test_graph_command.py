@@ -9,8 +9,9 @@ import pytest
 import torch
 
 from analysis import __main__ as command
+from analysis import stored
 from analysis.command import read_measurements
-from analysis.connectivity.compared import compared_with, estimated_groups, with_estimates
+from analysis.connectivity.compared import compared_with, estimated_groups, outdated, with_estimates
 from analysis.connectivity.estimated import read_estimate
 from analysis.features import Pictures, extract
 from analysis.figures.base.numbers import Frame
@@ -19,6 +20,7 @@ from analysis.graph.alignment import alignment, feature_basis
 from analysis.measurable import unmeasurable
 from analysis.measure import measure_backbone, measured_images
 from analysis.settings import AnalysisSettings
+from analysis.survey import columns
 from analysis.tasks import ESTIMATED, find_tasks
 from ray_ssl.backbones.base import build_backbone
 from ray_ssl.backbones.res_lh import Config as ResLH
@@ -141,15 +143,24 @@ def test_encoders_are_compared_with_the_graph_of_their_sweep(tmp_path: Path) -> 
     ):  # fmt: skip
         features = extract(backbone, pictures, card, torch.device("cpu"))[-1].double().numpy()
         means = np.stack([features[labels == one].mean(0) for one in range(labels.max() + 1)])
-        stored = read_estimate(ledger.sweep, kind)
-        assert stored is not None and getattr(settings, f"{kind}_graph") == stored.fingerprint
-        weights = stored.graph.graph.node_weights
-        vectors = top_eigenpairs(stored.graph.graph, 10).vectors
+        estimate = read_estimate(ledger.sweep, kind)
+        assert estimate is not None and getattr(settings, f"{kind}_graph") == estimate.fingerprint
+        weights = estimate.graph.graph.node_weights
+        vectors = top_eigenpairs(estimate.graph.graph, 10).vectors
         expected = alignment(feature_basis(means, weights), vectors)
         last = {row.measurement.metric: row.measurement.value for row in rows[-9:]}  # the representation, test views
         assert last["estimated_alignment_top10"] == pytest.approx(expected.principal, abs=1e-9)
         assert last["estimated_coverage_top10"] == pytest.approx(expected.whole, abs=1e-9)
         assert last["estimated_num_nodes"] == len(weights) and np.isnan(last["estimated_alignment_top50"])
+    trial, task = ledger.known_trials()[0], "estimated_alignment@class_graph"
+    about = columns(trial.config, "sweep", trial.key, data.name, 0)
+    stored.write(ledger.sweep, about, task, of_class, settings.of(task))
+    assert outdated(ledger.sweep) == []
+    assert command.main(["connectivity", str(tmp_path), "--groups", "class", "--steps", "2"]) == 0
+    assert (
+        f"estimated anew since encoders were compared with it: python -m analysis {ledger.sweep.uri}"
+        in (outdated(ledger.sweep)[0])
+    )
     content = ledger.sweep.read("connectivity-class.safetensors")
     ledger.sweep.write("connectivity-class.safetensors", content[:-1] + bytes([content[-1] ^ 1]))
     with pytest.raises(UserError, match=r"connectivity-class.safetensors beside it is torn.* --groups class makes"):
