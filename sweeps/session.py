@@ -33,6 +33,7 @@ class Logged:
     Attributes:
         ledger: Leased.
         tracker: Connected.
+        tracking: Where it is connected to.
         params: Of the sweep's own run.
     """
 
