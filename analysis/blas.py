@@ -10,14 +10,6 @@ import torch
 from torch import Tensor
 
 
-def limit_threads(num_threads: int) -> None:
-    """Lets torch and NumPy compute with so many threads in this process."""
-    from threadpoolctl import threadpool_limits
-
-    torch.set_num_threads(num_threads)
-    threadpool_limits(num_threads, "blas")
-
-
 def matmul(left: Tensor, right: Tensor) -> Tensor:
     """Returns left [N, D] times right [D, K], of one dtype, on their device; nothing is differentiated."""
     if left.device.type != "cpu":

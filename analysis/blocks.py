@@ -157,7 +157,8 @@ def sums_of_block(
     """
     train, test = pictures(card, images, block.group)
     whole = train if block.split == "train" else test
-    found = extract(backbone.to(device), replace(whole, first=block.start, last=block.stop), card, device)
+    part, precision = replace(whole, first=block.start, last=block.stop), images.settings.feature_precision
+    found = extract(backbone.to(device), part, card, device, precision)
     before = known[block.group].layers if known else [None] * len(found)
     wanted = _wanted(images, tasks, block.group).values()
     sums: dict[int, LayerSums] = {}  # layers that share their features are summed once

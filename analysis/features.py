@@ -14,6 +14,7 @@ from torch import Tensor
 from torch.nn.functional import normalize
 
 from analysis.labels import LabelLevel
+from analysis.settings import FP32
 from analysis.sums import Images, Split, Statistic, Sum
 from ray_ssl import views
 from ray_ssl.backbones.base import Backbone, build_backbone
@@ -165,12 +166,15 @@ def load_backbone(checkpoint: Checkpoint) -> Backbone:
 
 
 @torch.no_grad()
-def extract(backbone: Backbone, pictures: Pictures, card: dict[str, Any], device: torch.device) -> list[Tensor]:
-    """Returns every layer's features of all pictures, from one forward pass each, in fp32.
+def extract(
+    backbone: Backbone, pictures: Pictures, card: dict[str, Any], device: torch.device, precision: str = FP32
+) -> list[Tensor]:
+    """Returns every layer's features of all pictures, from one forward pass each.
 
     Args:
         pictures: What is looked at.
         card: The checkpoint's card; says how its images were normalised.
+        precision: Arithmetic of the forward pass, "fp32" or "bf16".
 
     Returns:
         One float32 [N, D_layer] tensor a layer, on the CPU. Layers with the same features share one tensor.
@@ -179,7 +183,8 @@ def extract(backbone: Backbone, pictures: Pictures, card: dict[str, Any], device
     sources: list[int] = []
     start = 0
     for batch in pictures.batches(card, device):
-        layers = backbone.layers(batch.contiguous(memory_format=torch.channels_last))
+        with torch.autocast(device.type, torch.bfloat16, enabled=precision != FP32):
+            layers = backbone.layers(batch.contiguous(memory_format=torch.channels_last))
         sources = [next(j for j, other in enumerate(layers) if other is layer) for layer in layers]
         for index in sorted(set(sources)):
             if index not in features:

@@ -11,7 +11,7 @@ from typing import Final
 
 from analysis import stored
 from analysis.parts import without_pair
-from analysis.settings import IMAGE_NUMBERS, PAIR, SAMPLE_NUMBERS, AnalysisSettings, add_numbers, add_task_flags
+from analysis.settings import FP32, IMAGE_NUMBERS, PAIR, SAMPLE_NUMBERS, AnalysisSettings, add_numbers, add_task_flags
 from analysis.tasks import ESTIMATED, GROUPS, find_tasks
 from ray_ssl.data_config import DataConfig
 from ray_ssl.errors import UserError
@@ -59,7 +59,8 @@ def refuse_other_numbers(
         if task not in every or (task in tasks and (keys is None or key in keys)):
             continue
         now = {name: value for name, value in settings.of(task).items() if task in tasks or name in _SHARED}
-        now = json.loads(json.dumps(without_pair(now)))
+        now = {"feature_precision": settings.feature_precision} | json.loads(json.dumps(without_pair(now)))
+        old = {"feature_precision": FP32} | old
         found = {name: (old.get(name), value) for name, value in now.items() if old.get(name) != value}
         differing |= found
         names |= {task} if found else set()
@@ -77,7 +78,8 @@ def refuse_other_numbers(
 
 def _as_flag(name: str, *value: object) -> str:
     """A setting as it is given, with its value or without."""
-    flag = f"--{name.replace('_', '-')}" if name in {**IMAGE_NUMBERS, **SAMPLE_NUMBERS} else name
+    named = {*IMAGE_NUMBERS, *SAMPLE_NUMBERS, "feature_precision"}
+    flag = f"--{name.replace('_', '-')}" if name in named else name
     return " ".join([flag, *(str(one) or "none" for one in value)])
 
 

@@ -35,6 +35,7 @@ from analysis.tasks import (
     TARGETS,
     metric_and_group,
 )
+from analysis.threads import in_threads
 from ray_ssl.backbones.base import Backbone
 from ray_ssl.checkpoints import Checkpoint
 from ray_ssl.config import ViewConfig
@@ -188,8 +189,9 @@ class _Population:
     ) -> None:
         self.names, self.card, self.device, self.images = backbone.layer_names, card, device, images
         self.train_pictures, self.test_pictures = pictures(card, images, group)
-        train = extract(backbone, self.train_pictures, card, device)
-        test = extract(backbone, self.test_pictures, card, device)
+        precision = images.settings.feature_precision
+        train = extract(backbone, self.train_pictures, card, device, precision)
+        test = extract(backbone, self.test_pictures, card, device, precision)
         shared: dict[int, LayerFeatures] = {}  # layers that share their features are measured once
         self.layers = [shared.setdefault(id(a), LayerFeatures(a, b)) for a, b in zip(train, test, strict=True)]
 
@@ -254,7 +256,8 @@ class _Population:
             checkpoint = load()
             if checkpoint is None:
                 continue
-            layers = extract(load_backbone(checkpoint).to(self.device), few, checkpoint.card, self.device)
+            other, precision = load_backbone(checkpoint).to(self.device), self.images.settings.feature_precision
+            layers = extract(other, few, checkpoint.card, self.device, precision)
             found[epoch] = [LayerFeatures(layer[:0], layer) for layer in layers]
         return found
 
@@ -278,12 +281,17 @@ def measure_layers(
     first = len(names) - 1 if getattr(module, "LAST_LAYER_ONLY", False) else 0
     projects = hasattr(module, "project")
     compute, row = (module.project, LayerPoint) if projects else (module.measure, table.LayerMeasurement)
-    done: dict[int, list[Any]] = {}
-    for layer in range(first, len(names)) if chosen is None else chosen:
-        features = layers[layer]
-        if id(features) not in done:
-            done[id(features)] = list(compute(features, levels))
-        yield from (row(layer, names[layer], found) for found in done[id(features)])
+    wanted = range(first, len(names)) if chosen is None else chosen
+    different = list({id(layers[layer]): layers[layer] for layer in wanted}.values())
+
+    def measured(features: Layer) -> list[Any]:
+        return list(compute(features, levels))
+
+    one_by_one = projects or getattr(module, "ONE_LAYER_AT_A_TIME", False)
+    found = list(map(measured, different)) if one_by_one else in_threads(measured, different)
+    by_layer = dict(zip(map(id, different), found, strict=True))
+    for layer in wanted:
+        yield from (row(layer, names[layer], one) for one in by_layer[id(layers[layer])])
 
 
 def _evenly(count: int) -> Tensor:

@@ -86,15 +86,18 @@ class ClassMoments(NamedTuple):
         """
         labels = labels.to(features.device)
         centre = features.mean(0, dtype=torch.float64)
-        counts = centre.new_zeros(num_classes)
+        counts = torch.bincount(labels, minlength=num_classes).double()
         sums = centre.new_zeros(num_classes, features.shape[1])
         squares = centre.new_zeros(num_classes)
         for rows, row_labels in zip(features.split(ROW_CHUNK), labels.split(ROW_CHUNK), strict=True):
             centred = rows.double() - centre
-            member = one_hot(row_labels, num_classes).double().T  # [K, B]: a matmul is deterministic on every device
-            counts += member.sum(1)
-            sums += matmul(member, centred)
-            squares += member @ centred.square().sum(1)
+            if features.device.type == "cpu":
+                sums.index_add_(0, row_labels, centred)
+                squares.index_add_(0, row_labels, centred.square().sum(1))
+            else:  # there, a sum by index has no fixed order
+                member = one_hot(row_labels, num_classes).double().T  # [K, B]
+                sums += member @ centred
+                squares += member @ centred.square().sum(1)
         offsets = sums / counts[:, None]
         variances = (squares / counts - offsets.square().sum(1)).clamp_min(0)
         return cls(counts, centre + offsets, variances)

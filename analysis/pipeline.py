@@ -22,7 +22,6 @@ import numpy as np
 import torch
 
 from analysis import stored
-from analysis.blas import limit_threads
 from analysis.blocks import Block, Merged, NetworkSums, measure_by_block, sums_of_block
 from analysis.connectivity.compared import compared_with
 from analysis.features import load_backbone
@@ -30,6 +29,7 @@ from analysis.measure import MeasuredImages, Rows, measure_checkpoint, measured_
 from analysis.settings import AnalysisSettings
 from analysis.survey import Work, describe, sweep_name
 from analysis.table import MEASUREMENTS as MEASUREMENTS
+from analysis.threads import limit_threads
 from ray_ssl.backbones.base import Backbone
 from ray_ssl.checkpoints import (
     Checkpoint,

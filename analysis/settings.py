@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from ray_ssl.targets import Targets
 
 
+FP32: Final = "fp32"
 PIXELS: Final = "pixels"
 ALL_LAYERS: Final = "all"
 PAIR: Final = {
@@ -53,6 +54,7 @@ class AnalysisSettings:
         mine_layer: With which layer: its name, or "all".
         class_graph, image_graph: Hash of the estimated graph of classes, of images; empty where it is not looked at.
         num_graph_images: Nodes of the latter.
+        feature_precision: Arithmetic of the measured network: "fp32" or "bf16", whose features carry 8 bits.
     """
 
     num_train_images: int = 50_000
@@ -67,6 +69,7 @@ class AnalysisSettings:
     class_graph: str = ""
     image_graph: str = ""
     num_graph_images: int = 0
+    feature_precision: str = FP32
 
     def of(self, task: str) -> dict[str, Any]:
         """Returns what changes the numbers of one task, as plain JSON values."""
@@ -82,7 +85,10 @@ class AnalysisSettings:
             IMAGE_GRAPH: ("num_graph_images", "num_test_views", "sample_seed", "image_graph"),
         }
         paired = PAIR if getattr(module, "NEEDS_INPUTS", False) else ()
-        return {name: getattr(self, name) for name in (*names[group], *paired)} | getattr(module, "NUMBERS_FROM", {})
+        precision = ("feature_precision",) if self.feature_precision != FP32 else ()  # not named, it is fp32
+        return {name: getattr(self, name) for name in (*names[group], *paired, *precision)} | getattr(
+            module, "NUMBERS_FROM", {}
+        )
 
 
 def with_targets(settings: AnalysisSettings, targets: Targets | None, tasks: Sequence[str] = ()) -> AnalysisSettings:
@@ -146,6 +152,12 @@ def add_task_flags(parser: argparse._ActionsContainer) -> None:
         flag = f"--{name.replace('_', '-')}"
         parser.add_argument(flag, default=default, metavar="NAME", help=f"{text} (default: {default})")
 
+    parser.add_argument(
+        "--feature-precision", choices=(FP32, "bf16"), default=FP32,
+        help="arithmetic of the measured network; bf16 is faster where the hardware has it, and gives features of 8 "
+        f"bits (default: {FP32})",
+    )  # fmt: skip
+
 
 def add_numbers(parser: argparse._ActionsContainer, numbers: dict[str, str]) -> None:
     """Adds a flag for each of these settings."""
@@ -166,8 +178,8 @@ def read_settings(flags: argparse.Namespace) -> AnalysisSettings:
     for name, value in given.items():
         if value < _LEAST.get(name, 1):
             raise UserError(f"--{name.replace('_', '-')} is at least {_LEAST.get(name, 1)}, given {value}")
-    pair = {name: getattr(flags, name) for name in PAIR if name in flags}
-    return AnalysisSettings(**given, **pair)
+    words = {name: getattr(flags, name) for name in (*PAIR, "feature_precision") if name in flags}
+    return AnalysisSettings(**given, **words)
 
 
 def check_pair(settings: AnalysisSettings, tasks: Sequence[str], layer_names: Sequence[str]) -> None:

@@ -226,9 +226,9 @@ def _probed(request: Request, trial: Trial, epoch: int, dataset: Dataset) -> Che
     """
     import torch
 
-    from analysis.blas import limit_threads
     from analysis.finetuned import VALIDATION, features_of_sets, labels_of, measured_sets
     from analysis.probe_path import probe_path
+    from analysis.threads import limit_threads
     from ray_ssl.checkpoints import checkpoint_folder
     from ray_ssl.encoder_file import read_checkpoint
     from ray_ssl.finetune import make_start

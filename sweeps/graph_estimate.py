@@ -5,9 +5,9 @@ from __future__ import annotations
 import time
 from typing import Final
 
-from analysis.blas import limit_threads
 from analysis.graph.contrastive import Learner
 from analysis.graph.recorded import training_of
+from analysis.threads import limit_threads
 from ray_ssl.capacity import capacity
 from ray_ssl.cluster import local_node
 from ray_ssl.errors import EXIT_DONE

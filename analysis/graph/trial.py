@@ -7,12 +7,12 @@ import time
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
-from analysis.blas import limit_threads
 from analysis.graph.contrastive import Learned, Learner, marks
 from analysis.graph.experiment import ALIGNMENT, LEAST_LOSS, SMALLEST, Study, measure_learned
 from analysis.graph.recorded import Settings, training_key, training_of, write_rows
 from analysis.survey import sweep_name
 from analysis.table import Checkpoint
+from analysis.threads import limit_threads
 from ray_ssl.checkpoints import load_newest_state, save_state
 from ray_ssl.graph_config import GraphConfig
 from ray_ssl.pretrain import PreemptedError

@@ -32,6 +32,7 @@ SPECS = tuple(
 
 GROUPS: Final = ("data",)
 ON_REQUEST: Final = True
+ONE_LAYER_AT_A_TIME: Final = True  # scikit-learn's number of threads is the process's
 
 LEAST_VARIANCE: Final = 1e-12
 """Variance along a direction, over the mean squared length of a feature, below which it is rounding."""

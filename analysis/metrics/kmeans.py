@@ -18,6 +18,7 @@ SPECS = (MetricSpec("kmeans_nmi", 0, 1, "up"), MetricSpec("kmeans_ari", -0.5, 1,
 
 GROUPS: Final = ("data",)
 ON_REQUEST: Final = True
+ONE_LAYER_AT_A_TIME: Final = True  # scikit-learn's number of threads is the process's
 
 MAX_ROWS: Final = 10_000
 """Training rows that are clustered at most, a fixed random choice."""

@@ -38,6 +38,19 @@ def test_mutual_information_is_of_what_it_was_asked_for(tmp_path: Path) -> None:
             check_pair(bad, ["mine"], layers)
 
 
+def test_features_of_another_precision_are_measured_again_and_not_mixed(tmp_path: Path) -> None:
+    storage, exact, rough = Storage.at(tmp_path), AnalysisSettings(), AnalysisSettings(feature_precision="bf16")
+    about = table.Checkpoint("sweep", "0" * 16, "vicreg", 1, 4, 0, "shapes", 1)
+    assert "feature_precision" not in exact.of("ncc")  # parts from before there was a choice stay valid
+    for one, other in ((exact, rough), (rough, exact)):
+        write_part(storage.filesystem, storage.path(MEASUREMENTS), about, "ncc", [], one.of("ncc"))
+        assert stored.present(storage, {"ncc": one.of("ncc")}) and not stored.present(storage, {"ncc": other.of("ncc")})
+        refuse_other_numbers(storage, one, ["cdnv"])
+        was, now = one.feature_precision, other.feature_precision
+        with pytest.raises(UserError, match=f"with --feature-precision {was}, now it would be .* {now}: give the same"):
+            refuse_other_numbers(storage, other, ["cdnv"])
+
+
 def test_other_numbers_of_images_are_for_all_metrics(tmp_path: Path) -> None:
     storage, usual, few = Storage.at(tmp_path), AnalysisSettings(), AnalysisSettings(100, 50)
     refuse_other_numbers(storage, few, ["cdnv"])  # nothing is there yet

@@ -62,6 +62,24 @@ def test_one_pass_gives_the_features_of_every_layer(trained: tuple[Ledger, Trial
     torch.testing.assert_close(trainer.features(cast(ImageSet, dataset.test)), features[-1])
 
 
+def test_features_in_bf16_are_near_those_in_fp32(trained: tuple[Ledger, Trial, Dataset]) -> None:
+    ledger, trial, dataset = trained
+    checkpoint = load_checkpoint(ledger.trial(trial.key), checkpoint_folder(2))
+    exact, rough = (
+        [
+            one.value
+            for settings in [AnalysisSettings(100, 40, feature_precision=precision)]
+            for row in measure_checkpoint(
+                checkpoint, measured_images(dataset, settings, ["cdnv"]), ["cdnv"], torch.device("cpu")
+            )["cdnv"]
+            for one in [row.measurement]
+            if one.metric == "class_variance"
+        ]
+        for precision in ("fp32", "bf16")
+    )
+    assert rough != exact and rough == pytest.approx(exact, rel=0.05)
+
+
 def test_measuring_names_every_layer_level_and_metric(trained: tuple[Ledger, Trial, Dataset]) -> None:
     ledger, trial, dataset = trained
     checkpoint = load_checkpoint(ledger.trial(trial.key), checkpoint_folder(1))

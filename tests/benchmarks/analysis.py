@@ -1,6 +1,6 @@
 """Seconds of the analysis of one checkpoint against a plain script that calls scikit-learn per layer and target.
 
-    python -m tests.benchmarks.analysis [--dataset parquet:FOLDER] [--threads 1] [--epochs 1]
+    python -m tests.benchmarks.analysis [--dataset parquet:FOLDER] [--threads 1] [--epochs 1] [--bf16]
 
 A RES-5-64 after `--epochs` of VICReg (0: at initialisation), 10,000 training and 2,000 test images, 3 levels (class,
 superclass and sample: 500 images, a class each, 100 views of each to learn from and 20 to test on) and
@@ -12,9 +12,10 @@ pass of each, standardises with scikit-learn, and fits LogisticRegression (lbfgs
 objective) and NearestCentroid to each layer and target, nothing else. So that accuracies can be compared, the fits are
 of our features. All of them take it long, so of each target it fits `--layers` layers, not the same ones for all; a
 target's seconds are the median of those times the number of layers, for which layers with the same features count
-once. Ours runs before, between and after. Each side is a process of its own. Printed are the accuracies' largest
-difference, the peak memory of both processes, the ratio to the plain script's fits alone, and the ratios of the CPU
-seconds and of the seconds; where other processes share the cores, the former is what to compare.
+once. Ours runs before, between and after. Each side is a process of its own. With `--bf16` our forward passes are in
+bf16, those of the plain script in fp32 as ever. Printed are the accuracies' largest difference, the peak memory of both
+processes, the ratio to the plain script's fits alone, and the ratios of the CPU seconds and of the seconds; where other
+processes share the cores, the former is what to compare.
 """
 
 from __future__ import annotations
@@ -25,6 +26,7 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ProcessPoolExecutor
+from dataclasses import replace
 from multiprocessing import get_context
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -41,8 +43,9 @@ from analysis.logistic import Scaling
 from analysis.measurable import label_levels
 from analysis.measure import MeasuredImages, measure_checkpoint, measured_images, pictures
 from analysis.metrics.linear_probe import PENALTY
-from analysis.settings import AnalysisSettings
+from analysis.settings import FP32, AnalysisSettings
 from analysis.tasks import DATA, SAMPLE, TARGETS, find_tasks
+from analysis.threads import limit_threads
 from ray_ssl.checkpoints import Checkpoint, checkpoint_folder, load_checkpoint, save_checkpoint
 from ray_ssl.config import PretrainConfig, ViewConfig
 from ray_ssl.data import Dataset, load_dataset
@@ -131,9 +134,11 @@ class Ours:
     images: Any = None
 
     @classmethod
-    def measure(cls, folder: Path, source: str, epochs: int) -> tuple[Accuracies, Cost]:
+    def measure(cls, folder: Path, source: str, epochs: int, precision: str) -> tuple[Accuracies, Cost]:
         if cls.images is None:
-            cls.images = images_of(folder, source, epochs)
+            cls.images = replace(
+                images_of(folder, source, epochs), settings=replace(SETTINGS, feature_precision=precision)
+            )
         checkpoint = load_checkpoint(Storage.at(folder).child("network"), at(epochs))
         found, cost = timed(measure_checkpoint, checkpoint, cls.images, TASKS, torch.device("cpu"))
         rows = [row for task in found.values() for row in task if row.measurement.metric in METRICS]
@@ -232,11 +237,12 @@ def write_layers(folder: Path, checkpoint: Checkpoint, dataset: Dataset) -> dict
     return found
 
 
-def process(threads: int) -> ProcessPoolExecutor:
-    return ProcessPoolExecutor(1, get_context("spawn"), limit_threads, (threads,))
+def process(limit: Callable[[int], None], threads: int) -> ProcessPoolExecutor:
+    return ProcessPoolExecutor(1, get_context("spawn"), limit, (threads,))
 
 
-def limit_threads(threads: int) -> None:
+def limit_theirs(threads: int) -> None:
+    """Lets torch and scikit-learn's BLAS have as many threads each."""
     torch.set_num_threads(threads)
     threadpool_limits(threads)
 
@@ -247,17 +253,23 @@ def main() -> None:
     parser.add_argument("--threads", type=int, default=1, help="of each side (default: 1)")
     parser.add_argument("--epochs", type=int, default=1, help="of the measured network (default: 1)")
     parser.add_argument("--teacher-epochs", type=int, default=3, help="(default: 3)")
+    parser.add_argument("--bf16", action="store_true", help="our forward passes in bf16 (default: fp32)")
     parser.add_argument("--layers", type=int, default=1, help="that the plain script fits of each target (default: 1)")
     flags = parser.parse_args()
+    precision = "bf16" if flags.bf16 else FP32
     limit_threads(flags.threads)
-    with tempfile.TemporaryDirectory() as name, process(flags.threads) as our_process, process(flags.threads) as theirs:
+    with (
+        tempfile.TemporaryDirectory() as name,
+        process(limit_threads, flags.threads) as our_process,
+        process(limit_theirs, flags.threads) as theirs,
+    ):
         folder = Path(name)
         _, dataset, checkpoint = prepare(folder, flags.dataset, flags.epochs, flags.teacher_epochs)
         levels = write_layers(folder, checkpoint, dataset)
-        ours = [our_process.submit(Ours.measure, folder, flags.dataset, flags.epochs).result()]
+        ours = [our_process.submit(Ours.measure, folder, flags.dataset, flags.epochs, precision).result()]
         accuracies = ours[0][0]
         _, before = theirs.submit(plain_features, folder, flags.dataset, flags.epochs).result()
-        print(f"{flags.dataset}, RES-5-64 after {flags.epochs} epoch(s), {flags.threads} thread(s); "
+        print(f"{flags.dataset}, RES-5-64 after {flags.epochs} epoch(s), {flags.threads} thread(s), {precision}; "
               f"ours: {ours[0][1].wall:.1f} s, CPU {ours[0][1].cpu:.1f} s", flush=True)  # fmt: skip
         print(f"{'target':12} {'layer':>5} {'s':>7} {'CPU s':>7} {'linear':>7} {'ours':>7} {'NCC':>7} {'ours':>7}")
         whole, largest, peak, num_pairs = np.zeros(2), 0.0, 0, 0
@@ -277,7 +289,7 @@ def main() -> None:
             num_pairs += len(layers)
             whole += np.median(costs, axis=0) * len(layers)
             if number in (len(levels) // 2, len(levels) - 1):
-                ours.append(our_process.submit(Ours.measure, folder, flags.dataset, flags.epochs).result())
+                ours.append(our_process.submit(Ours.measure, folder, flags.dataset, flags.epochs, precision).result())
         assert all(found == accuracies for found, _ in ours)
     mine = np.median([cost[:2] for _, cost in ours], axis=0)
     print(f"ours, interleaved: {', '.join(f'{cost.wall:.1f}' for _, cost in ours)} s; plain script: features "

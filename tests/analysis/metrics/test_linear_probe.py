@@ -16,6 +16,7 @@ from analysis.features import LayerFeatures
 from analysis.labels import LabelLevel
 from analysis.logistic import Fit, fit, predict
 from analysis.metrics import linear_probe
+from analysis.newton import LabelSetSolver
 from tests.analysis.metrics.blobs import blobs, draw, draw_labels, measured
 
 PENALTY = linear_probe.PENALTY
@@ -142,6 +143,32 @@ def test_the_estimated_distance_to_the_optimum_is_true(case: Callable[[], tuple[
         assert one.converged
         assert one.excess <= tolerance
         assert (one.loss - best.loss) / one.loss <= 2 * tolerance
+
+
+@pytest.mark.parametrize("case", CASES, ids=lambda c: c.__name__)
+def test_a_start_from_a_part_of_the_rows_leads_to_the_same_optimum(
+    case: Callable[[], tuple[LayerFeatures, LabelLevel]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    features, level = case()
+    best, _ = fitted(features, level, 1e-8)
+    usual, _ = fitted(features, level, linear_probe.TOLERANCE)
+    monkeypatch.setattr(logistic, "_MIN_START_ROWS", 1)
+    monkeypatch.setattr(logistic, "_FEW_ROWS", len(features.train))
+    one, _ = fitted(features, level, linear_probe.TOLERANCE)
+    assert not one.weight.equal(usual.weight)
+    assert one.converged and (one.loss - best.loss) / one.loss <= 1e-3
+    rare = LabelLevel("rare", torch.zeros_like(level.train), torch.zeros_like(level.test), 2)
+    rare.train[logistic._row_order(len(rare.train))[-1]] = 1  # not in the part: no start, no infinite intercept
+    assert fitted(features, rare, 1e-3)[0].bias.isfinite().all()
+
+
+def test_each_step_takes_the_hessian_of_other_rows() -> None:
+    rows = torch.arange(3 * 2048.0)[:, None]
+    solver = LabelSetSolver(rows, torch.arange(len(rows)) % 2, 2, torch.ones(1), PENALTY, torch.zeros(1, 2))
+    taken = []
+    for solver.turn in range(4):
+        taken.append(solver.hessian_rows[:, 0])
+    assert torch.cat(taken[:3]).equal(rows[:, 0]) and taken[3].equal(taken[0])
 
 
 def test_absent_classes_change_nothing_and_are_never_predicted() -> None:
