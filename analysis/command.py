@@ -18,7 +18,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from analysis import publication, stored, table
 from analysis.curves import add_curves
 from analysis.headline import fully_measured, publish_headline
-from analysis.pipeline import MEASUREMENTS, Outcome, analyse
+from analysis.pipeline import MEASUREMENTS, Outcome, analyse, warning_lines
 from analysis.publication import FIGURES, REPORT, TRACKING
 from analysis.publish import publish
 from analysis.saturation import saturated_lines
@@ -33,6 +33,8 @@ from ray_ssl.mlflow_client import default_store, shown, ui_command
 from ray_ssl.progress import REDRAW_SECONDS, duration, is_live
 from ray_ssl.storage import Storage
 from ray_ssl.tracking import Tracker
+
+log = logging.getLogger("analysis")
 
 NUM_BETWEEN_INDEXES = 500
 """Checkpoints after which the index of the parts is written: planning reads those that it lacks."""
@@ -104,17 +106,19 @@ def analyse_with_progress(
     """Measures inside a Ray session, as `analyse`; returns one line for each checkpoint that could not be measured."""
     if not work:
         return []
-    failed: list[Outcome] = []
+    told: list[Outcome] = []
     with Counter(f"measuring {len(work)} checkpoint(s)", len(work)) as counter:
         outcomes = analyse(ledger, work, dataset, settings, cpus_per_worker, images_per_block)
         for number, outcome in enumerate(outcomes, start=1):
             interrupts.check()
             counter.advance(succeeded=not outcome.error)
-            failed += [one for one in (outcome, *outcome.earlier) if one.error]
+            told += [one for one in (outcome, *outcome.earlier) if one.error or one.warned]
             if number % NUM_BETWEEN_INDEXES == 0:
                 stored.present(ledger.sweep, remember=True)
-    names = {trial.key: trial.name for trial in ledger.known_trials()} if failed else {}
-    return [f"{names.get(o.key, '?')} ({o.key}), epoch {o.epoch}: {_explain(o, ledger)}" for o in failed]
+    names = {trial.key: trial.name for trial in ledger.known_trials()} if told else {}
+    for line in warning_lines(told, names):
+        log.warning(line)
+    return [f"{names.get(o.key, '?')} ({o.key}), epoch {o.epoch}: {_explain(o, ledger)}" for o in told if o.error]
 
 
 def _explain(outcome: Outcome, ledger: Ledger) -> str:

@@ -13,6 +13,7 @@ from __future__ import annotations
 import argparse
 import hashlib
 import json
+import logging
 import tempfile
 from dataclasses import dataclass
 from pathlib import Path
@@ -32,6 +33,7 @@ from analysis.settings import check_pair, read_settings, with_targets
 from analysis.survey import sweep_name
 from analysis.table import FOREIGN
 from analysis.tasks import TARGETS, find_tasks, groups_of_data, metric_and_group
+from analysis.warned import recorded
 from analysis.weights import fit_weights, read_weights
 from ray_ssl import interrupts
 from ray_ssl.backbones.base import Backbone, build_backbone
@@ -46,6 +48,7 @@ from ray_ssl.storage import Storage
 from ray_ssl.targets import attach_targets, whole_targets
 
 RECORD = "encoder.json"
+log = logging.getLogger("analysis")
 TORCHVISION = "torchvision:"
 
 
@@ -126,9 +129,12 @@ def run(flags: argparse.Namespace) -> int:
         storage.child(key).write_sealed(RECORD, record | {"layer_names": list(encoder.backbone.layer_names)})
         device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
         try:
-            found = measure_backbone(encoder.backbone, encoder.card(), images, lacking, device)
+            with recorded() as warned:
+                found = measure_backbone(encoder.backbone, encoder.card(), images, lacking, device)
         except ValueError as error:  # features that are not finite
             raise UserError(f"{flags.source}: {error}") from None
+        for warning in warned:
+            log.warning(warning)
         about = _describe(flags, encoder, sweep_name(storage), key, dataset.name)
         for task, rows in found.items():
             stored.write(storage, about, task, rows, settings.of(task))

@@ -7,8 +7,9 @@ from functools import partial
 from typing import Any
 
 from analysis import stored
+from analysis.actors import Actor
 from analysis.finetuned import FINETUNING, measure_epochs
-from analysis.pipeline import Actor, Outcome, over_trials
+from analysis.pipeline import Outcome, over_trials
 from analysis.settings import AnalysisSettings
 from analysis.survey import describe, sweep_name
 from ray_ssl.checkpoints import Checkpoint, checkpoint_folder, load_checkpoint, saved_epochs

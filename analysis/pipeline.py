@@ -11,17 +11,16 @@ from __future__ import annotations
 
 import json
 import logging
-import math
-import warnings
-from collections.abc import Iterator, Sequence
+import re
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
 import numpy as np
-import torch
 
 from analysis import stored
+from analysis.actors import Actor, ActorsDiedError, Pool, describe_problem
 from analysis.blocks import Block, Merged, NetworkSums, measure_by_block, sums_of_block
 from analysis.connectivity.compared import compared_with
 from analysis.features import load_backbone
@@ -29,7 +28,6 @@ from analysis.measure import MeasuredImages, Rows, measure_checkpoint, measured_
 from analysis.settings import AnalysisSettings
 from analysis.survey import Work, describe, sweep_name
 from analysis.table import MEASUREMENTS as MEASUREMENTS
-from analysis.threads import limit_threads
 from ray_ssl.backbones.base import Backbone
 from ray_ssl.checkpoints import (
     Checkpoint,
@@ -37,15 +35,17 @@ from ray_ssl.checkpoints import (
     checkpoint_folder,
     load_checkpoint,
     saved_epochs,
-    set_aside,
 )
 from ray_ssl.data.base import Dataset
-from ray_ssl.ledger import Ledger, TrialState
-from ray_ssl.storage import Storage, describe_os_error
+from ray_ssl.ledger import Ledger
+from ray_ssl.storage import Storage
 
 MAX_ACTOR_DEATHS = 2
 
 log = logging.getLogger("analysis")
+
+
+_NUMBER = re.compile(r"\d[\d.,e+-]*")
 
 
 @dataclass(frozen=True)
@@ -55,6 +55,7 @@ class Outcome:
     Attributes:
         damaged: The checkpoint is damaged and was set aside.
         earlier: Damaged ones of the same trial, which it was not compared with.
+        warned: What was not as it should be, and is measured all the same.
     """
 
     key: str
@@ -62,6 +63,22 @@ class Outcome:
     error: str
     damaged: bool = False
     earlier: tuple[Outcome, ...] = ()
+    warned: tuple[str, ...] = ()
+
+
+def warning_lines(outcomes: Iterable[Outcome], names: Mapping[str, str]) -> list[str]:
+    """Returns a line for each kind of warning: its first, and of how many checkpoints there is one.
+
+    Args:
+        outcomes: Of all checkpoints.
+        names: Of trials, by key.
+    """
+    kinds: dict[str, list[str]] = {}
+    for outcome in outcomes:
+        for warning in outcome.warned:
+            place = f"{names.get(outcome.key, '?')} ({outcome.key}), epoch {outcome.epoch}: {warning}"
+            kinds.setdefault(_NUMBER.sub("", warning), []).append(place)
+    return [one[0] + (f" (and {len(one) - 1} like it)" if len(one) > 1 else "") for one in kinds.values()]
 
 
 def analyse(
@@ -92,7 +109,7 @@ def analyse(
     logging.getLogger("ray.data").setLevel(logging.CRITICAL)  # a lost node is one line of ours, not pages of traces
     tasks = sorted({task for one in work for task in one.tasks})
     images = measured_images(dataset, settings, tasks, compared_with(ledger.sweep, tasks))
-    pool = _Pool(ledger, ray.put(images), cpus_per_worker)
+    pool = Pool(ledger, ray.put(images), cpus_per_worker)
     if images_per_block:
         yield from (_measure_by_block(pool, one, images, images_per_block) for one in work)
         return
@@ -101,8 +118,8 @@ def analyse(
         for row in pool.map(_Measurer, list(rows.values())):
             del rows[row["key"], row["epoch"]]
             earlier = tuple(Outcome(row["key"], *one) for one in json.loads(row["found"] or "[]"))
-            yield Outcome(row["key"], row["epoch"], row["error"], row["damaged"], earlier)
-    except _ActorsDiedError as error:
+            yield Outcome(row["key"], row["epoch"], row["error"], row["damaged"], earlier, _warned(row))
+    except ActorsDiedError as error:
         yield from (Outcome(*one, str(error)) for one in rows)
 
 
@@ -125,17 +142,21 @@ def over_trials(
     """
     import ray
 
-    pool = _Pool(ledger, ray.put(MeasuredImages(dataset, np.empty((0, 1, 1, 3), np.uint8), settings)), cpus_per_worker)
+    pool = Pool(ledger, ray.put(MeasuredImages(dataset, np.empty((0, 1, 1, 3), np.uint8), settings)), cpus_per_worker)
     left = {(row["key"], row["epoch"]) for row in rows}
     try:
         for row in pool.map(actor, rows):
             left.discard((row["key"], row["epoch"]))
-            yield Outcome(row["key"], row["epoch"], row["error"], row["damaged"])
-    except _ActorsDiedError as error:
+            yield Outcome(row["key"], row["epoch"], row["error"], row["damaged"], warned=_warned(row))
+    except ActorsDiedError as error:
         yield from (Outcome(*one, str(error)) for one in sorted(left))
 
 
-def _measure_by_block(pool: _Pool, work: Work, images: MeasuredImages, images_per_block: int) -> Outcome:
+def _warned(row: dict[str, Any]) -> tuple[str, ...]:
+    return tuple(json.loads(row["warned"]))
+
+
+def _measure_by_block(pool: Pool, work: Work, images: MeasuredImages, images_per_block: int) -> Outcome:
     """Measures one checkpoint by all actors together."""
     card: dict[str, Any] = {}
 
@@ -153,15 +174,11 @@ def _measure_by_block(pool: _Pool, work: Work, images: MeasuredImages, images_pe
         _write(pool.ledger, card, work.key, images, found)
     except _BlockFailedError as failure:
         return Outcome(work.key, work.epoch, failure.row["error"], failure.row["damaged"])
-    except _ActorsDiedError as error:
+    except ActorsDiedError as error:
         return Outcome(work.key, work.epoch, str(error))
     except Exception as problem:  # as in an actor: one bad checkpoint must not stop the others
-        return Outcome(work.key, work.epoch, _describe(problem))
+        return Outcome(work.key, work.epoch, describe_problem(problem))
     return Outcome(work.key, work.epoch, "")
-
-
-class _ActorsDiedError(Exception):
-    """Actors died so often that it is no accident."""
 
 
 class _BlockFailedError(Exception):
@@ -170,107 +187,6 @@ class _BlockFailedError(Exception):
     def __init__(self, row: dict[str, Any]) -> None:
         super().__init__(row["error"])
         self.row = row
-
-
-@dataclass(frozen=True)
-class _Pool:
-    """Runs Ray Data jobs, one after the other.
-
-    Attributes:
-        ledger: Of the sweep.
-        images: Reference of the `MeasuredImages`.
-        threads: CPUs and threads of each actor.
-    """
-
-    ledger: Ledger
-    images: Any
-    threads: int
-
-    def map(self, actor: type, rows: list[dict[str, Any]], *arguments: Any) -> Iterator[dict[str, Any]]:
-        """Yields what actors make of the rows; those that one died with are given to others.
-
-        Args:
-            actor: A kind of `Actor`.
-            rows: What it is called with.
-            arguments: What its constructor takes besides; references of these.
-
-        Raises:
-            _ActorsDiedError: More than `MAX_ACTOR_DEATHS` times in a row, with nothing done between.
-        """
-        import ray
-        import ray.exceptions
-
-        references, done, deaths = [ray.put(argument) for argument in arguments], set[int](), 0
-        while True:
-            try:
-                for row in self._job(actor, [r | {"row": i} for i, r in enumerate(rows) if i not in done], *references):
-                    done.add(row["row"])
-                    deaths = 0  # a long analysis on spot nodes loses many of them
-                    yield row
-                return
-            except ray.exceptions.RayError as error:
-                log.warning("an analysis process died; its checkpoints are measured again")
-                deaths += 1
-                if deaths > MAX_ACTOR_DEATHS:
-                    reason = str(error).strip().splitlines()[0]
-                    raise _ActorsDiedError(f"the analysis process died {deaths} times: {reason}") from None
-
-    def _job(self, actor: type, rows: list[dict[str, Any]], *arguments: Any) -> Iterator[dict[str, Any]]:
-        """One Ray Data job. Raises RayError where an actor died: restarting is ours, since Ray's prints warnings."""
-        import ray
-        import ray.data
-
-        total = int(ray.cluster_resources().get("CPU", 1))
-        num_actors = max(1, min(len(rows), total // self.threads))
-        # The actors together leave a CPU free for Ray Data's own tasks: a pool that holds all of them hangs. Rounded
-        # down, because Ray rounds to four digits, and a sum above its budget costs the last actor.
-        share = min(self.threads, math.floor(1000 * max(1, total - 1) / num_actors) / 1000) if total > 1 else 0.5
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # max_restarts has no other way in yet
-            answers = ray.data.from_items(rows, override_num_blocks=len(rows)).map(
-                actor,  # type: ignore[arg-type]  # Ray Data's type of a class's call is its constructor's
-                fn_constructor_args=(self.ledger.sweep, self.images, self.threads, *arguments),
-                compute=ray.data.ActorPoolStrategy(min_size=1, max_size=num_actors, max_tasks_in_flight_per_actor=1),
-                num_cpus=share,
-                max_restarts=0,
-            )
-        yield from answers.iter_rows()
-
-
-class Actor:
-    """An actor of the pool."""
-
-    def __init__(self, sweep: Storage, images: Any, threads: int) -> None:
-        import ray
-
-        limit_threads(threads)
-        self.ledger = Ledger(sweep)
-        self.images: MeasuredImages = ray.get(images)
-        self.device = torch.device("cuda" if ray.get_gpu_ids() else "cpu")
-
-    def __call__(self, row: dict[str, Any]) -> dict[str, Any]:
-        key, epoch = str(row["key"]), int(row["epoch"])
-        damaged, error, found = False, "", None
-        try:
-            try:
-                found = self._answer(key, epoch, row)
-            except DamagedCheckpointError as damage:
-                error = f"damaged checkpoint ({damage})"
-                damaged = self._set_aside(key, epoch)
-        except Exception as problem:  # one bad checkpoint must not stop the others; it is reported at the end
-            error = _describe(problem)
-        return {"key": key, "epoch": epoch, "row": row.get("row"), "error": error, "damaged": damaged, "found": found}
-
-    def _answer(self, key: str, epoch: int, row: dict[str, Any]) -> Any:
-        """Returns what the stage wants of a row."""
-        raise NotImplementedError
-
-    def _set_aside(self, key: str, epoch: int) -> bool:
-        """Moves a checkpoint out of the way, unless its trial may be writing it at this moment."""
-        ended = self.ledger.state(key) in (TrialState.DONE, TrialState.FAILED, TrialState.STOPPED)
-        if ended:
-            set_aside(self.ledger.trial(key), checkpoint_folder(epoch))
-        return ended
 
 
 class _Measurer(Actor):
@@ -325,10 +241,6 @@ class _BlockSums:
 
     card: dict[str, Any]
     sums: NetworkSums
-
-
-def _describe(problem: Exception) -> str:
-    return describe_os_error(problem) if isinstance(problem, OSError) else f"{type(problem).__name__}: {problem}"
 
 
 def _write(ledger: Ledger, card: dict[str, Any], key: str, images: MeasuredImages, found: Rows) -> None:

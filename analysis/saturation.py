@@ -13,6 +13,10 @@ SAME_CRITICS: Final = {"mi_nwj": "mi_dv"}
 """Bounds that are at their ceiling where another one of the same critics, never lower, is."""
 
 
+class SaturatedWarning(RuntimeWarning):
+    """An estimate is at its ceiling; `saturated_lines` says so of a whole table."""
+
+
 def saturated_lines(table: Any) -> list[str]:
     """Returns a line for each metric that is at its ceiling somewhere in a table of measurements."""
     ceilings = sorted({name for name in table["metric"].unique() if name.endswith(_CEILING)})

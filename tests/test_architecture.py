@@ -11,7 +11,7 @@ KNOWS = {
     "ray": {
         "ray_ssl/cluster.py", "ray_ssl/launch.py", "ray_ssl/node_choice.py", "ray_ssl/ray_reader.py",
         "ray_ssl/trial.py",
-        "analysis/pipeline.py",
+        "analysis/actors.py", "analysis/pipeline.py",
         "sweeps/run.py",
     },
     "mlflow": {"ray_ssl/mlflow_client.py", "ray_ssl/mlflow_store.py", "ray_ssl/tracking.py"},

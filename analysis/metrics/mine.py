@@ -11,7 +11,7 @@ from analysis.features import LayerFeatures
 from analysis.labels import LabelLevel
 from analysis.metrics.base import UNLABELLED, Measurement, MetricSpec
 from analysis.mutual_information import Settings, estimate, fingerprint, nats_to_bits
-from analysis.saturation import SAME_CRITICS, SATURATED
+from analysis.saturation import SAME_CRITICS, SATURATED, SaturatedWarning
 from analysis.tasks import DATA
 
 BOUNDS: Final = ("mi_dv", "mi_infonce", "mi_nwj")
@@ -61,7 +61,7 @@ def measure(features: LayerFeatures, levels: list[LabelLevel]) -> Iterator[Measu
             f"mi_{bound} is within {1 - SATURATED:.0%} of its ceiling, ln of the number of test images = "
             f"{found.ceiling:.2f} nats{_or_other(f'mi_{bound}')}: the information is at least so large, how much "
             "larger it does not say",
-            RuntimeWarning,
+            SaturatedWarning,
             stacklevel=2,
         )
     for name, values in zip(BOUNDS, (found.dv, found.infonce, found.nwj), strict=True):
