@@ -12,7 +12,7 @@ from typing import Any
 
 import torch
 
-from analysis.measure import MeasuredImages
+from analysis.images import MeasuredImages
 from analysis.threads import limit_threads
 from analysis.warned import recorded
 from ray_ssl.checkpoints import DamagedCheckpointError, checkpoint_folder, set_aside

@@ -23,9 +23,10 @@ from typing import Any, NamedTuple
 import torch
 
 from analysis.features import FORWARD_BATCH_SIZE, LayerFeatures, extract
+from analysis.images import POPULATIONS, MeasuredImages, pictures
 from analysis.labels import LabelLevel
 from analysis.measurable import label_levels
-from analysis.measure import POPULATIONS, MeasuredImages, Rows, measure_layers, pictures
+from analysis.measure import Rows, measure_layers
 from analysis.sums import Mergeable, Split, Statistic, Sum
 from analysis.tasks import METRICS, find_tasks, metric_and_group
 from ray_ssl.backbones.base import Backbone
@@ -113,7 +114,7 @@ def measure_by_block(images: MeasuredImages, tasks: Sequence[str], images_per_bl
     """Returns all measurements by task, as `measure.measure_backbone` does.
 
     Args:
-        images: See `measure.measured_images`.
+        images: See `images.measured_images`.
         tasks: Those that `check_by_block` accepts.
         images_per_block: At most; a multiple of `FORWARD_BATCH_SIZE`.
         take: Takes the sums of blocks, by `sums_of_block`.
@@ -149,7 +150,7 @@ def sums_of_block(
     Args:
         backbone: In evaluation mode; it is moved to `device`.
         card: See `measure.measure_backbone`.
-        images: See `measure.measured_images`.
+        images: See `images.measured_images`.
         tasks: See `analysis.tasks`.
         block: Which images.
         known: Empty in the first pass; in the second what the first found.

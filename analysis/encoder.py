@@ -25,8 +25,9 @@ from pydantic import ValidationError
 from analysis import stored, table
 from analysis.command import FIGURES, REPORT, draw
 from analysis.flags import refuse_other_numbers
+from analysis.images import measured_images
 from analysis.measurable import measurable
-from analysis.measure import measure_backbone, measured_images
+from analysis.measure import measure_backbone
 from analysis.pipeline import MEASUREMENTS
 from analysis.saturation import saturated_lines
 from analysis.settings import check_pair, read_settings, with_targets

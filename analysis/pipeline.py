@@ -24,7 +24,8 @@ from analysis.actors import Actor, ActorsDiedError, Pool, describe_problem
 from analysis.blocks import Block, Merged, NetworkSums, measure_by_block, sums_of_block
 from analysis.connectivity.compared import compared_with
 from analysis.features import load_backbone
-from analysis.measure import MeasuredImages, Rows, measure_checkpoint, measured_images
+from analysis.images import MeasuredImages, measured_images
+from analysis.measure import Rows, measure_checkpoint
 from analysis.settings import AnalysisSettings
 from analysis.survey import Work, describe, sweep_name
 from analysis.table import MEASUREMENTS as MEASUREMENTS

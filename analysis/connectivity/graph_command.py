@@ -20,7 +20,7 @@ from analysis.connectivity.estimated import CLASS, IMAGE, EstimatedGraph, estima
 from analysis.connectivity.graph_facts import AGREEMENT_SIZES, NodeLabels, agreement, facts, numbers, say, say_agreement
 from analysis.connectivity.groups import GroupErrors, Labels, class_groups, groups_with_all, image_groups
 from analysis.connectivity.networks import Wanted, measure, refuse_other_way
-from analysis.measure import graph_images
+from analysis.images import graph_images
 from analysis.metrics.base import UNLABELLED, Measurement
 from analysis.settings import AnalysisSettings
 from analysis.survey import columns

@@ -15,7 +15,8 @@ import torch
 
 from analysis.blocks import Block, Merged, NetworkSums, check_by_block, measure_by_block, sums_of_block
 from analysis.features import load_backbone
-from analysis.measure import MeasuredImages, measure_backbone, measured_images
+from analysis.images import MeasuredImages, measured_images
+from analysis.measure import measure_backbone
 from analysis.moments import ChosenRows, ClassMoments, Moments
 from analysis.pipeline import MEASUREMENTS, Outcome, _measure_by_block
 from analysis.settings import AnalysisSettings

@@ -13,7 +13,8 @@ from pyarrow import fs
 
 from analysis import __main__ as command
 from analysis import table
-from analysis.measure import measure_checkpoint, measured_images
+from analysis.images import measured_images
+from analysis.measure import measure_checkpoint
 from analysis.pipeline import MEASUREMENTS
 from analysis.settings import AnalysisSettings
 from analysis.survey import describe

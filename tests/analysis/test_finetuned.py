@@ -26,9 +26,10 @@ from analysis.finetuned_choice import is_fine_tuned
 from analysis.finetuned_outcomes import Case as OutcomeCase
 from analysis.finetuned_outcomes import Chosen, choose, lines
 from analysis.finetuning_stage import lacking_epochs, measure_trial
+from analysis.images import measured_images
 from analysis.labels import data_levels
 from analysis.measurable import not_measured, unmeasurable
-from analysis.measure import measure_backbone, measured_images
+from analysis.measure import measure_backbone
 from analysis.probe_path import Probe, probe_path
 from analysis.settings import AnalysisSettings
 from analysis.table import read_table

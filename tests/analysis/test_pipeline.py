@@ -12,9 +12,10 @@ from analysis import pipeline, table
 from analysis.__main__ import main as analyse
 from analysis.command import _explain, analyse_with_progress
 from analysis.features import LayerFeatures, Pictures, extract, load_backbone
+from analysis.images import measured_images, pictures
 from analysis.labels import LabelLevel
 from analysis.measurable import measurable
-from analysis.measure import measure_checkpoint, measured_images, pictures
+from analysis.measure import measure_checkpoint
 from analysis.metrics import mine
 from analysis.metrics.base import Measurement
 from analysis.pipeline import MEASUREMENTS, Outcome, _Measurer

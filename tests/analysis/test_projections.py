@@ -11,8 +11,9 @@ import torch
 
 from analysis import projections, stored, table
 from analysis.flags import refuse_other_numbers
+from analysis.images import measured_images
 from analysis.measurable import check_measurable
-from analysis.measure import measure_checkpoint, measured_images
+from analysis.measure import measure_checkpoint
 from analysis.metrics import umap
 from analysis.metrics.base import Point
 from analysis.pipeline import MEASUREMENTS, _Measurer

@@ -38,10 +38,11 @@ from threadpoolctl import threadpool_limits
 from torch import Tensor
 
 from analysis.features import FORWARD_BATCH_SIZE, extract, load_backbone
+from analysis.images import MeasuredImages, measured_images, pictures
 from analysis.labels import LabelLevel
 from analysis.logistic import Scaling
 from analysis.measurable import label_levels
-from analysis.measure import MeasuredImages, measure_checkpoint, measured_images, pictures
+from analysis.measure import measure_checkpoint
 from analysis.metrics.linear_probe import PENALTY
 from analysis.settings import FP32, AnalysisSettings
 from analysis.tasks import DATA, SAMPLE, TARGETS, find_tasks

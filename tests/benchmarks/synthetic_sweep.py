@@ -9,7 +9,8 @@ import torch
 
 from analysis import stored
 from analysis.curves import add_curves
-from analysis.measure import measure_checkpoint, measured_images
+from analysis.images import measured_images
+from analysis.measure import measure_checkpoint
 from analysis.pipeline import describe
 from analysis.table import KIND, read_table
 from ray_ssl.checkpoints import checkpoint_folder, load_checkpoint, saved_epochs

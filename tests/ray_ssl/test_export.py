@@ -15,7 +15,8 @@ from safetensors.torch import load_file
 
 from analysis import table
 from analysis.features import Pictures, extract, load_backbone
-from analysis.measure import measure_checkpoint, measured_images
+from analysis.images import measured_images
+from analysis.measure import measure_checkpoint
 from analysis.pipeline import MEASUREMENTS
 from analysis.settings import AnalysisSettings
 from analysis.survey import describe

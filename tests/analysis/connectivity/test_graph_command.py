@@ -17,8 +17,9 @@ from analysis.features import Pictures, extract
 from analysis.figures.base.numbers import Frame
 from analysis.graph import top_eigenpairs
 from analysis.graph.alignment import alignment, feature_basis
+from analysis.images import measured_images
 from analysis.measurable import unmeasurable
-from analysis.measure import measure_backbone, measured_images
+from analysis.measure import measure_backbone
 from analysis.settings import AnalysisSettings
 from analysis.survey import columns
 from analysis.tasks import ESTIMATED, find_tasks
