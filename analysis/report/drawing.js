@@ -25,6 +25,18 @@ function ticks(low, high, count) {
   return found;
 }
 
+/** Round numbers from low to high, above 0, for a logarithmic axis: powers of ten where these are enough. */
+function decades(low, high) {
+  const powers = [];
+  for (let power = Math.floor(Math.log10(low)); 10 ** power <= high; power++) powers.push(power);
+  for (const leading of [[1], [1, 2, 5], [1, 1.5, 2, 3, 4, 5, 7]]) {
+    const found = powers.flatMap((power) => leading.map((first) => Number((first * 10 ** power).toPrecision(2))));
+    const within = found.filter((tick) => tick >= low && tick <= high);
+    if (within.length >= 4) return within;
+  }
+  return ticks(low, high, 6).filter((tick) => tick > 0);
+}
+
 function shownValue(y) {
   return isAccuracy() ? `${(100 * y).toFixed(2)} %` : Number(y.toPrecision(4)).toString();
 }
@@ -86,6 +98,9 @@ function plot(found, width, height) {
   const ends = all.flatMap((point) => [point.low, point.high]).concat(guessed === null ? [] : [guessed.share]);
   const factor = isAccuracy() ? 100 : 1;
   let [low, high] = ends.reduce(([a, b], value) => [Math.min(a, value), Math.max(b, value)], [Infinity, -Infinity]);
+  field.decades.parentElement.hidden = low <= 0;
+  const scale = field.decades.checked && low > 0 ? Math.log10 : (value) => value;
+  [low, high] = [scale(low), scale(high)];
   const air = (high - low) * 0.06 || Math.abs(high) * 0.1 || 1;
   [low, high] = [low - air, high + air];
   const bend = !byLayer() && field.log.checked ? (value) => Math.log1p(value) : (value) => value;
@@ -97,11 +112,12 @@ function plot(found, width, height) {
   const span = width - MARGIN.left - MARGIN.right;
   const inner = span - 2 * inset;
   const x = (value) => MARGIN.left + inset + (last > first ? ((bend(value) - first) / (last - first)) * inner : inner / 2);
-  const y = (value) => MARGIN.top + ((high - value) / (high - low)) * (height - MARGIN.top - MARGIN.bottom);
+  const y = (value) => MARGIN.top + ((high - scale(value)) / (high - low)) * (height - MARGIN.top - MARGIN.bottom);
   const shift = (line) => (line.alone ? (alone.indexOf(line) - (alone.length - 1) / 2) * aside : 0);
   drawn = { lines: found, place: (line, point) => [x(point.x) + shift(line), y(point.y)] };
 
-  for (const tick of ticks(low * factor, high * factor, 6)) {
+  const marks = scale === Math.log10 ? decades(10 ** low * factor, 10 ** high * factor) : ticks(low * factor, high * factor, 6);
+  for (const tick of marks) {
     const place = y(tick / factor);
     svg.append(element("line", { class: "grid", x1: MARGIN.left, x2: width - MARGIN.right, y1: place, y2: place }));
     svg.append(element("text", { x: MARGIN.left - 8, y: place + 4, "text-anchor": "end" }, String(tick)));

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
@@ -32,6 +33,7 @@ FLAGS = (
     "--disable-component-update", "--disable-sync", "--disable-dev-shm-usage",
 )  # fmt: skip
 SVG = b'<svg xmlns="http://www.w3.org/2000/svg" width="900" height="300"/>'
+MARKS = "return [...document.querySelectorAll('#lines .grid + text')].map((m) => [m.textContent, m.getAttribute('y')])"
 LINES = "return [...document.querySelectorAll('#lines .line')].map((line) => line.getAttribute('d'))"
 TITLE = "return document.querySelector('#lines .title').textContent"
 
@@ -84,6 +86,14 @@ def test_the_chart_follows_what_is_chosen(browser: Any) -> None:
     choose(browser, "metric", "cdnv")
     second = browser.execute_script(LINES)
     assert browser.execute_script(TITLE) == "cdnv: class, test, representation" and second != first
+    for turns, scale in ((0, float), (1, math.log10), (2, float)):
+        marks = [(scale(float(text)), float(y)) for text, y in browser.execute_script(MARKS)]
+        assert len(marks) >= 3
+        (x0, y0), (x1, y1) = marks[0], marks[-1]
+        assert [y for _, y in marks] == pytest.approx([y0 + (y1 - y0) * (x - x0) / (x1 - x0) for x, _ in marks]), turns
+        browser.execute_script("document.querySelector('[name=decades]').click()")
+    browser.execute_script("document.querySelector('[name=decades]').click()")
+    assert browser.execute_script(LINES) == second
     choose(browser, "level", "superclass")
     assert browser.execute_script(LINES) != second
     choose(browser, "axis", "layer")
