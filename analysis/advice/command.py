@@ -164,7 +164,7 @@ def _contradiction(advice: Advice, cases: Sequence[Case], kinds: Sequence[str] =
         best = better(cases, kind)
         if best is not None and best.option != ours:
             return (
-                f"; the evidence below is AGAINST it: over {best.num_cases} encoder(s) {best.name!r} was "
+                f"; the evidence below is AGAINST it: over {best.over} {best.name!r} was "
                 f"{100 * best.by:.1f} points better than such advice"
             )
     return ""
