@@ -48,17 +48,21 @@ def make_start(pretrained: Checkpoint, head: tuple[Tensor, Tensor], probe: dict[
 
 
 def start_option(start: Checkpoint) -> str:
-    """Returns the method's option `start` that names it, e.g. "vicreg-5-32-s0-e100@0123456789abcdef".
+    """Returns the method's option `start` that names it, e.g. "vicreg-5-32-s0-e100@0123456789abcdef"."""
+    return f"{start_name(PretrainConfig.from_dict(start.card['config']), start.card['epoch'])}@{start_hash(start)}"
 
-    What tells pretrained networks of one method apart stands behind it, as in "swav_source-5-32-s0-e100@...", but for
-    both domains, the usual ones.
+
+def start_name(config: PretrainConfig, epoch: int) -> str:
+    """Returns what people call the start that a pretrained network of this epoch becomes: "vicreg-5-32-s0-e100".
+
+    What tells pretrained networks of one method apart stands behind it, as in "swav_source-5-32-s0-e100", but for both
+    domains, the usual ones.
     """
-    config, epoch = PretrainConfig.from_dict(start.card["config"]), start.card["epoch"]
     shape = config.backbone.model_dump()
     network = f"{shape['depth']}-{shape['width']}" if {"depth", "width"} <= set(shape) else shape["name"]
     variant = config.variant.replace(" (source + target)", "").replace("source + target + ", "")
     method = config.method.name + re.sub(r"[^\w.]+", "_", variant.removesuffix(")"))
-    return f"{method}-{network}-s{config.seed}-e{epoch}@{start_hash(start)}"
+    return f"{method}-{network}-s{config.seed}-e{epoch}"
 
 
 def start_hash(start: Checkpoint) -> str:

@@ -68,13 +68,9 @@ def _run(request: Request) -> int:
     request = _of_network(request, [trial.config for trial, _ in pretrained])
     ledger = Ledger(Storage.at(request.storage).child(request.name))
     ledger.is_of(request.shared)
-    starts = _starts(request, ledger, pretrained)
-    if starts is None:
-        num_trials = len(pretrained) * len(request.grid.points())
-        print(f"{len(pretrained)} checkpoint(s) to probe; after it, {num_trials} trial(s)", flush=True)
-        return EXIT_DONE
+    starts, unmade = _starts(request, ledger, pretrained)
     grid = replace(request.grid, axes={"method.start": tuple(starts), **request.grid.axes})
-    request = replace(request, grid=grid, base=grid.config({}), stage=_Stage(request))
+    request = replace(request, grid=grid, base=grid.config({}), stage=_Stage(request), unmade=unmade)
     code = run(request)
     if code == EXIT_DONE and not request.dry_run:
         wanted = {config.to_json() for config in grid.configs()}
@@ -160,8 +156,10 @@ def _of_network(request: Request, configs: Sequence[PretrainConfig]) -> Request:
     return replace(request, grid=grid, base=base, shared=shared, name=name, metrics=metrics, demo=False)
 
 
-def _starts(request: Request, ledger: Ledger, pretrained: Sequence[tuple[Trial, int]]) -> list[str] | None:
-    """Returns the option `start` of each, made where it is not there yet; None where a dry run would have to.
+def _starts(
+    request: Request, ledger: Ledger, pretrained: Sequence[tuple[Trial, int]]
+) -> tuple[list[str], tuple[str, ...]]:
+    """Returns the option `start` of each, made where it is not there yet, and those of a dry run, which makes none.
 
     Raises:
         UserError: The images do not allow what fine-tuning measures.
@@ -176,27 +174,44 @@ def _starts(request: Request, ledger: Ledger, pretrained: Sequence[tuple[Trial, 
     card = DataCard.recall(ledger.sweep, request.base.data)
     fingerprint = load_once(request.base.data).fingerprint if card is None else card.fingerprint
     known = {_origin(start): start_option(start) for start in read_starts(ledger.sweep) if _is_on(start, fingerprint)}
+    unmade: tuple[str, ...] = ()
     lacking = [one for one in pretrained if (one[0].key, one[1]) not in known]
     if lacking:
         dataset = load_once(request.base.data)
         measured_sets(dataset)
         if request.dry_run:
-            return None
-        ledger.open(request.sweep.question.strip(), request.shared)
-        with interrupts.orderly(), Lease(ledger.sweep) as lease:
-            for trial, epoch in lacking:
-                start = _probed(request, trial, epoch, dataset)
-                write_start(lease.storage, start)
-                known[trial.key, epoch] = start_option(start)
-                probe = start.card["probe"]
-                print(
-                    f"linear probe of {start_option(start)}: C {probe['c']:.2g}, validation accuracy "
-                    f"{probe['validation_accuracy']:.1%}", flush=True,
-                )  # fmt: skip
+            made = _foretold(lacking)
+            known, unmade = known | made, tuple(made.values())
+        else:
+            ledger.open(request.sweep.question.strip(), request.shared)
+            with interrupts.orderly(), Lease(ledger.sweep) as lease:
+                for trial, epoch in lacking:
+                    start = _probed(request, trial, epoch, dataset)
+                    write_start(lease.storage, start)
+                    known[trial.key, epoch] = start_option(start)
+                    probe = start.card["probe"]
+                    print(
+                        f"linear probe of {start_option(start)}: C {probe['c']:.2g}, validation accuracy "
+                        f"{probe['validation_accuracy']:.1%}", flush=True,
+                    )  # fmt: skip
     options = [known[trial.key, epoch] for trial, epoch in pretrained]
     for line in same_names(options):
         print(line, flush=True)
-    return options
+    return options, unmade
+
+
+def _foretold(lacking: Sequence[tuple[Trial, int]]) -> dict[Origin, str]:
+    """Prints which starts a dry run does not make; returns options that stand for them, with numbers for hashes."""
+    from ray_ssl.finetune import start_name
+
+    names = [start_name(trial.config, epoch) for trial, epoch in lacking]
+    width = max(map(len, names))
+    print(f"{len(lacking)} checkpoint(s) to probe first; trials from them wait for their probe, and their keys (below "
+          f"{'-' * 16}) are known after it:")  # fmt: skip
+    for name, (trial, epoch) in zip(names, lacking, strict=True):
+        print(f"  {name:{width}}  {trial.name}, trial {trial.key}, epoch {epoch}", flush=True)
+    return {(trial.key, epoch): f"{name}@{number:016x}"
+            for number, (name, (trial, epoch)) in enumerate(zip(names, lacking, strict=True))}  # fmt: skip
 
 
 def same_names(options: Sequence[str]) -> list[str]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Any
 
@@ -188,6 +189,17 @@ def test_a_dry_run_says_what_would_be_probed_and_makes_nothing(
 ) -> None:
     monkeypatch.chdir(two_networks)
     key = next(path.name for path in (two_networks / "results/pretrained").iterdir() if path.is_dir())
-    assert _run(parse(SWEEP, ["--from", "results/pretrained", "--from-trials", key, "--dry-run"])) == 0
-    assert capsys.readouterr().out == "1 checkpoint(s) to probe; after it, 42 trial(s)\n"
+    line = ["--from", "results/pretrained", "--from-trials", key, "--from-epochs", "0", "1", "--seeds", "4"]
+    line += ["--learning-rates", "0.01", "0.1", "--global-batch-size", "20", "--address", "local", "--num-cpus", "1"]
+    assert _run(parse(SWEEP, [*line, "--dry-run"])) == 0
+    first, *probes = capsys.readouterr().out.splitlines()
+    assert first.startswith("2 checkpoint(s) to probe first; trials from them wait for their probe")
+    assert all(
+        re.match(rf" *vicreg-[12]-4-s0-e{e} .*, trial {key}, epoch {e}$", one) for e, one in enumerate(probes[:2])
+    )
+    trials, last = probes[2:-1], probes[-1]
+    assert len(trials) == 2 * 2 * 2  # starts, heads, rates
+    assert all(" new " in one and " about " in one for one in trials)
+    assert all(one.startswith("-" * 16 + "  supervised") for one in trials) and last.startswith("8 trial(s), 8 to run:")
+    assert len({one.split(" new ")[0] for one in trials}) == len(trials)
     assert [path.name for path in (two_networks / "results").iterdir()] == ["pretrained"]
