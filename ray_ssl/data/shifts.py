@@ -135,7 +135,7 @@ def _subpopulations(config: DataConfig, shift: Shift, load: Loader) -> _Shifted:
         )  # fmt: skip
 
     name = f"{plain}-subpopulations"
-    return _Shifted(name, split(train), split(test), "classes of source | target: " + "; ".join(note))
+    return _Shifted(name, split(train), split(test), "\n".join(("classes of source | target", *note)))
 
 
 def _listed(images: ImageSet, classes: Labels) -> str:
