@@ -70,26 +70,27 @@ class DataConfig(Part):
         if not self.shift:
             return self
         if self.stream:
-            raise ValueError(f"stream goes with no shift, given {self.shift!r}: leave out one of them")
+            raise ValueError(f"--stream goes with no --shift, given {self.shift!r}: leave out one of them")
         if parse_shift(self.shift).kind == "domains":
             if self.source != "shapes":
                 raise ValueError(
-                    f"shift 'domains' is for shapes, the dataset is {self.dataset!r}: to:SET has another set as target"
+                    f"--shift domains is for shapes, the --dataset is {self.dataset!r}: to:SET has another set as "
+                    "target"
                 )
             if self.shapes_domain != "photo":
-                raise ValueError(f"shift 'domains' draws both domains: leave out shapes_domain {self.shapes_domain!r}")
+                raise ValueError(f"--shift domains draws both domains: leave out --shapes-domain {self.shapes_domain}")
         return self
 
     @model_validator(mode="after")
     def _streamable(self) -> Self:
         if self.stream and not self.path:
-            raise ValueError(f"stream is for parquet:PATH and folder:PATH, {self.dataset} is always held in memory")
+            raise ValueError(f"--stream is for parquet:PATH and folder:PATH, {self.dataset} is always held in memory")
         return self
 
     @model_validator(mode="after")
     def _divisible_in_memory(self) -> Self:
         if self.stream and self.validation_fraction:
-            raise ValueError("validation_fraction is for training images in memory, not for a stream")
+            raise ValueError("--validation-fraction is for training images in memory, not for a --stream")
         return self
 
     def without_effect(self) -> dict[str, str]:

@@ -109,13 +109,17 @@ def start_of(config: PretrainConfig, sweep: Storage) -> Checkpoint | None:
     if start_option(start) != option:
         raise UserError(f"{sweep.uri} has no start {option}: what lies in its place is {start_option(start)}")
     theirs = PretrainConfig.from_dict(start.card["config"])
-    for name, mine, other in (
-        ("backbone", config.backbone, theirs.backbone),
-        ("image_size", config.data.image_size, theirs.data.image_size),
-    ):
-        if mine != other:
-            raise UserError(f"start {option} has {name} {other}, the trial has {mine}")
+    mine, other = network_options(config), network_options(theirs)
+    if mine != other:
+        raise UserError(f"start {option} has {other}, the trial has {mine}")
     return start
+
+
+def network_options(config: PretrainConfig) -> str:
+    """Returns the options of a trial's network, e.g. "--backbone res_lh --depth 5 --width 32 --image-size 32"."""
+    options = config.backbone.model_dump()
+    values = {"backbone": options.pop("name"), **options, "image_size": config.data.image_size}
+    return " ".join(f"--{name.replace('_', '-')} {value}" for name, value in values.items())
 
 
 def begin_from(method: Method, start: Checkpoint) -> None:

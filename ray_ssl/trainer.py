@@ -68,7 +68,7 @@ def check_fits(config: PretrainConfig, dataset: Dataset) -> None:
     num_images = num_trained(config, dataset)
     if num_images < config.training.global_batch_size:
         raise UserError(
-            f"global_batch_size {config.training.global_batch_size} is larger than the training set: "
+            f"--global-batch-size {config.training.global_batch_size} is larger than the training set: "
             f"{dataset.name} has {num_images} images here"
         )
     config.backbone.check_fits(config.data.image_size)
