@@ -9,7 +9,9 @@ from ray_ssl.part import Count, Part, Seed
 from ray_ssl.plugins import plugin_names
 from ray_ssl.shift import parse_shift
 
-_NO_SOURCES = ("corruptions", "decode", "load", "parquet_files", "shifts", "streamed")
+_NO_SOURCES = (
+    "corruptions", "decode", "load", "parquet_files", "shape_outlines", "shape_pixels", "shifts", "streamed"
+)  # fmt: skip
 """Modules of `ray_ssl.data` that all sources share."""
 
 
@@ -117,10 +119,15 @@ class DataConfig(Part):
         return self.dataset.partition(":")[2]
 
 
+def sources() -> list[str]:
+    """Returns the names of the modules that load a kind of images; found without importing them."""
+    return [name for name in plugin_names("ray_ssl.data") if name not in _NO_SOURCES]
+
+
 def _check_source(dataset: str) -> None:
     """Raises ValueError for a name that is none of a source, or for one without the path it needs."""
     source, _, path = dataset.partition(":")
-    known = [n for n in plugin_names("ray_ssl.data") if n not in ("cifar", *_NO_SOURCES)] + ["cifar10", "cifar100"]
+    known = [n for n in sources() if n != "cifar"] + ["cifar10", "cifar100"]
     if source not in known:
         raise ValueError(f"unknown dataset {dataset!r}{did_you_mean(source, known)}")
     if (source in ("parquet", "folder")) != bool(path):
