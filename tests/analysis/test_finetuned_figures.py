@@ -204,13 +204,15 @@ def test_claims_hold_where_their_trends_are_in_the_table(table: Frame) -> None:
 
 def test_intervals_count_encoders_whatever_was_fine_tuned_of_them() -> None:
     norms = ("", "frozen BatchNorm")
-    assert check(fine_tuned((0,), (100,), settings=norms), names=NAMES)["low"].isna().all()  # one encoder, once
+    once: Frame = check(fine_tuned((0,), (100,), settings=norms), names=NAMES)
+    assert once["low"].isna().all()  # one encoder, in two modes
     plain = fine_tuned((0, 1), (100,), pretrained_seeds=(0, 1, 2), networks=("vicreg-2-16", "swav-2-16"))
     both = pd.concat([plain, plain.assign(
         method=plain["method"] + f" ({norms[1]})", trial_key=plain["trial_key"] + "f",
         value=plain["value"] * (1 - 0.5 * (plain["split"] == "target")),
     )])  # fmt: skip
-    alone, found = check(plain, names=NAMES), check(both, names=NAMES)
+    alone: Frame = check(plain, names=NAMES)
+    found: Frame = check(both, names=NAMES)
     assert (found["basis"] == "3 seeds of 2 networks").all() and found.groupby("method").size().to_dict() == {
         name: len(NAMES) for name in norms
     }
@@ -219,14 +221,14 @@ def test_intervals_count_encoders_whatever_was_fine_tuned_of_them() -> None:
     assert frozen.loc["ft_distorts_source_more", "estimate"] == pytest.approx(
         2 * alone.set_index("claim").loc["ft_distorts_source_more", "estimate"]
     )
-    two = check(fine_tuned(pretrained=(100,), networks=("vicreg-2-16", "swav-2-16")), names=NAMES)
+    two: Frame = check(fine_tuned(pretrained=(100,), networks=("vicreg-2-16", "swav-2-16")), names=NAMES)
     assert (two["basis"] == "2 networks, one seed").all()  # whose fine-tunings are more, and no encoders
 
 
 def test_the_probe_of_another_setting_stands_in_all(table: Frame) -> None:
     probed = table["method"].str.contains("probed")
     frozen = table[~probed].assign(method=table["method"] + " (frozen BatchNorm)", trial_key=table["trial_key"] + "f")
-    found = check(pd.concat([table, frozen]), names=["lp_above_ft_in_target"])
+    found: Frame = check(pd.concat([table, frozen]), names=["lp_above_ft_in_target"])
     assert found["method"].tolist() == ["", "frozen BatchNorm"]
     assert found["estimate"].nunique() == 1 and found["verdict"].tolist() == [HOLDS, HOLDS]
 
