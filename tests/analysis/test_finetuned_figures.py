@@ -137,6 +137,13 @@ def test_trials_that_share_a_rate_are_left_out(table: Frame) -> None:
     assert not gone.any() and not found.duplicated([*CASE, "protocol"]).any()
 
 
+def test_two_budgets_of_the_same_trials_are_said_to_be_that(table: Frame) -> None:
+    longer = table.assign(trial_key=table["trial_key"] + "f")
+    found: Frame = check(pd.concat([table, longer]), names=NAMES)
+    assert set(found["verdict"]) == {UNKNOWN}
+    assert found["note"].str.contains("sweeps with other --epochs or images .*: one sweep by itself").all()
+
+
 def test_intervals_are_over_pretrainings_where_there_are_several() -> None:
     table = fine_tuned(pretrained=(100,), pretrained_seeds=(0, 1))
     numbers = plugin_module("analysis.figures", "finetuning").numbers(table)
