@@ -56,7 +56,8 @@ def chosen(table: Frame) -> Frame:
     Returns:
         Columns `CASE` ("level": what is learned, "class" or "superclass"; "network": e.g. "vicreg-5-32"; "setting": ""
         or e.g. "frozen BatchNorm"), protocol, trial_key, epoch, rate, and accuracies 0..1 on "validation", "test" and
-        "target" images (NaN where there is no target).
+        "target" images (NaN where there is no target), and `lowest_rate` and `highest_rate` of those that were chosen
+        from.
     """
     rows = _with_starts(table[(table["metric"] == ACCURACY) & (table["layer_name"] == "representation")])
     wide = rows.pivot_table(index=[*CASE, "probe", "trial_key", "epoch"], columns="split", values="value")
@@ -69,6 +70,8 @@ def chosen(table: Frame) -> Frame:
     wide = wide.assign(protocol=protocol.astype(object))[wide["probe"] | ~begins]
     wide = wide.assign(seed=wide["seed"].where(wide["protocol"] != LP, 0))
     best = wide.sort_values([VALIDATION, "rate", "epoch", "trial_key"], ascending=[False, True, True, True])
+    grid = best.groupby([*CASE, "protocol"])["rate"]
+    best = best.assign(lowest_rate=grid.transform("min"), highest_rate=grid.transform("max"))
     best = best.drop_duplicates([*CASE, "protocol"]).drop(columns="probe")
     best.columns.name = None
     return best.sort_values([*CASE, "protocol"], ignore_index=True)
@@ -78,6 +81,20 @@ def newest(found: Frame) -> Frame:
     """Returns the rows of the newest checkpoint of every pretrained network."""
     same = [name for name in START if name != "pretrained_epoch"]
     return found[found["pretrained_epoch"] == found.groupby(same)["pretrained_epoch"].transform("max")]
+
+
+def by_setting(table: Frame) -> dict[str, Frame]:
+    """Returns the rows of each way to fine-tune by its name, e.g. "frozen BatchNorm", or "" of the usual one.
+
+    Probes are the same whatever trains after them: those of all stand in each. All rows are under "" where nothing is
+    fine-tuned.
+    """
+    known = {method: found for method in table["method"].unique() if (found := _NAME.fullmatch(method))}
+    settings = {method: _setting(found) for method, found in known.items()}
+    probed = [method for method, found in known.items() if found["probe"]]
+    of_probe = table["method"].isin(probed) & (table["epoch"] == 0)
+    rows = table["method"].map(settings)
+    return {name: table[(rows == name) | of_probe] for name in sorted(set(settings.values()))} or {"": table}
 
 
 def side_by_side(found: Frame, value: str) -> Frame:
@@ -116,6 +133,9 @@ def _with_starts(rows: Frame) -> Frame:
         pretrained_seed=pd.Series([int(text) for text in of("pretrained_seed")], rows.index, dtype="int64"),
         pretrained_epoch=pd.Series([int(text) for text in of("pretrained_epoch")], rows.index, dtype="int64"),
         probe=pd.Series([text is not None for text in of("probe")], rows.index, dtype=bool),
-        setting=pd.Series([", ".join(re.findall(r"\((.*?)\)", text)) for text in of("setting")], rows.index,
-                          dtype=object),
-    )  # fmt: skip
+        setting=pd.Series([_setting(parsed[method]) for method in rows["method"]], rows.index, dtype=object),
+    )
+
+
+def _setting(found: re.Match[str]) -> str:
+    return ", ".join(re.findall(r"\((.*?)\)", found["setting"]))

@@ -9,6 +9,8 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import fields
 from typing import Final
 
+from pydantic import ValidationError
+
 from analysis import stored
 from analysis.parts import without_pair
 from analysis.settings import FP32, IMAGE_NUMBERS, PAIR, SAMPLE_NUMBERS, AnalysisSettings, add_numbers, add_task_flags
@@ -16,7 +18,7 @@ from analysis.tasks import ESTIMATED, GROUPS, find_tasks
 from ray_ssl.data_config import DataConfig
 from ray_ssl.errors import UserError
 from ray_ssl.flags import Parser, add_storage_flag
-from ray_ssl.part import Part
+from ray_ssl.part import Part, explain
 from ray_ssl.plugins import plugin_module, plugin_names
 from ray_ssl.storage import Storage
 
@@ -129,19 +131,21 @@ def advise_flags(arguments: Sequence[str]) -> argparse.Namespace:
         help="finished sweeps of sweeps/finetune.py and sweeps/transfer.py: how often such advice was right there; "
         "encoders are measured anew, which takes a forward pass of all their images each",
     )  # fmt: skip
-    parser.add_argument("--source", metavar="SET", help="the same as --dataset SET")
+    parser.add_argument("--source", action="append", metavar="SET", help="the same as --dataset SET")
     parser.add_argument(
-        "--target", metavar="SET",
+        "--target", action="append", metavar="SET",
         help="the same as --shift to:SET, e.g. folder:PATH, whose images need no labels",
     )  # fmt: skip
     add_config_flags(parser, "data", {"": DataConfig})
     flags = parser.parse_strictly(arguments)
     flags.data = texts(flags, "data")
-    for alias, option, value in (("source", "dataset", flags.source), ("target", "shift", f"to:{flags.target}")):
-        if getattr(flags, alias) is not None:
+    for alias, option, prefix in (("source", "dataset", ""), ("target", "shift", "to:")):
+        if sets := getattr(flags, alias):
             if option in flags.data:
                 parser.error(f"--{alias} and --{option} say the same: give one of them")
-            flags.data[option] = value
+            if len(sets) > 1:
+                parser.error(f"there is one {alias}, given --{alias} {f' --{alias} '.join(sets)}")
+            flags.data[option] = prefix + sets[0]
     return flags
 
 
@@ -198,6 +202,20 @@ def add_config_flags(
             word = leaf.replace("_", "-")
             flag = f"--{part}-{word}" if f"--{word}" in parser._option_string_actions else f"--{word}"
             group.add_argument(flag, dest=f"{part}.{leaf}", metavar="VALUE", default=argparse.SUPPRESS, help=text)
+
+
+def read_data_config(given: Mapping[str, str]) -> DataConfig:
+    """Returns the options of the images.
+
+    Raises:
+        UserError: One that cannot be; it names the flag.
+    """
+    try:
+        return DataConfig.model_validate_strings(given)
+    except ValidationError as error:
+        name, colon, what = explain(error, DataConfig).partition(":")
+        flag = f"--{name.replace('_', '-')}" if name in DataConfig.model_fields else name
+        raise UserError(flag + colon + what) from None
 
 
 def texts(flags: argparse.Namespace, part: str) -> dict[str, str]:

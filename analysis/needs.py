@@ -7,7 +7,7 @@ from typing import Any, Final, NamedTuple, Protocol
 
 import numpy as np
 
-from analysis.finetuned_choice import ACCURACY, FT, PROTOCOLS, TARGET, chosen
+from analysis.finetuned_choice import ACCURACY, FT, PROTOCOLS, TARGET, chosen, is_fine_tuned
 from analysis.measuring import SHIFTED, measuring_command
 from analysis.tasks import DATA, DOMAINS, SAMPLE
 
@@ -256,6 +256,13 @@ class FineTuned(NamedTuple):
         """See `Need`."""
         found = chosen(table)
         if found.empty:
+            methods = table.loc[table["metric"] == ACCURACY, "method"].unique()
+            if any(map(is_fine_tuned, methods)):
+                return Lacking(
+                    "needs fine-tuned trials that differ in what a table says: of all of these another one has the "
+                    "same checkpoint, learning rate and seed, as where sweeps with other --epochs or images are joined",
+                    "one sweep by itself",
+                )
             return Lacking(
                 f"needs {ACCURACY} of fine-tuned trials", f"python sweeps/finetune.py --from {sweep} --shift SHIFT"
             )

@@ -33,6 +33,7 @@ from ray_ssl.checkpoints import saved_epochs
 from ray_ssl.cluster import MachineOptions, ray_session
 from ray_ssl.config import replace, trial_key
 from ray_ssl.data import Dataset, load_dataset
+from ray_ssl.data.decode import TooManyError
 from ray_ssl.errors import EXIT_DONE, EXIT_SOME_FAILED, UserError, did_you_mean, print_error
 from ray_ssl.flags import Parser, add_address_flag
 from ray_ssl.follower import Follower
@@ -215,8 +216,15 @@ def sweep_dataset(trials: Sequence[Trial], moved_to: str | None) -> Dataset:
     """
     config = trials[0].config
     if moved_to is not None:
-        config = replace(config, {"data.dataset": moved_to})
-    dataset = load_dataset(config.data)
+        try:
+            config = replace(config, {"data.dataset": moved_to})
+        except UserError as error:
+            raise UserError(str(error).replace("data.dataset", "--dataset", 1)) from None
+    others = UserError(f"{config.data.dataset!r} does not hold the images that trial {trials[0].key} was trained on")
+    try:
+        dataset = load_dataset(config.data)
+    except TooManyError as error:
+        raise (error if moved_to is None else others) from None
     if trial_key(trials[0].config, dataset.fingerprint) != trials[0].key:
-        raise UserError(f"{config.data.dataset!r} does not hold the images that trial {trials[0].key} was trained on")
+        raise others
     return dataset

@@ -81,7 +81,8 @@ class MemorySource:
         trained = len(self.images) if self.rows is None else self.rows
         order = numpy_stream(self.share.seed, "order", epoch).permutation(trained)
         for rows in torch.from_numpy(self.share.of(order)[start_step:]):
-            yield Batch(self.images[rows.to(self.images.device)], rows)
+            # Copies whole images, where indexing goes byte by byte.
+            yield Batch(self.images.index_select(0, rows.to(self.images.device)), rows)
 
 
 class StreamSource:

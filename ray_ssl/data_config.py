@@ -9,7 +9,9 @@ from ray_ssl.part import Count, Part, Seed
 from ray_ssl.plugins import plugin_names
 from ray_ssl.shift import parse_shift
 
-_NO_SOURCES = ("corruptions", "decode", "load", "parquet_files", "shifts", "streamed")
+_NO_SOURCES = (
+    "corruptions", "decode", "load", "parquet_files", "shape_outlines", "shape_pixels", "shifts", "streamed"
+)  # fmt: skip
 """Modules of `ray_ssl.data` that all sources share."""
 
 
@@ -70,26 +72,27 @@ class DataConfig(Part):
         if not self.shift:
             return self
         if self.stream:
-            raise ValueError(f"stream goes with no shift, given {self.shift!r}: leave out one of them")
+            raise ValueError(f"--stream goes with no --shift, given {self.shift!r}: leave out one of them")
         if parse_shift(self.shift).kind == "domains":
             if self.source != "shapes":
                 raise ValueError(
-                    f"shift 'domains' is for shapes, the dataset is {self.dataset!r}: to:SET has another set as target"
+                    f"--shift domains is for shapes, the --dataset is {self.dataset!r}: to:SET has another set as "
+                    "target"
                 )
             if self.shapes_domain != "photo":
-                raise ValueError(f"shift 'domains' draws both domains: leave out shapes_domain {self.shapes_domain!r}")
+                raise ValueError(f"--shift domains draws both domains: leave out --shapes-domain {self.shapes_domain}")
         return self
 
     @model_validator(mode="after")
     def _streamable(self) -> Self:
         if self.stream and not self.path:
-            raise ValueError(f"stream is for parquet:PATH and folder:PATH, {self.dataset} is always held in memory")
+            raise ValueError(f"--stream is for parquet:PATH and folder:PATH, {self.dataset} is always held in memory")
         return self
 
     @model_validator(mode="after")
     def _divisible_in_memory(self) -> Self:
         if self.stream and self.validation_fraction:
-            raise ValueError("validation_fraction is for training images in memory, not for a stream")
+            raise ValueError("--validation-fraction is for training images in memory, not for a --stream")
         return self
 
     def without_effect(self) -> dict[str, str]:
@@ -116,10 +119,15 @@ class DataConfig(Part):
         return self.dataset.partition(":")[2]
 
 
+def sources() -> list[str]:
+    """Returns the names of the modules that load a kind of images; found without importing them."""
+    return [name for name in plugin_names("ray_ssl.data") if name not in _NO_SOURCES]
+
+
 def _check_source(dataset: str) -> None:
     """Raises ValueError for a name that is none of a source, or for one without the path it needs."""
     source, _, path = dataset.partition(":")
-    known = [n for n in plugin_names("ray_ssl.data") if n not in ("cifar", *_NO_SOURCES)] + ["cifar10", "cifar100"]
+    known = [n for n in sources() if n != "cifar"] + ["cifar10", "cifar100"]
     if source not in known:
         raise ValueError(f"unknown dataset {dataset!r}{did_you_mean(source, known)}")
     if (source in ("parquet", "folder")) != bool(path):

@@ -48,17 +48,21 @@ def make_start(pretrained: Checkpoint, head: tuple[Tensor, Tensor], probe: dict[
 
 
 def start_option(start: Checkpoint) -> str:
-    """Returns the method's option `start` that names it, e.g. "vicreg-5-32-s0-e100@0123456789abcdef".
+    """Returns the method's option `start` that names it, e.g. "vicreg-5-32-s0-e100@0123456789abcdef"."""
+    return f"{start_name(PretrainConfig.from_dict(start.card['config']), start.card['epoch'])}@{start_hash(start)}"
 
-    What tells pretrained networks of one method apart stands behind it, as in "swav_source-5-32-s0-e100@...", but for
-    both domains, the usual ones.
+
+def start_name(config: PretrainConfig, epoch: int) -> str:
+    """Returns what people call the start that a pretrained network of this epoch becomes: "vicreg-5-32-s0-e100".
+
+    What tells pretrained networks of one method apart stands behind it, as in "swav_source-5-32-s0-e100", but for both
+    domains, the usual ones.
     """
-    config, epoch = PretrainConfig.from_dict(start.card["config"]), start.card["epoch"]
     shape = config.backbone.model_dump()
     network = f"{shape['depth']}-{shape['width']}" if {"depth", "width"} <= set(shape) else shape["name"]
     variant = config.variant.replace(" (source + target)", "").replace("source + target + ", "")
     method = config.method.name + re.sub(r"[^\w.]+", "_", variant.removesuffix(")"))
-    return f"{method}-{network}-s{config.seed}-e{epoch}@{start_hash(start)}"
+    return f"{method}-{network}-s{config.seed}-e{epoch}"
 
 
 def start_hash(start: Checkpoint) -> str:
@@ -105,13 +109,17 @@ def start_of(config: PretrainConfig, sweep: Storage) -> Checkpoint | None:
     if start_option(start) != option:
         raise UserError(f"{sweep.uri} has no start {option}: what lies in its place is {start_option(start)}")
     theirs = PretrainConfig.from_dict(start.card["config"])
-    for name, mine, other in (
-        ("backbone", config.backbone, theirs.backbone),
-        ("image_size", config.data.image_size, theirs.data.image_size),
-    ):
-        if mine != other:
-            raise UserError(f"start {option} has {name} {other}, the trial has {mine}")
+    mine, other = network_options(config), network_options(theirs)
+    if mine != other:
+        raise UserError(f"start {option} has {other}, the trial has {mine}")
     return start
+
+
+def network_options(config: PretrainConfig) -> str:
+    """Returns the options of a trial's network, e.g. "--backbone res_lh --depth 5 --width 32 --image-size 32"."""
+    options = config.backbone.model_dump()
+    values = {"backbone": options.pop("name"), **options, "image_size": config.data.image_size}
+    return " ".join(f"--{name.replace('_', '-')} {value}" for name, value in values.items())
 
 
 def begin_from(method: Method, start: Checkpoint) -> None:

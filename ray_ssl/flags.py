@@ -38,6 +38,15 @@ class Parser(argparse.ArgumentParser):
             self.error(f"unknown argument {first!r}{hint if 'did you' in hint else ''}")
         return namespace
 
+    def _get_value(self, action: argparse.Action, arg_string: str) -> Any:
+        try:
+            return super()._get_value(action, arg_string)
+        except argparse.ArgumentError:
+            wanted = {int: "a whole number", float: "a number"}.get(action.type)  # type: ignore[call-overload]
+            if wanted is None:
+                raise
+            raise argparse.ArgumentError(action, f"{arg_string!r} is not {wanted}") from None
+
     def _check_value(self, action: argparse.Action, value: Any) -> None:
         if action.choices is not None and value not in action.choices:
             hint = did_you_mean(str(value), map(str, action.choices))

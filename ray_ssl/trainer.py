@@ -26,7 +26,7 @@ from ray_ssl.health import embedding_health, knn_accuracy
 from ray_ssl.memory import keep_freed_memory
 from ray_ssl.methods.base import Method, build_method
 from ray_ssl.optim import build_optimiser, learning_rate, restore_optimiser, set_learning_rate
-from ray_ssl.rng import stream_seed, torch_stream
+from ray_ssl.rng import seed_torch, stream_seed, torch_stream
 from ray_ssl.targets import check_domains, labels_to_learn, rows_to_train
 
 EpochMetrics = dict[str, float]
@@ -68,7 +68,7 @@ def check_fits(config: PretrainConfig, dataset: Dataset) -> None:
     num_images = num_trained(config, dataset)
     if num_images < config.training.global_batch_size:
         raise UserError(
-            f"global_batch_size {config.training.global_batch_size} is larger than the training set: "
+            f"--global-batch-size {config.training.global_batch_size} is larger than the training set: "
             f"{dataset.name} has {num_images} images here"
         )
     config.backbone.check_fits(config.data.image_size)
@@ -179,7 +179,7 @@ class Trainer:
         number = (epoch - 1) * self.steps_per_epoch + step
         rate = learning_rate(number, self.num_steps, self.config.optimiser, self.config.training)
         set_learning_rate(self.optimiser, rate)
-        torch.manual_seed(stream_seed(self.config.seed, f"step/{self.world.rank}", epoch, step))
+        seed_torch(stream_seed(self.config.seed, f"step/{self.world.rank}", epoch, step), self.device)
         images, labels = self.load_views(batch, epoch, step)
         with torch.autocast(self.device.type, torch.bfloat16, enabled=self.precision == "bf16"):
             terms, outputs = self.module(images, labels)

@@ -59,6 +59,8 @@ class ViewParameters:
 
 def concatenate(parts: Sequence[ViewParameters]) -> ViewParameters:
     """Joins parameters of views of the same size and solarise threshold."""
+    if len(parts) == 1:
+        return parts[0]
     columns = {
         k: torch.cat([getattr(part, k) for part in parts]) for k, v in vars(parts[0]).items() if isinstance(v, Tensor)
     }

@@ -62,23 +62,21 @@ def apply(
     device, size = images.device, params.size
     assert images.dtype == torch.uint8
     assert (num_images, num_colours) == (len(params), 3)
-    # Images whose hue is shifted at the same step of the jitter stand together; those without jitter are last.
-    hue_step = torch.where(params.jitter, (params.order == HUE).int().argmax(1), _NUM_STEPS)
-    rank = hue_step.argsort(stable=True)
-    params = params[rank]
+    order, stops = _by_hue_step(params)
+    params, order = (params, None) if order is None else (params[order], order.to(device))
     unmoved = not params.flip.any() and bool((params.box == torch.tensor([0, 0, size, size])).all())
     unmoved = unmoved and height == width == size
     portion_size = max(1, _PORTION_PIXELS // max(height * width, size**2)) if device.type == "cpu" else num_images
-    stops = hue_step.bincount(minlength=_NUM_STEPS + 1).cumsum(0).tolist()
     portions = _portions(stops, portion_size)
     scale = torch.ones(3, 1) if std is None else torch.tensor(std)[:, None]
     shift = None if mean is None else (torch.tensor(mean)[:, None] / scale).to(device)
-    tables = _split(_tables(rank, params, (height, width)), [rows for rows, _ in portions], device)
+    tables = _split(_tables(params, (height, width)), [rows for rows, _ in portions], device)
     jittered = [rows for rows, hue_stops in portions if hue_stops]  # they come first
-    jitters = iter(_split(_jitter_tables(params[: stops[-2]]), jittered, device))
+    jitters = iter(_split(_jitter_tables(params[: stops[-2]]), jittered, device) if jittered else ())
     views = torch.empty(num_images, 3, size, size, device=device)
     for (rows, hue_stops), table in zip(portions, tables, strict=True):
-        colours = _crop(images.index_select(0, table.source), table, unmoved)
+        chosen = images[rows] if order is None else images.index_select(0, order[rows])
+        colours = _crop(chosen, table, unmoved)
         if hue_stops:
             colours = _jitter(colours, next(jitters), hue_stops)
         grey = grey_matrices(params.grey[rows]) if params.grey[rows].any() else None
@@ -92,7 +90,11 @@ def apply(
             colours = torch.bmm((grey / scale).to(device), colours)
         if shift is not None:
             colours.sub_(shift)
-        views.index_copy_(0, table.source, colours.view(-1, 3, size, size))
+        made = colours.view(-1, 3, size, size)
+        if order is None:
+            views[rows] = made
+        else:
+            views.index_copy_(0, order[rows], made)
     return views.contiguous(memory_format=torch.channels_last) if channels_last else views
 
 
@@ -112,10 +114,19 @@ def apply_all(
     return views
 
 
+def _by_hue_step(params: ViewParameters) -> tuple[Tensor | None, list[int]]:
+    """Returns the order of the images in which those whose hue is shifted at the same step of the jitter stand
+    together and those without jitter are last (None: as they are, nothing is jittered), and the `stops` of `_portions`.
+    """
+    if not params.jitter.any():
+        return None, [*[0] * _NUM_STEPS, len(params)]
+    hue_step = torch.where(params.jitter, (params.order == HUE).int().argmax(1), _NUM_STEPS)
+    return hue_step.argsort(stable=True), hue_step.bincount(minlength=_NUM_STEPS + 1).cumsum(0).tolist()
+
+
 class _Tables(NamedTuple):
     """What `apply` looks up for every image, on the device of the images, in the order of their hue's step."""
 
-    source: Tensor  # [B] row of the batch
     image_rows: Tensor  # [B, H, 1], see crop_positions
     crop_rows: Tensor  # [B, 1, size]
     image_columns: Tensor  # [B, W, 1]
@@ -133,12 +144,11 @@ class _JitterTables(NamedTuple):
 _AnyTables = TypeVar("_AnyTables", _Tables, _JitterTables)
 
 
-def _tables(rank: Tensor, params: ViewParameters, image_size: tuple[int, int]) -> _Tables:
-    """`params` and `rank` in order."""
+def _tables(params: ViewParameters, image_size: tuple[int, int]) -> _Tables:
+    """`params` in order."""
     height, width = image_size
     top, left, crop_height, crop_width = params.box.unbind(1)
     return _Tables(
-        rank,
         *crop_positions(top, crop_height, torch.zeros_like(params.flip), height, params.size),
         *crop_positions(left, crop_width, params.flip, width, params.size),
     )

@@ -112,6 +112,8 @@ class Request(RunOptions):
         reference_tasks: What supervised networks on the classes are measured on; None: the same as the others.
         on_target_tasks: What supervised networks on other labels are measured on; None: the same as the others.
         stage: What is measured besides; None: nothing.
+        unmade: Of a dry run, the options `start` that stand for those that are not made yet: keys of their trials are
+            not known.
         is_part: It prepares another sweep of the same command, and its results are not announced.
     """
 
@@ -130,6 +132,7 @@ class Request(RunOptions):
     reference_tasks: tuple[str, ...] | None = None
     on_target_tasks: tuple[str, ...] | None = None
     stage: Stage | None = None
+    unmade: tuple[str, ...] = ()
     is_part: bool = False
 
     @cached_property

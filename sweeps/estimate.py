@@ -59,7 +59,8 @@ def dry_run(request: Request, ledger: Ledger, dataset: Dataset) -> int:
     width = max(map(len, names.values()), default=0)
     for trial, state in zip(trials, states, strict=True):
         size = footprint(trial.config, len(dataset.train.fine_names))
-        line = f"{trial.key}  {names[trial.key]:{width}} {state.value:10} {size.num_parameters / 1e6:8.2f} M parameters"
+        key = "-" * len(trial.key) if getattr(trial.config.method, "start", "") in request.unmade else trial.key
+        line = f"{key}  {names[trial.key]:{width}} {state.value:10} {size.num_parameters / 1e6:8.2f} M parameters"
         if runs(state, request):
             seconds = calibrated[size_of(trial.config)] * trial.config.training.epochs
             total_seconds, total_bytes = total_seconds + seconds, total_bytes + size.disk_bytes

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import argparse
-from collections import Counter
+import logging
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Final
@@ -12,10 +12,12 @@ from ray_ssl.errors import EXIT_DONE, UserError
 from sweeps.cli import Extension, Request, folder_name
 
 if TYPE_CHECKING:
-    from ray_ssl.checkpoints import Checkpoint
     from ray_ssl.config import PretrainConfig
     from ray_ssl.data import Dataset
     from ray_ssl.ledger import Ledger, Trial
+    from sweeps.options import Grid
+
+log = logging.getLogger("analysis")
 
 PROTOCOL: Final[dict[str, Any]] = {
     "method.name": "supervised",
@@ -33,9 +35,6 @@ PROTOCOL: Final[dict[str, Any]] = {
 """Of arXiv 2202.10054 (SGD with momentum 0.9, no weight decay, batch 64, cosine, 20 epochs), for `Sweep.study`."""
 METRICS: Final = ("ncc",)
 """Measured of every layer where no --metrics are given: there are many checkpoints."""
-
-Origin = tuple[str, int]
-"""Key of a pretrained trial, and the epoch."""
 
 
 def _add_flags(parser: argparse.ArgumentParser) -> None:
@@ -63,18 +62,15 @@ def _run(request: Request) -> int:
     from ray_ssl.ledger import Ledger
     from ray_ssl.storage import Storage
     from sweeps.run import run
+    from sweeps.starts import make_starts
 
     pretrained = _pretrained(request)
     request = _of_network(request, [trial.config for trial, _ in pretrained])
     ledger = Ledger(Storage.at(request.storage).child(request.name))
     ledger.is_of(request.shared)
-    starts = _starts(request, ledger, pretrained)
-    if starts is None:
-        num_trials = len(pretrained) * len(request.grid.points())
-        print(f"{len(pretrained)} checkpoint(s) to probe; after it, {num_trials} trial(s)", flush=True)
-        return EXIT_DONE
+    starts, unmade = make_starts(request, ledger, pretrained)
     grid = replace(request.grid, axes={"method.start": tuple(starts), **request.grid.axes})
-    request = replace(request, grid=grid, base=grid.config({}), stage=_Stage(request))
+    request = replace(request, grid=grid, base=grid.config({}), stage=_Stage(request), unmade=unmade)
     code = run(request)
     if code == EXIT_DONE and not request.dry_run:
         wanted = {config.to_json() for config in grid.configs()}
@@ -104,6 +100,10 @@ def _pretrained(request: Request) -> list[tuple[Trial, int]]:
         raise no_sweep(source.sweep, given["from"])
     trials = {t.key: t for t in source.known_trials() if source.state(t.key) is TrialState.DONE}
     methods, keys = given["from_methods"], given["from_trials"]
+    left_out = {*source.unreadable_trials(), *(trial.key for trial in source.known_trials())} - {*trials}
+    if left_out and keys is None:
+        print(f"note: {len(left_out)} trial(s) that are not finished or whose config.json is damaged are left out: "
+              f"{', '.join(sorted(left_out))}", flush=True)  # fmt: skip
     for key in keys or []:
         if key not in trials:
             raise UserError(f"--from-trials: no finished trial {key!r} in {source.sweep.uri}")
@@ -117,7 +117,7 @@ def _pretrained(request: Request) -> list[tuple[Trial, int]]:
         raise UserError(f"no finished trial of these in {source.sweep.uri}: it has finished trials of {known}")
     if any(getattr(trial.config.method, "start", "") for trial in chosen):
         raise UserError(f"{source.sweep.uri} is itself a sweep of fine-tuning: give --from the one that pretrained")
-    found: dict[Origin, tuple[Trial, int]] = {}
+    found: dict[tuple[str, int], tuple[Trial, int]] = {}
     for trial in sorted(chosen, key=lambda t: (t.config.method.name, t.config.seed, t.key)):
         saved = saved_epochs(source.trial(trial.key))
         if not saved:
@@ -138,14 +138,17 @@ def _of_network(request: Request, configs: Sequence[PretrainConfig]) -> Request:
     Raises:
         UserError: Starts of several networks.
     """
+    from ray_ssl.finetune import network_options
+
     first = configs[0]
     for other in configs:
         if (other.backbone, other.data.image_size) != (first.backbone, first.data.image_size):
             raise UserError(
-                f"the checkpoints are of different networks, {first.backbone} and {other.backbone}: choose those of "
-                "one by --from-trials"
+                f"the checkpoints are of different networks, {network_options(first)} and {network_options(other)}: "
+                "choose those of one by --from-trials"
             )
     grid = request.grid
+    _refuse_other_network(grid, first)
     network = {f"backbone.{name}": value for name, value in first.backbone.model_dump().items()}
     images = {f"data.{name}": value for name, value in first.data.model_dump().items() if "dataset" not in name}
     images = {} if "data.dataset" in grid.given else images | {"data.dataset": first.data.dataset}
@@ -160,97 +163,16 @@ def _of_network(request: Request, configs: Sequence[PretrainConfig]) -> Request:
     return replace(request, grid=grid, base=base, shared=shared, name=name, metrics=metrics, demo=False)
 
 
-def _starts(request: Request, ledger: Ledger, pretrained: Sequence[tuple[Trial, int]]) -> list[str] | None:
-    """Returns the option `start` of each, made where it is not there yet; None where a dry run would have to.
-
-    Raises:
-        UserError: The images do not allow what fine-tuning measures.
-    """
-    from analysis.finetuned import measured_sets
-    from ray_ssl import interrupts
-    from ray_ssl.finetune import read_starts, start_option, write_start
-    from ray_ssl.lease import Lease
-    from sweeps.data_card import DataCard
-    from sweeps.room import load_once
-
-    card = DataCard.recall(ledger.sweep, request.base.data)
-    fingerprint = load_once(request.base.data).fingerprint if card is None else card.fingerprint
-    known = {_origin(start): start_option(start) for start in read_starts(ledger.sweep) if _is_on(start, fingerprint)}
-    lacking = [one for one in pretrained if (one[0].key, one[1]) not in known]
-    if lacking:
-        dataset = load_once(request.base.data)
-        measured_sets(dataset)
-        if request.dry_run:
-            return None
-        ledger.open(request.sweep.question.strip(), request.shared)
-        with interrupts.orderly(), Lease(ledger.sweep) as lease:
-            for trial, epoch in lacking:
-                start = _probed(request, trial, epoch, dataset)
-                write_start(lease.storage, start)
-                known[trial.key, epoch] = start_option(start)
-                probe = start.card["probe"]
-                print(
-                    f"linear probe of {start_option(start)}: C {probe['c']:.2g}, validation accuracy "
-                    f"{probe['validation_accuracy']:.1%}", flush=True,
-                )  # fmt: skip
-    options = [known[trial.key, epoch] for trial, epoch in pretrained]
-    for line in same_names(options):
-        print(line, flush=True)
-    return options
-
-
-def same_names(options: Sequence[str]) -> list[str]:
-    """Returns a warning for every name that several starts have: the table holds their names alone."""
-    counts = Counter(option.partition("@")[0] for option in options)
-    return [
-        f"warning: {count} checkpoints are called {name}, and differ in what the table does not say: figures, claims "
-        "and the report leave them out; choose one by --from-trials"
-        for name, count in counts.items()
-        if count > 1
-    ]
-
-
-def _origin(start: Checkpoint) -> Origin:
-    return start.card["probe"]["trial_key"], start.card["epoch"]
-
-
-def _is_on(start: Checkpoint, fingerprint: str) -> bool:
-    return start.card["probe"]["data_fingerprint"] == fingerprint
-
-
-def _probed(request: Request, trial: Trial, epoch: int, dataset: Dataset) -> Checkpoint:
-    """Returns a start with the linear probe that is best on the validation images.
-
-    Raises:
-        UserError: The checkpoint is damaged, or the images do not allow a probe.
-    """
-    import torch
-
-    from analysis.finetuned import VALIDATION, features_of_sets, labels_of, measured_sets
-    from analysis.probe_path import probe_path
-    from analysis.threads import limit_threads
-    from ray_ssl.checkpoints import checkpoint_folder
-    from ray_ssl.encoder_file import read_checkpoint
-    from ray_ssl.finetune import make_start
-    from ray_ssl.storage import Storage
-    from ray_ssl.targets import labels_to_learn, rows_to_train
-
-    limit_threads(request.machine.cpus_per_worker)
-    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    checkpoint = read_checkpoint(Storage.at(request.given["from"]).child(trial.key).child(checkpoint_folder(epoch)).uri)
-    rows = rows_to_train(request.base, dataset)
-    train: Any = dataset.train if rows is None else dataset.train.take(rows)
-    sets = {"train": train, VALIDATION: measured_sets(dataset)[VALIDATION]}
-    features = {name: layers[-1] for name, layers in features_of_sets(checkpoint, sets, device).items()}
-    labels = {name: labels_of(images, request.base) for name, images in sets.items()}
-    num_classes = labels_to_learn(request.base, dataset)[1]
-    probe = probe_path(
-        (features["train"], labels["train"]), (features[VALIDATION], labels[VALIDATION]), num_classes
-    )  # fmt: skip
-    best = max(one["validation_accuracy"] for one in probe.path)
-    about = {"c": probe.c, "path": probe.path, "validation_accuracy": best,
-             "trial_key": trial.key, "data_fingerprint": dataset.fingerprint}  # fmt: skip
-    return make_start(checkpoint, probe.head, about)
+def _refuse_other_network(grid: Grid, pretrained: PretrainConfig) -> None:
+    """Raises UserError where another network or size of images is asked for than that of the checkpoints."""
+    theirs = {f"backbone.{name}": value for name, value in pretrained.backbone.model_dump().items()}
+    theirs["data.image_size"] = pretrained.data.image_size
+    for path, asked in grid.given.items():
+        if path == "data.image_size" or path.startswith("backbone."):
+            own = theirs.get(path)
+            if asked != own:
+                of_it = f"it is {own}" if path in theirs else f"{pretrained.backbone.name} has none"
+                raise UserError(f"{grid.flags[path]} is that of the checkpoints, {of_it}; given {asked}: leave it out")
 
 
 @dataclass(frozen=True)
@@ -266,19 +188,28 @@ class _Stage:
 
     def run(self, ledger: Ledger, dataset: Dataset) -> list[str]:
         from analysis.finetuning_stage import lacking_epochs, measure_finetuning
+        from analysis.pipeline import warning_lines
         from ray_ssl import interrupts
 
         num_trials, errors = len(lacking_epochs(ledger)), []
         print(f"measuring heads and moved features of {num_trials} trial(s)", flush=True)
         machine, settings = self.request.machine, self.request.settings
+        told = []
         for outcome in measure_finetuning(ledger, dataset, settings, machine.cpus_per_worker):
             interrupts.check()
+            told.append(outcome)
             if outcome.error:
                 errors.append(f"fine-tuning of {outcome.key}: {outcome.error}")
+        for line in warning_lines(told, {trial.key: trial.name for trial in ledger.known_trials()}):
+            log.warning(line)
         return errors
 
 
 FINETUNING: Final = Extension(
-    _add_flags, lambda given, base: {}, _run, ("supervised",), ("method.start", "method.name", "method.target")
+    _add_flags,
+    lambda given, base: {},
+    _run,
+    ("supervised",),
+    ("method.start", "method.name", "method.target", "training.train_domains"),
 )
 """For `Sweep.extension`."""

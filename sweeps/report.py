@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shlex
 import sys
+import textwrap
 from collections import Counter
 from collections.abc import Collection, Mapping, Sequence
 
@@ -12,7 +13,7 @@ from analysis.pipeline import MEASUREMENTS
 from analysis.publication import FIGURES, REPORT
 from ray_ssl.config import TrainingConfig
 from ray_ssl.errors import EXIT_BAD_INPUT, EXIT_DONE, EXIT_SOME_FAILED, print_error
-from ray_ssl.ledger import FAILED, AnyTrial, GraphTrial, Ledger, Trial, TrialState, names_apart
+from ray_ssl.ledger import DATA, FAILED, AnyTrial, GraphTrial, Ledger, Trial, TrialState, names_apart
 from ray_ssl.search import GridSource, OptunaSource
 from ray_ssl.trial import ERROR_LOG
 from sweeps.cli import Request
@@ -25,6 +26,10 @@ AnySource = Source | GridSource[GraphTrial]
 NUM_SEEDS = 3
 """Repetitions that a study with one seed is advised to have."""
 
+
+LINE_LENGTH = 118
+MOST_LISTED = 24
+"""Lines of what a shift is made of; CIFAR-100 has 20 superclasses."""
 
 FEW_WARMUP_STEPS = 10
 """With fewer, VICReg's default rate was seen to diverge."""
@@ -58,7 +63,7 @@ def print_plan(
     print(f"data: {data.name}, {data.num_train} training and {data.num_test} test images, {data.num_classes} "
           f"classes{superclasses}")  # fmt: skip
     if data.note:
-        print(f"shift: {data.note}")
+        _print_shift(data.note, ledger.sweep.address(DATA))
     if request.base.data.stream:
         _print_stream(request, data.num_train)
     print_counts(ledger, source, lost)
@@ -77,6 +82,22 @@ def print_plan(
               "a smaller --global-batch-size or a smaller --learning-rate help")  # fmt: skip
     print_torn(request, ledger, source.trials)
     sys.stdout.flush()
+
+
+def _print_shift(note: str, file: str) -> None:
+    """Prints how source and target were made.
+
+    Args:
+        note: See `Dataset`.
+        file: What has the whole of it, where it lists too much.
+    """
+    first, *listed = note.splitlines()
+    print(textwrap.fill(f"shift: {first}", LINE_LENGTH, subsequent_indent="  "))
+    shown = listed if len(listed) <= MOST_LISTED else listed[: MOST_LISTED - 1]
+    for line in shown:
+        print(textwrap.fill(line, LINE_LENGTH, initial_indent="  ", subsequent_indent="      "))
+    if len(shown) < len(listed):
+        print(f"  ... and {len(listed) - len(shown)} more, in {file}")
 
 
 def print_counts(ledger: Ledger, source: AnySource, lost: Collection[str]) -> None:

@@ -16,12 +16,12 @@ import argparse
 from collections.abc import Sequence
 
 import torch
-from pydantic import ValidationError
 
 from analysis.advice.domains import Domains, domains_of
 from analysis.advice.evidence import FINE_TUNING, TRANSFER, Case, better, cases_of, finished, lines
 from analysis.advice.facts import LOGISTIC, LayerFacts, measure_layers
 from analysis.advice.rule import FT, LP, LP_FT, PFA, Advice, recommend
+from analysis.flags import read_data_config
 from ray_ssl.checkpoints import Checkpoint
 from ray_ssl.config import PretrainConfig
 from ray_ssl.data import Dataset, load_dataset
@@ -29,7 +29,6 @@ from ray_ssl.data.base import TARGET
 from ray_ssl.data_config import DataConfig
 from ray_ssl.encoder_file import read_checkpoint
 from ray_ssl.errors import EXIT_DONE, UserError
-from ray_ssl.part import explain
 
 _HOW = {
     LP: "linear probing: logistic regression on frozen features",
@@ -99,10 +98,7 @@ def data_config(checkpoint: Checkpoint, given: dict[str, str]) -> DataConfig:
         raise UserError(f"--image-size is the checkpoint's, {own.image_size}, given {given['image_size']}")
     kept = {"image_size"} if "dataset" in given else set(DataConfig.model_fields)
     texts = {name: str(value) for name, value in own.model_dump().items() if name in kept and value is not None}
-    try:
-        return DataConfig.model_validate_strings(texts | given)
-    except ValidationError as error:
-        raise UserError(explain(error, DataConfig)) from None
+    return read_data_config(texts | given)
 
 
 def _about(dataset: Dataset, images: Domains) -> list[str]:
@@ -164,7 +160,7 @@ def _contradiction(advice: Advice, cases: Sequence[Case], kinds: Sequence[str] =
         best = better(cases, kind)
         if best is not None and best.option != ours:
             return (
-                f"; the evidence below is AGAINST it: over {best.num_cases} encoder(s) {best.name!r} was "
+                f"; the evidence below is AGAINST it: over {best.over} {best.name!r} was "
                 f"{100 * best.by:.1f} points better than such advice"
             )
     return ""

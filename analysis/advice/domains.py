@@ -77,5 +77,5 @@ def domains_of(dataset: Dataset, level: str, seed: int) -> Domains:
 def _labels(images: ImageSet, level: str) -> NDArray[np.int64]:
     found = {"class": images.fine, "superclass": images.coarse}.get(level)
     if found is None:
-        raise UserError(f"the images have no label {level!r}: class, or superclass where they have any")
+        raise UserError(f"--level {level}: the images have labels of classes alone")
     return found

@@ -42,19 +42,21 @@ _NOTHING: Final = (
 
 
 class Case(NamedTuple):
-    """An encoder of a sweep.
+    """A checkpoint of an encoder in a shift, and of fine-tuning with BatchNorm in training or frozen.
 
     Attributes:
         kind: `FINE_TUNING` or `TRANSFER`.
-        name: Of the encoder.
+        name: Of the checkpoint, and of how it was fine-tuned where that is unusual.
         advised: Key of `accuracies`.
         accuracies: In the target, 0..1, by what was measured: "LP", "FT of representation", "pfa2 of block3" ...
+        encoder: Key of the pretraining that it is of, "" where each is of another.
     """
 
     kind: str
     name: str
     advised: str
     accuracies: Mapping[str, float]
+    encoder: str = ""
 
     def lost(self, option: str) -> float:
         """Returns how far an option is below the best, 0..1."""
@@ -124,7 +126,8 @@ def _fine_tuned(ledger: Ledger, trials: Sequence[Trial], table: Any, say: Callab
         images = _images(config.to_json(), begun[option].key, config.trained_on)
         advice = recommend(measure_layers(start, images)[-1:], images.num_classes, (LP, FT, LP_FT))
         accuracies = {shown: float(rows[column].mean()) for column, shown in PROTOCOLS.items()}
-        yield Case(FINE_TUNING, f"{name} {at['setting']}".strip(), advice.way, accuracies)
+        pretrained = start.card["probe"]["trial_key"]
+        yield Case(FINE_TUNING, f"{name} {at['setting']}".strip(), advice.way, accuracies, pretrained)
 
 
 def _transferred(ledger: Ledger, trials: Sequence[Trial], table: Any, say: Callable[[str], None]) -> Iterator[Case]:
@@ -144,7 +147,7 @@ def _transferred(ledger: Ledger, trials: Sequence[Trial], table: Any, say: Calla
         last = mine[mine["epoch"] == epoch]
         names = last["metric"].map(_HEADS) + " of " + last["layer_name"]
         accuracies = dict(zip(names, last["value"].astype(float), strict=True))
-        yield Case(TRANSFER, trial.name, f"{advice.head} of {advice.layer}", accuracies)
+        yield Case(TRANSFER, trial.name, f"{advice.head} of {advice.layer}", accuracies, trial.key)
 
 
 @cache
@@ -172,13 +175,13 @@ class Better(NamedTuple):
         name: One of `constants`.
         option: What it chooses, a key of `Case.accuracies`.
         by: How much less it lost on average, 0..1.
-        num_cases: Encoders that say so.
+        over: What says so, see `counted`.
     """
 
     name: str
     option: str
     by: float
-    num_cases: int
+    over: str
 
 
 def better(cases: Sequence[Case], kind: str) -> Better | None:
@@ -189,7 +192,7 @@ def better(cases: Sequence[Case], kind: str) -> Better | None:
     ours = fmean(case.lost(case.advised) for case in mine) if mine else 0.0
     if not least or means[least] >= ours:
         return None
-    return Better(least, constants(kind)[least], ours - means[least], len(mine))
+    return Better(least, constants(kind)[least], ours - means[least], counted(mine))
 
 
 def _mean_losses(cases: Sequence[Case], options: Mapping[str, str]) -> dict[str, float]:
@@ -198,13 +201,20 @@ def _mean_losses(cases: Sequence[Case], options: Mapping[str, str]) -> dict[str,
     return {name: fmean(case.lost(option) for case in cases) for name, option in there.items()} if cases else {}
 
 
+def counted(cases: Sequence[Case]) -> str:
+    """Returns how many encoders cases are of, and how many cases these are where they are more."""
+    num_encoders = len({case.encoder or number for number, case in enumerate(cases)})
+    of_cases = "" if num_encoders == len(cases) else f"{len(cases)} cases (checkpoint, shift, BatchNorm mode) of "
+    return f"{of_cases}{num_encoders} encoder(s)"
+
+
 def lines(cases: Sequence[Case]) -> Iterator[str]:
     """Yields how often the advice was right and how much it lost, against always choosing one; in lines."""
     for kind in (FINE_TUNING, TRANSFER):
         mine = [case for case in cases if case.kind == kind]
         if not mine:
             continue
-        yield (f"evidence  {len(mine)} encoder(s) of sweeps on {kind}; right: less than {100 * AT_LEAST:g} point below "
+        yield (f"evidence  {counted(mine)} of sweeps on {kind}; right: less than {100 * AT_LEAST:g} point below "
                "the best")  # fmt: skip
         rows: dict[str, list[float]] = {ADVICE: [case.lost(case.advised) for case in mine]}
         for name, option in constants(kind).items():

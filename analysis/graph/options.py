@@ -6,13 +6,10 @@ import argparse
 from collections.abc import Sequence
 from typing import Any, Final
 
-from pydantic import ValidationError
-
-from analysis.flags import add_config_flags, texts
+from analysis.flags import add_config_flags, read_data_config, texts
 from analysis.graph.views import ViewFamily
 from ray_ssl.data_config import DataConfig
 from ray_ssl.errors import UserError
-from ray_ssl.part import explain
 
 USUAL_K: Final = 20
 USUAL_SIZES: Final = (5, 10, 20, 50, 100)
@@ -57,10 +54,7 @@ def images_and_views(flags: argparse.Namespace) -> tuple[DataConfig, ViewFamily]
         tuple(flags.crops), flags.shifts, not flags.no_flip, flags.resolution, flags.levels, not flags.no_stretch,
         flags.colour,
     )  # fmt: skip
-    try:
-        return DataConfig.model_validate_strings(_COUNTS | texts(flags, "data")), family
-    except ValidationError as error:
-        raise UserError(explain(error, DataConfig)) from None
+    return read_data_config(_COUNTS | texts(flags, "data")), family
 
 
 def ks_that_fit(asked: Sequence[int] | None, num_nodes: int) -> list[int]:

@@ -203,7 +203,8 @@ class Dataset:
         train: Training images.
         test: Test images, with targets of the same names.
         target_randomness: Name -> measured randomness of each target, 0..1.
-        note: For people: how source and target were made, where there are any.
+        note: For people: how source and target were made, where there are any; lines, of which the first says what the
+            others list.
         validation: Source images like the training ones that are not trained on, for choosing among trials; None: none
             are held out.
     """

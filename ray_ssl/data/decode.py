@@ -141,7 +141,8 @@ class TooManyError(UserError):
     """More images are asked for than there are."""
 
     def __init__(self, option: str, asked: int, available: int) -> None:
-        super().__init__(f"{option} {asked} is more than there are: at most {available}")
+        flag = f"--{option.replace('_', '-')}"
+        super().__init__(f"{flag} {asked} is more than there are: at most {available}")
         self.option, self.available = option, available
 
 

@@ -135,7 +135,7 @@ def _subpopulations(config: DataConfig, shift: Shift, load: Loader) -> _Shifted:
         )  # fmt: skip
 
     name = f"{plain}-subpopulations"
-    return _Shifted(name, split(train), split(test), "classes of source | target: " + "; ".join(note))
+    return _Shifted(name, split(train), split(test), "\n".join(("classes of source | target", *note)))
 
 
 def _listed(images: ImageSet, classes: Labels) -> str:
@@ -192,6 +192,13 @@ def _two_sets(config: DataConfig, shift: Shift, load: Loader) -> _Shifted:
     names = [_occurring(dataset) for dataset in (source, target)]
     num_unknown = int((target.train.fine == UNLABELLED).sum())
     common = names[0] if num_unknown else [name for name in names[0] if name in set(names[1])]
+    if num_unknown and len(common) == 1:
+        raise UserError(f"--shift {config.shift}: {source.name} has one class, {common[0]}, at least 2 are needed")
+    if alike := [] if num_unknown else _alike_but_for_case(*(sorted(set(n) - set(common)) for n in names)):
+        raise UserError(
+            f"--shift {config.shift}: classes of {source.name} and {target.name} are the same but for upper and lower "
+            f"case: {_few(alike)}: name them alike"
+        )
     if not common:
         raise UserError(
             f"--shift {config.shift}: {source.name} and {target.name} have no class in common: {_few(names[0])}; "
@@ -223,6 +230,12 @@ def _two_sets(config: DataConfig, shift: Shift, load: Loader) -> _Shifted:
         split((source.test, target.test), "num_test_images", config.num_test_images),
         f"source {source.name}, target {target.name}: {matched}",
     )
+
+
+def _alike_but_for_case(source: Sequence[str], target: Sequence[str]) -> list[str]:
+    """Returns "cat and Cat" of each name of the one that the other has in other letters."""
+    known = {name.casefold(): name for name in target}
+    return [f"{name} and {known[name.casefold()]}" for name in source if name.casefold() in known]
 
 
 def _joined(

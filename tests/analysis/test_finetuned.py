@@ -43,7 +43,7 @@ from ray_ssl.finetune import HEAD, make_start, read_starts, start_hash, start_of
 from ray_ssl.ledger import Ledger, Trial, make_trials
 from ray_ssl.pretrain import pretrain
 from ray_ssl.storage import Storage
-from sweeps.finetuning import same_names
+from sweeps.starts import same_names
 from tests.ray_ssl.test_pretrain import KillAfter, Killed, images, untimed
 
 CPU = torch.device("cpu")
@@ -276,7 +276,7 @@ def test_a_start_that_is_not_there_or_does_not_fit(
     trial = trial_of(sweep, dataset)
     with pytest.raises(UserError, match="has no start vicreg-1-8-s0-e1@"):
         start_of(trial.config, Storage.at(tmp_path))
-    with pytest.raises(UserError, match=r"depth=1.* the trial has .*depth=2"):
+    with pytest.raises(UserError, match=r"--depth 1 .* the trial has .*--depth 2 "):
         start_of(replace(trial.config, {"backbone.depth": 2}), sweep[0])
     other = change(sweep[1], model=sweep[1].model | {HEAD[1]: torch.ones(4)})
     assert start_hash(other) != start_hash(sweep[1])

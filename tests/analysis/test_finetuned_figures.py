@@ -137,6 +137,13 @@ def test_trials_that_share_a_rate_are_left_out(table: Frame) -> None:
     assert not gone.any() and not found.duplicated([*CASE, "protocol"]).any()
 
 
+def test_two_budgets_of_the_same_trials_are_said_to_be_that(table: Frame) -> None:
+    longer = table.assign(trial_key=table["trial_key"] + "f")
+    found: Frame = check(pd.concat([table, longer]), names=NAMES)
+    assert set(found["verdict"]) == {UNKNOWN}
+    assert found["note"].str.contains("sweeps with other --epochs or images .*: one sweep by itself").all()
+
+
 def test_intervals_are_over_pretrainings_where_there_are_several() -> None:
     table = fine_tuned(pretrained=(100,), pretrained_seeds=(0, 1))
     numbers = plugin_module("analysis.figures", "finetuning").numbers(table)
@@ -199,7 +206,38 @@ CONTRARY = {
 def test_claims_hold_where_their_trends_are_in_the_table(table: Frame) -> None:
     found: Frame = check(table, names=NAMES)
     assert found.set_index("claim")["verdict"].to_dict() == dict.fromkeys(NAMES, HOLDS)
-    assert (found["basis"] == "3 seeds").all() and set(CONTRARY) == set(NAMES)
+    assert (found["basis"] == "3 fine-tunings of one encoder").all() and set(CONTRARY) == set(NAMES)
+
+
+def test_intervals_count_encoders_whatever_was_fine_tuned_of_them() -> None:
+    norms = ("", "frozen BatchNorm")
+    once: Frame = check(fine_tuned((0,), (100,), settings=norms), names=NAMES)
+    assert once["low"].isna().all()  # one encoder, in two modes
+    plain = fine_tuned((0, 1), (100,), pretrained_seeds=(0, 1, 2), networks=("vicreg-2-16", "swav-2-16"))
+    both = pd.concat([plain, plain.assign(
+        method=plain["method"] + f" ({norms[1]})", trial_key=plain["trial_key"] + "f",
+        value=plain["value"] * (1 - 0.5 * (plain["split"] == "target")),
+    )])  # fmt: skip
+    alone: Frame = check(plain, names=NAMES)
+    found: Frame = check(both, names=NAMES)
+    assert (found["basis"] == "3 seeds of 2 networks").all() and found.groupby("method").size().to_dict() == {
+        name: len(NAMES) for name in norms
+    }
+    pd.testing.assert_frame_equal(found[found["method"] == ""].reset_index(drop=True), alone)
+    frozen = found[found["method"] == norms[1]].set_index("claim")
+    assert frozen.loc["ft_distorts_source_more", "estimate"] == pytest.approx(
+        2 * alone.set_index("claim").loc["ft_distorts_source_more", "estimate"]
+    )
+    two: Frame = check(fine_tuned(pretrained=(100,), networks=("vicreg-2-16", "swav-2-16")), names=NAMES)
+    assert (two["basis"] == "2 networks, one seed").all()  # whose fine-tunings are more, and no encoders
+
+
+def test_the_probe_of_another_setting_stands_in_all(table: Frame) -> None:
+    probed = table["method"].str.contains("probed")
+    frozen = table[~probed].assign(method=table["method"] + " (frozen BatchNorm)", trial_key=table["trial_key"] + "f")
+    found: Frame = check(pd.concat([table, frozen]), names=["lp_above_ft_in_target"])
+    assert found["method"].tolist() == ["", "frozen BatchNorm"]
+    assert found["estimate"].nunique() == 1 and found["verdict"].tolist() == [HOLDS, HOLDS]
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -220,6 +258,22 @@ def test_a_rate_at_the_edge_of_the_grid_is_said(table: Frame) -> None:
     above = table.loc[rates & (table["value"] > chosen_rate), "trial_key"]
     one = check(table[~table["trial_key"].isin(above)], names=["ft_at_least_lp_in_source"]).iloc[0]
     assert one["verdict"] == HOLDS and f"FT chose the largest learning rate of the grid, {chosen_rate:g}" in one["note"]
+
+
+def test_of_one_rate_nothing_was_chosen(table: Frame) -> None:
+    rates = table[table["metric"] == "peak_learning_rate"].groupby("trial_key")["value"].first()
+    single = table[table["trial_key"].map(rates) == RATES[BEST]]
+    one = check(single, names=["ft_at_least_lp_in_source"]).iloc[0]
+    assert one["note"] == (
+        f"FT had one learning rate to choose from, {RATES[BEST]:g}, in 3 of 3 cases: other --learning-rates may be "
+        "better"
+    )
+    # Another encoder's grid is not this one's: with a single rate it chose neither end.
+    wider = table.assign(
+        method=table["method"].str.replace("vicreg", "swav"), trial_key=table["trial_key"].str.replace("0", "1", n=1)
+    )
+    note = check(pd.concat([single, wider]), names=["ft_at_least_lp_in_source"]).iloc[0]["note"]
+    assert "in 3 of 6 cases" in note and "grid" not in note
 
 
 def test_claims_without_their_measurements_say_what_gives_them(table: Frame) -> None:

@@ -24,6 +24,7 @@ from ray_ssl.health import embedding_health, is_collapsed, knn_accuracy
 from ray_ssl.methods.base import build_method
 from ray_ssl.optim import build_optimiser, learning_rate
 from ray_ssl.pretrain import PreemptedError, TrainedTrial, checkpoint_epochs, pretrain
+from ray_ssl.rng import seed_torch
 from ray_ssl.storage import Storage
 from ray_ssl.trainer import NonFiniteLossError, Trainer
 from tests.ray_ssl.small_methods import small_variants
@@ -177,6 +178,14 @@ def test_seeds_and_only_seeds_make_a_difference(dataset: Dataset, tmp_path: Path
     a, b, c = (weights(tmp_path / name, 4) for name in "abc")
     assert all(torch.equal(a[k], b[k]) for k in a)
     assert not torch.equal(a["backbone.stem.0.weight"], c["backbone.stem.0.weight"])
+
+
+def test_a_step_is_seeded_as_torch_seeds_it() -> None:
+    drawn = []
+    for seed in (lambda: torch.manual_seed(2**62 + 3), lambda: seed_torch(2**62 + 3, torch.device("cpu"))):
+        seed()
+        drawn.append(torch.rand(8))
+    assert torch.equal(*drawn)
 
 
 def test_training_learns_what_separates_the_classes(dataset: Dataset, tmp_path: Path) -> None:

@@ -116,7 +116,7 @@ def test_methods_that_learn_every_label_take_the_source_alone(shifted: Dataset, 
 
 def test_a_batch_larger_than_the_source_is_refused(shifted: Dataset) -> None:
     asked = config(training__train_domains="source", training__global_batch_size=48)
-    with pytest.raises(UserError, match="global_batch_size 48 is larger than the training set: tiny has 32 images"):
+    with pytest.raises(UserError, match="--global-batch-size 48 is larger than the training set: tiny has 32 images"):
         Trainer(asked, shifted, CPU)
 
 

@@ -1,6 +1,7 @@
 """The batched views against torchvision's per-image functions and random draws."""
 
 from collections.abc import Callable
+from dataclasses import replace
 from itertools import permutations
 from typing import Any
 
@@ -161,6 +162,16 @@ def test_the_views_of_an_image_do_not_depend_on_the_rest_of_the_batch() -> None:
     workers = [apply(images[rows], params[rows]) for rows in (slice(0, 100), slice(100, 101), slice(101, 300))]
     torch.testing.assert_close(torch.cat(workers), whole, rtol=0, atol=1e-6)
     assert len(apply(images[:0], params[:0])) == 0
+
+
+def test_where_nothing_is_jittered_the_views_are_those_beside_jittered_images() -> None:
+    images = random_images(300)
+    jittered = draw_for(images, EVERYTHING.model_copy(update={"grey_probability": 0.5, "solarise_probability": 0.3}))
+    plain = replace(jittered, jitter=torch.zeros_like(jittered.jitter))
+    mixed = replace(plain, jitter=torch.arange(300) % 3 == 0)
+    alone, beside = (apply(images, params, (0.5, 0.4, 0.3), (0.2, 0.3, 0.4)) for params in (plain, mixed))
+    torch.testing.assert_close(alone[~mixed.jitter], beside[~mixed.jitter], rtol=0, atol=1e-5)
+    assert alone.is_contiguous()
 
 
 def test_the_same_generator_draws_the_same_views_and_another_does_not() -> None:

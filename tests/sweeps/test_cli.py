@@ -80,7 +80,7 @@ def test_the_demonstration_is_small_and_can_be_changed() -> None:
     [
         ("--dephts 2", "did you mean '--depths'?"),
         ("--depth 2", "did you mean '--depths'?"),
-        ("--depths two", "invalid int value: 'two'"),
+        ("--depths two", "'two' is not a whole number"),
         ("--depths 0", "greater than or equal to 1, given 0"),
         ("--depths", "expected at least one argument"),
         ("--epochs 1.5", "'1.5' is not a whole number"),

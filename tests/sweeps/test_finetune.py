@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -121,9 +123,10 @@ def test_what_is_fine_tuned_is_not_fine_tuned_again(finished: tuple[Path, str]) 
         (["--from", "nowhere"], "there is no folder .*nowhere"),
         (["--from", "results/pretrained", "--from-methods", "simclr"], "it has finished trials of vicreg"),
         (["--from", "results/pretrained", "--from-trials", "0123456789abcdef"], "no finished trial '0123456789abcdef'"),
-        (["--from", "results/pretrained"], r"different networks, .*depth=\d.* choose those of one by --from-trials"),
+        (["--from", "results/pretrained"], r"different networks, .*--depth \d.* choose those of one by --from-trials"),
         (["--from", "results/pretrained", "--from-epochs", "-3"], "--from-epochs are 0 .untrained. or more, given -3"),
         (["--from", "results/pretrained", "--method", "supervised"], "sets --method itself"),
+        (["--from", "results/pretrained", "--train-domains", "all"], "sets --train-domains itself"),
         (["--from", "results/pretrained", "--search", "optuna", "--num-trials", "2", "--seeds", "0"], "no --search"),
     ],
 )
@@ -142,6 +145,54 @@ def two_networks(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("two")
     pretrained(folder, PRETRAINING, replace(PRETRAINING, {"backbone.depth": 2}))
     return folder
+
+
+def key_of(folder: Path) -> str:
+    return next(path.name for path in sorted((folder / "results/pretrained").iterdir()) if path.is_dir())
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--image-size", "48"], "--image-size is that of the checkpoints, it is 32; given 48: leave it out"),
+        (["--width", "5"], "--width is that of the checkpoints, it is 4; given 5"),
+        (["--backbone", "vit"], "--backbone is that of the checkpoints, it is res_lh; given vit"),
+        (["--global-batch-size", "100"], "--global-batch-size 100 is larger than the training set"),
+    ],
+)
+def test_what_the_checkpoints_do_not_allow_is_refused_before_a_probe(
+    arguments: list[str], message: str, two_networks: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(two_networks)
+    with pytest.raises(UserError, match=message):
+        _run(parse(SWEEP, ["--from", "results/pretrained", "--from-trials", key_of(two_networks), *arguments]))
+    assert [path.name for path in (two_networks / "results").iterdir()] == ["pretrained"]
+
+
+def test_a_damaged_checkpoint_is_found_before_the_probe_of_another(
+    two_networks: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    key = key_of(two_networks)
+    shutil.copytree(two_networks / "results/pretrained", tmp_path / "results/pretrained")
+    weights = tmp_path / "results/pretrained" / key / "checkpoints/epoch-000001/model.safetensors"
+    weights.write_bytes(weights.read_bytes()[:-9])
+    monkeypatch.chdir(tmp_path)
+    line = [
+        "--from",
+        "results/pretrained",
+        "--from-trials",
+        key,
+        "--from-epochs",
+        "0",
+        "1",
+        "--global-batch-size",
+        "20",
+    ]
+    for dry in (["--dry-run"], []):
+        message = rf"--from: checkpoint of epoch 1 of .*{key}.* is torn or altered; choose others by --from-epochs"
+        with pytest.raises(UserError, match=message):
+            _run(parse(SWEEP, [*line, *dry]))
+    assert [path.name for path in (tmp_path / "results").iterdir()] == ["pretrained"]
 
 
 def test_the_size_of_files_is_foretold_before_images_are_held_out(tmp_path: Path) -> None:
@@ -168,7 +219,7 @@ def test_a_target_without_labels_is_refused_by_a_dry_run_too(
     for row, image in enumerate(random_images(80, 8)):
         (source / "abcd"[row % 4] / f"{row}.png").write_bytes(png(image))
         (target / f"{row}.png").write_bytes(png(image))
-    key = next(path.name for path in (two_networks / "results/pretrained").iterdir() if path.is_dir())
+    key = key_of(two_networks)
     images = ["--dataset", f"folder:{source}", "--shift", f"to:folder:{target}", "--image-size", "32"]
     for dry in (["--dry-run"], []):
         with pytest.raises(UserError, match=r"16 of 16 test images outside the source .* have no label") as error:
@@ -187,7 +238,18 @@ def test_a_dry_run_says_what_would_be_probed_and_makes_nothing(
     two_networks: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.chdir(two_networks)
-    key = next(path.name for path in (two_networks / "results/pretrained").iterdir() if path.is_dir())
-    assert _run(parse(SWEEP, ["--from", "results/pretrained", "--from-trials", key, "--dry-run"])) == 0
-    assert capsys.readouterr().out == "1 checkpoint(s) to probe; after it, 42 trial(s)\n"
+    key = key_of(two_networks)
+    line = ["--from", "results/pretrained", "--from-trials", key, "--from-epochs", "0", "1", "--seeds", "4"]
+    line += ["--learning-rates", "0.01", "0.1", "--global-batch-size", "20", "--address", "local", "--num-cpus", "1"]
+    assert _run(parse(SWEEP, [*line, "--dry-run"])) == 0
+    first, *probes = capsys.readouterr().out.splitlines()
+    assert first.startswith("2 checkpoint(s) to probe first; trials from them wait for their probe")
+    assert all(
+        re.match(rf" *vicreg-[12]-4-s0-e{e} .*, trial {key}, epoch {e}$", one) for e, one in enumerate(probes[:2])
+    )
+    trials, last = probes[2:-1], probes[-1]
+    assert len(trials) == 2 * 2 * 2  # starts, heads, rates
+    assert all(" new " in one and " about " in one for one in trials)
+    assert all(one.startswith("-" * 16 + "  supervised") for one in trials) and last.startswith("8 trial(s), 8 to run:")
+    assert len({one.split(" new ")[0] for one in trials}) == len(trials)
     assert [path.name for path in (two_networks / "results").iterdir()] == ["pretrained"]

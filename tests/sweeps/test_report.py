@@ -6,10 +6,12 @@ import pytest
 
 from analysis.command import Tracking
 from ray_ssl.ledger import DONE, Ledger, make_trials
+from ray_ssl.search import GridSource
 from ray_ssl.storage import Storage
 from sweeps import depth_width, method
 from sweeps.cli import Sweep, parse
-from sweeps.report import is_demonstration, next_steps, print_results, print_torn
+from sweeps.data_card import DataCard
+from sweeps.report import LINE_LENGTH, MOST_LISTED, is_demonstration, next_steps, print_plan, print_results, print_torn
 
 
 @pytest.mark.parametrize("sweep", [depth_width.SWEEP, method.SWEEP])
@@ -59,6 +61,25 @@ def test_printed_commands_can_be_copied(tmp_path: Path, capsys: pytest.CaptureFi
     lines = capsys.readouterr().out.splitlines()
     assert f"  mlflow ui --backend-store-uri 'sqlite:///{tmp_path}/a b/mlflow.db'" in lines
     assert f"""  python -m analysis '{tmp_path}/a b/it'"'"'s'""" in lines
+
+
+@pytest.mark.parametrize("num_superclasses", [2, MOST_LISTED, 300])
+def test_the_classes_of_source_and_target_can_be_read(
+    num_superclasses: int, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    listed = [f"superclass{number}: {', '.join(['a_class'] * 20)} | other" for number in range(num_superclasses)]
+    card = DataCard("x", "toys-subpopulations", 60, 20, 6, num_superclasses, "\n".join(("source | target", *listed)))
+    request = parse(depth_width.SWEEP, ["--num-images", "60"])
+    print_plan(request, Ledger(Storage.at(tmp_path)), GridSource([], []), card, {})
+    lines = capsys.readouterr().out.splitlines()
+    of_shift = lines[lines.index("shift: source | target") :]
+    assert max(map(len, of_shift)) <= LINE_LENGTH
+    whole = [number for number in range(num_superclasses) if f"  superclass{number}: a_class," in "\n".join(of_shift)]
+    more = [line for line in of_shift if line.startswith("  ... and ")]
+    if num_superclasses <= MOST_LISTED:
+        assert len(whole) == num_superclasses and not more
+    else:
+        assert len(whole) == MOST_LISTED - 1 and more == [f"  ... and {300 - len(whole)} more, in {tmp_path}/data.json"]
 
 
 def test_a_torn_record_is_why_a_trial_runs_again(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

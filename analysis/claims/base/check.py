@@ -64,8 +64,8 @@ def check(
         epochs: Of its trained trials; without them a trial ends where the table does.
 
     Returns:
-        Columns claim, figure, dataset, method ("" where methods are compared; of a graph with k and what tells it from
-        other graphs), statement, statistic, bound ("> 0"),
+        Columns claim, figure, dataset, method ("" where methods are compared, or what tells these from others, see
+        `Claim.apart`; of a graph with k and what tells it from other graphs), statement, statistic, bound ("> 0"),
         estimate, low, high (95 % confidence interval, NaN where there is none), num_trials, basis (what the interval
         is over), verdict ("holds", "does not hold", "not enough data"), note (what is lacking, or which trials lack it,
         and the command that measures it; or what makes the comparison less than it says) and command (that one alone,
@@ -99,9 +99,11 @@ def _graph_rows(claim: Claim, table: Frame, sweep: str) -> Iterator[dict[str, An
 def _rows(
     claim: Claim, table: Frame, prepared: Frame, sweep: str, unmeasured: Collection[Unmeasured], epochs: Epochs | None
 ) -> Iterator[dict[str, Any]]:
-    """The verdicts on a claim: one, or one for each method that learns without labels."""
+    """The verdicts on a claim: one, or one for each that it takes apart or each method that learns without labels."""
     if claim.compares:
-        yield _row(claim, table, prepared, "", sweep, unmeasured, epochs)
+        parts, ready = ({"": rows} if claim.apart is None else claim.apart(rows) for rows in (table, prepared))
+        for name in parts:
+            yield _row(claim, parts[name], ready[name], name, sweep, unmeasured, epochs)
         return
     methods = [method for method in sorted(table["method"].unique()) if is_self_supervised(method)]
     for method in methods:

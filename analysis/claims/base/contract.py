@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Final, Literal, NamedTuple
 
 from analysis.claims.base.interval import Estimate
@@ -47,6 +47,8 @@ class Claim(NamedTuple):
             trials alone that have it at their end, and at epoch 0 where the need says so (see `ends.counted`).
         compares: The number compares methods, so it is computed once for all of them.
         within: The smallest and the largest value that the number can have; an interval ends there.
+        apart: Of a claim that compares methods, what splits a table into trials that have a verdict of their own, by
+            what tells them apart; None: one verdict for all.
         across: The number is over several data sets, so it is computed once for all of them; `compares` is set too.
         parts: After which parts of the training the number is read, besides its end, each above 0 and below 1.
         caveat: From the same table, what makes the comparison less than it says, "" where nothing does; None: never.
@@ -63,6 +65,7 @@ class Claim(NamedTuple):
     bound: float
     needs: Sequence[Need]
     compares: bool = False
+    apart: Callable[[Frame], Mapping[str, Frame]] | None = None
     within: tuple[float, float] = (-math.inf, math.inf)
     across: bool = False
     parts: tuple[float, ...] = ()

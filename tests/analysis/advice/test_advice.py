@@ -220,6 +220,9 @@ def test_source_and_target_are_other_names_of_options(
     with pytest.raises(SystemExit):
         advise_flags(["x", f"--{alias}", "folder:a", f"--{option}", value])
     assert f"--{alias} and --{option} say the same" in capsys.readouterr().err
+    with pytest.raises(SystemExit):
+        advise_flags(["x", f"--{alias}", "folder:a", f"--{alias}", "folder:b"])
+    assert f"there is one {alias}, given --{alias} folder:a --{alias} folder:b" in capsys.readouterr().err
 
 
 def test_what_is_lost_is_a_share_and_few_validation_images_are_warned_of(dataset: Dataset) -> None:
@@ -235,7 +238,7 @@ def test_images_that_allow_no_advice(dataset: Dataset, tmp_path: Path) -> None:
     assert isinstance(train, ImageSet) and train.domain is not None
     with pytest.raises(UserError, match="give a --shift"):
         domains_of(change(dataset, train=change(train, domain=None, domain_names=())), "class", 0)
-    with pytest.raises(UserError, match="no label 'superclass'"):
+    with pytest.raises(UserError, match="--level superclass: the images have labels of classes alone"):
         domains_of(change(dataset, train=change(train, coarse=None, coarse_names=())), "superclass", 0)
     one_class = train.take(np.flatnonzero((train.domain == TARGET) | (train.fine == 0)))
     with pytest.raises(UserError, match="2 classes"):

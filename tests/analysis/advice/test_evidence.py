@@ -11,7 +11,7 @@ import torch
 
 from analysis.advice import evidence
 from analysis.advice.domains import domains_of
-from analysis.advice.evidence import FINE_TUNING, TRANSFER, Case, cases_of, lines
+from analysis.advice.evidence import FINE_TUNING, TRANSFER, Case, better, cases_of, lines
 from analysis.advice.facts import measure_layers
 from analysis.advice.rule import LP, PFA, recommend
 from analysis.figures.base.numbers import Frame
@@ -81,7 +81,7 @@ def test_an_encoder_of_a_sweep_on_transfer(transfer: Ledger) -> None:
 
 def test_an_encoder_of_a_sweep_on_fine_tuning(transfer: Ledger, tmp_path: Path) -> None:
     ledger = Ledger(Storage.at(tmp_path / "finetune"))
-    start = make_start(encoder(transfer), (torch.zeros(CLASSES, 4), torch.zeros(CLASSES)), {})
+    start = make_start(encoder(transfer), (torch.zeros(CLASSES, 4), torch.zeros(CLASSES)), {"trial_key": "a"})
     write_start(ledger.sweep, start)
     base = replace(PRETRAINING, {"method": {"name": "supervised", "start": start_option(start)},
                                  "data.validation_fraction": 0.25, "training.train_domains": "source"})  # fmt: skip
@@ -131,6 +131,17 @@ def test_right_is_within_a_point_of_the_best() -> None:
     assert found.str.contains("would have been better").sum() == 1
     assert not found.str.contains("PFA").any()  # not measured in any of them
     assert found.str.contains("right: less than 1 point below the best").sum() == 2
+
+
+def test_cases_of_one_encoder_count_it_once() -> None:
+    of_two = [Case(FINE_TUNING, f"{name}-e{epoch}", "FT", {"LP": 0.5, "FT": 0.4, "LP-FT": 0.5}, name)
+              for name in "ab" for epoch in (1, 40)]  # fmt: skip
+    assert next(iter(lines(of_two))).startswith(
+        "evidence  4 cases (checkpoint, shift, BatchNorm mode) of 2 encoder(s) of sweeps on fine-tuning"
+    )
+    assert next(iter(lines(of_two[1:3]))).startswith("evidence  2 encoder(s) of sweeps on fine-tuning")
+    best = better(of_two, FINE_TUNING)
+    assert best is not None and best.over.endswith("of 2 encoder(s)")
 
 
 def test_advice_that_is_always_the_same_is_called_that() -> None:

@@ -241,7 +241,7 @@ def test_help_says_how_many_images_are_drawn(
         ((*FLAGS, "--resolution", "1"), "the graph has 1 node(s), 3 are needed"),
         ((*FLAGS, "--crops", "40"), "a crop of 40 pixels does not fit images of 32"),
         ((*FLAGS, "--resolution", "0"), "resolution of views is 1 or more, given 0"),
-        ((*FLAGS, "--num-images", "x"), "num_images"),
+        ((*FLAGS, "--num-images", "x"), "error: --num-images: "),
     ],
 )
 def test_bad_input_is_one_line(flags: tuple[str, ...], message: str, tmp_path: Path, capsys: Capsys) -> None:
