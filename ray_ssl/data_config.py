@@ -9,7 +9,9 @@ from ray_ssl.part import Count, Part, Seed
 from ray_ssl.plugins import plugin_names
 from ray_ssl.shift import parse_shift
 
-_NO_SOURCES = ("corruptions", "decode", "load", "parquet_files", "shifts", "streamed")
+_NO_SOURCES = (
+    "corruptions", "decode", "load", "parquet_files", "shape_outlines", "shape_pixels", "shifts", "streamed",
+)  # fmt: skip
 """Modules of `ray_ssl.data` that all sources share."""
 
 
@@ -43,14 +45,14 @@ class DataConfig(Part):
     are read in random order themselves"""
 
     shift: str = ""
-    """a source and a target domain with the same labels, in both splits, num_images and num_test_images in all.
+    """a source and a target domain with the same labels, in both splits, --num-images and --num-test-images in all.
     domains: shapes as photo and as sketch, of all classes or of those in domains:star5,disc. subpopulations: labels are
-    the superclasses, half of the classes of each are source (data_seed chooses), the others target. KIND:STRENGTH:
+    the superclasses, half of the classes of each are source (--data-seed chooses), the others target. KIND:STRENGTH:
     other images of the set, changed; KIND is grey, blur, edges, noise or invert, STRENGTH 0 (not at all) to 1. to:SET,
     e.g. to:parquet:PATH: target is another set, classes are matched by name; its images may have no labels (folder:PATH
     without class folders, Parquet without a label column, null or -1) where none are asked for (default: none)"""
     num_extra: Annotated[int, Field(ge=0, lt=2**31)] = 0
-    """with a shift: training images of both domains besides num_images, of which no method sees the labels"""
+    """with a shift: training images of both domains besides --num-images, of which no method sees the labels"""
 
     @field_validator("dataset")
     @classmethod
@@ -70,26 +72,26 @@ class DataConfig(Part):
         if not self.shift:
             return self
         if self.stream:
-            raise ValueError(f"stream goes with no shift, given {self.shift!r}: leave out one of them")
+            raise ValueError(f"--stream goes with no --shift, given {self.shift!r}: leave out one of them")
         if parse_shift(self.shift).kind == "domains":
             if self.source != "shapes":
                 raise ValueError(
-                    f"shift 'domains' is for shapes, the dataset is {self.dataset!r}: to:SET has another set as target"
+                    f"--shift domains is for shapes, the dataset is {self.dataset!r}: to:SET has another set as target"
                 )
             if self.shapes_domain != "photo":
-                raise ValueError(f"shift 'domains' draws both domains: leave out shapes_domain {self.shapes_domain!r}")
+                raise ValueError(f"--shift domains draws both domains: leave out --shapes-domain {self.shapes_domain}")
         return self
 
     @model_validator(mode="after")
     def _streamable(self) -> Self:
         if self.stream and not self.path:
-            raise ValueError(f"stream is for parquet:PATH and folder:PATH, {self.dataset} is always held in memory")
+            raise ValueError(f"--stream is for parquet:PATH and folder:PATH, {self.dataset} is always held in memory")
         return self
 
     @model_validator(mode="after")
     def _divisible_in_memory(self) -> Self:
         if self.stream and self.validation_fraction:
-            raise ValueError("validation_fraction is for training images in memory, not for a stream")
+            raise ValueError("--validation-fraction is for training images in memory, not for --stream")
         return self
 
     def without_effect(self) -> dict[str, str]:

@@ -95,4 +95,4 @@ def test_interrupted_failed_and_retried_it_ends_as_if_nothing_had_happened(
     out = capsys.readouterr().out
     assert "4 trial(s), 3 to run" in out and "spectral network k 3 seed 8" in out and "M parameters  about" in out
     assert main(SWEEP, [*LINE, "--steps", "5"]) == 2
-    assert "was made with num_steps = 400, now 5; give another --name" in capsys.readouterr().err
+    assert "was made with --steps 400, now 5; give another --name" in capsys.readouterr().err

@@ -231,7 +231,7 @@ def test_an_address_that_cannot_be_opened_is_called_a_data_set() -> None:
 
 
 def test_too_many_images_asked_for(tmp_path: Path) -> None:
-    with pytest.raises(UserError, match="num_images 99 is more than there are: at most 32"):
+    with pytest.raises(UserError, match="--num-images 99 is more than there are: at most 32"):
         load(write_set(tmp_path / "a.parquet"), 99)
 
 

@@ -156,14 +156,14 @@ def test_two_sets_are_matched_by_name(animals: tuple[Path, Path]) -> None:
     assert np.array_equal(found.images[found.fine == 1], drawn[-9:])  # dogs
     some = splits(load(f"to:{target}", source, num_images=8, test_fraction=0.25))[0]
     assert np.bincount(some.strata).tolist() == [2, 2, 2, 2]
-    with pytest.raises(UserError, match="num_images 26 is more than there are: at most 25"):
+    with pytest.raises(UserError, match="--num-images 26 is more than there are: at most 25"):
         load(f"to:{target}", source, num_images=26, test_fraction=0.25)
     for shift in (f"to:{target}", "invert:1"):
         available = 25 if "to" in shift else 18
         at_most = f"--num-extra 10 is too many: there are {available} training images in all, --num-images 16 leaves "
         with pytest.raises(UserError, match=f"{at_most}{available - 16}$"):
             load(shift, source, num_images=16, num_extra=10, test_fraction=0.25)
-        with pytest.raises(UserError, match=f"num_images 26 is more than there are: at most {available}$"):
+        with pytest.raises(UserError, match=f"--num-images 26 is more than there are: at most {available}$"):
             load(shift, source, num_images=26, num_extra=6, test_fraction=0.25)
 
 
@@ -253,9 +253,9 @@ def test_images_beside_class_folders_and_strange_labels_are_refused(tmp_path: Pa
         ({"shift": "to"}, "to needs the data set of the target"),
         ({"shift": "to:cifar"}, "unknown dataset 'cifar'"),
         ({"shift": "to:folder"}, "folder needs a path"),
-        ({"shift": "domains", "dataset": "cifar10"}, "'domains' is for shapes, the dataset is 'cifar10'"),
-        ({"shift": "domains", "shapes_domain": "both"}, "draws both domains: leave out shapes_domain 'both'"),
-        ({"shift": "grey:1", "dataset": "folder:x", "stream": True}, "stream goes with no shift, given 'grey:1'"),
+        ({"shift": "domains", "dataset": "cifar10"}, "domains is for shapes, the dataset is 'cifar10'"),
+        ({"shift": "domains", "shapes_domain": "both"}, "draws both domains: leave out --shapes-domain both"),
+        ({"shift": "grey:1", "dataset": "folder:x", "stream": True}, "--stream goes with no --shift, given 'grey:1'"),
     ],
 )
 def test_options_that_do_not_fit_are_refused(options: dict[str, object], message: str) -> None:
