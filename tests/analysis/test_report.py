@@ -13,6 +13,7 @@ from scipy import stats
 from analysis import publication
 from analysis.__main__ import main
 from analysis.claims import check
+from analysis.claims.base.standing import tally
 from analysis.curves import add_curves
 from analysis.figures import finetuning, transfer_by_method
 from analysis.figures.base.numbers import Frame, num_classes
@@ -335,8 +336,7 @@ def test_claims_are_shown_with_their_verdicts(tmp_path: Path) -> None:
         assert claim["statement"] in read.text and claim["statistic"] in read.text and claim["note"] in read.text
         if not math.isnan(claim["low"]):
             assert f"{claim['low']:.3g} to {claim['high']:.3g} over {claim['basis']}" in read.text
-    count = (found["verdict"] == "not enough data").sum()
-    assert f"{count} with not enough data" in read.text
+    assert f"{tally(found)}. Published trends" in read.text and tally(found).endswith(" not measured")
 
 
 def test_every_target_stands_with_what_it_is() -> None:
