@@ -21,7 +21,7 @@ import pandas as pd
 from analysis.claims.base.check import check
 from analysis.claims.base.contract import UNKNOWN
 from analysis.claims.base.standing import UNMEASURED, standing, tally
-from analysis.command import read_measurements
+from analysis.command import each_once, read_measurements
 from analysis.connectivity.compared import outdated
 from analysis.publication import figures_folder
 from analysis.survey import mixed_trainings, trained_epochs, unmeasured_trials, untrained_keys
@@ -55,9 +55,10 @@ def run(flags: argparse.Namespace) -> int:
     Raises:
         UserError: No measurements there.
     """
-    sweeps = [Storage.at(folder) for folder in flags.sweep]
+    folders = each_once(flags.sweep)
+    sweeps = [Storage.at(folder) for folder in folders]
     table: Frame = pd.concat([read_measurements(sweep) for sweep in sweeps], ignore_index=True)
-    typed = flags.sweep[0] if len(sweeps) == 1 else "SWEEP_FOLDER"
+    typed = folders[0] if len(sweeps) == 1 else "SWEEP_FOLDER"
     untrained = set(table["trial_key"]) & {key for folder in sweeps for key in untrained_keys(Ledger(folder))}
     table = table[~table["trial_key"].isin(untrained)]
     unmeasured = [one for folder in sweeps for one in unmeasured_trials(Ledger(folder), table)]
@@ -81,7 +82,7 @@ def run(flags: argparse.Namespace) -> int:
         keys = " ".join(sorted(untrained))
         print(f"{len(untrained)} trial(s) that failed or are not at their end count nowhere: {keys}\n")
     print(tally(found) or "no claim is about eigenvectors of an exact graph alone, nothing was learned on it")
-    out = sweeps[0].child(figures_folder(flags.sweep))
+    out = sweeps[0].child(figures_folder(folders))
     out.write("claims.csv", found.to_csv(index=False, lineterminator="\n").encode())
     out.write("claims.json", as_json(found).encode())
     print(f"claims    {out.address('claims.csv')}, claims.json")
