@@ -120,7 +120,7 @@ def _answer(arguments: list[str]) -> int:
 
     from analysis.command import each_once, quiet, read_measurements
     from analysis.connectivity.compared import outdated
-    from analysis.figures.base import draw_one, drawn_of, lacks, why_not_drawn
+    from analysis.figures.base import draw_one, lacks, why_not_drawn
     from analysis.publication import figures_folder
     from analysis.stored import read_projections
     from analysis.survey import mixed_trainings, unmeasured_trials
@@ -160,7 +160,7 @@ def _answer(arguments: list[str]) -> int:
             written += len(paths)
             several = zip(tables, points_of, folders, strict=True) if paths and len(tables) > 1 else ()
             for one, of_one, folder in several:
-                if lacking := lacks(name, drawn_of(name, one, of_one), folder):
+                if lacking := lacks(name, one, folder, projections=of_one):
                     print(f"without {folder}: {name} {lacking}", flush=True)
             if not paths:
                 print(f"{name.replace('_', ' ') if name.startswith('fig') else name} "

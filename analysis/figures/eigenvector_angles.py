@@ -14,6 +14,7 @@ from typing import Final
 import pandas as pd
 from matplotlib.figure import Figure
 
+from analysis.figures.base.needs import Learned
 from analysis.figures.base.networks import in_order, networks
 from analysis.figures.base.numbers import (
     LEARNED,
@@ -41,6 +42,7 @@ QUANTITIES: Final = {
     ALIGNMENT: "mean squared cosine",
     SMALLEST: "smallest cosine",
 }
+GRAPH_NEEDS = (Learned(2),)
 NEEDS = (OneOf(((Measured(ENCODERS, num_epochs=2),), (Measured(ALIGNMENT, num_epochs=2),))),)
 
 
