@@ -3,6 +3,7 @@
 import base64
 import math
 import re
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -19,7 +20,7 @@ from analysis.figures import finetuning, transfer_by_method
 from analysis.figures.base.numbers import Frame, num_classes
 from analysis.finetuned_choice import PROTOCOLS
 from analysis.pipeline import MEASUREMENTS
-from analysis.report import payload
+from analysis.report import payload, records
 from analysis.report.domain_tables import finetuning_table, transfer_table
 from analysis.report.facts import gather
 from analysis.report.images import MAX_BYTES, figures
@@ -277,6 +278,12 @@ def test_no_more_images_are_measured_than_there_are(tmp_path: Path) -> None:
     assert "measured onnum test images 1000, num train images 3000" in page_of(ledger).text
     ledger.sweep.delete(DATA)
     assert "measured on at mostnum test images 1000, num train images 4000" in page_of(ledger).text
+
+
+def test_settings_inside_settings_are_told_too() -> None:
+    settings = {"num_samples": 20, "view_family": {"crop_sizes": [20, 24], "flip": True}, "class_graph": ""}
+    facts = replace(gather(Ledger(Storage.at("nowhere"))), settings={"spectral_alignment@graph": settings})
+    assert list(records._by_settings(facts)) == ["num samples 20, crop sizes 20 24, flip True"]
 
 
 def test_of_equal_layers_the_representation_is_named() -> None:

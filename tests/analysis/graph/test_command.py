@@ -19,6 +19,7 @@ from analysis.__main__ import main
 from analysis.figures import accuracy_by_epoch, accuracy_by_method, eigenvector_angles, spectral_loss
 from analysis.figures.base.numbers import LEARNED, Frame
 from analysis.graph import PairGraph, recorded, top_eigenpairs, words
+from analysis.graph.alignment import random_smallest_cosine
 from analysis.graph.contrastive import marks
 from analysis.graph.experiment import Study
 from analysis.graph.views import ViewGraph
@@ -84,18 +85,36 @@ def test_figure_has_both_rows(folder: Path) -> None:
     nodes = set(read(folder).query("metric == 'graph_num_nodes'")["value"])
     (at,) = set(numbers.loc[numbers["metric"] == "eigenvector_alignment", "chance"])
     assert at == 4 / nodes.pop() and not nodes
-    assert numbers.loc[numbers["metric"] == "eigenvector_cosine", "chance"].isna().all()
+    (smallest,) = set(numbers.loc[numbers["metric"] == "eigenvector_cosine", "chance"])
+    assert smallest == random_smallest_cosine(4, 50)
     figure = eigenvector_angles.draw(read(folder))
     assert figure is not None and len(figure.axes) == 2
     texts = [text.get_text() for text in figure.texts]
     assert any(text.startswith("full-batch step") for text in texts)
     drawn = [line for ax in figure.axes for line in ax.lines if line.get_linestyle() not in ("-", "None")]
-    assert [float(np.asarray(line.get_ydata())[0]) for line in drawn] == [at]
+    assert [float(np.asarray(line.get_ydata())[0]) for line in drawn] == [at, smallest]
     assert f"random span {at:.2g}" in " ".join(text.get_text() for text in figure.findobj(Text))
     assert any(text.startswith("k 4 on shapes") for text in texts) and not any("width" in text for text in texts)
     for band in (band for ax in figure.axes for band in ax.collections):
         heights = np.asarray(band.get_paths()[0].vertices)[:, 1]
         assert heights.min() >= 0 and heights.max() <= 1
+
+
+def test_figure_has_a_column_for_each_number_of_features(folder: Path) -> None:
+    table = read(folder)
+    other = table.assign(trial_key=table["trial_key"] + "0", width=table["width"].where(table["width"] != 4, 12))
+    both = pd.concat([table, other])
+    figure = eigenvector_angles.draw(both)
+    titles = [text.get_text() for text in figure.findobj(Text)] if figure else []
+    assert figure is not None and [text for text in titles if text.startswith("learned")] == [
+        "learned on the graph, k 4", "learned on the graph, k 12",
+    ]  # fmt: skip
+    drawn = {
+        float(np.asarray(line.get_ydata())[0]) for ax in figure.axes for line in ax.lines if line.get_zorder() == 1
+    }
+    assert drawn == {4 / 50, 12 / 50, random_smallest_cosine(4, 50), random_smallest_cosine(12, 50)}
+    assert_no_text_overlaps(figure)
+    assert_fit_for_print(figure)
 
 
 def test_figure_of_the_loss_compares_with_the_eigenvectors_of_the_same_graph(folder: Path) -> None:
