@@ -18,6 +18,7 @@ Records are sealed JSON: a torn one counts as missing. Running the same command 
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from enum import Enum
@@ -33,6 +34,11 @@ from ray_ssl.trial_config import TrialConfig
 
 CONFIG, DONE, FAILED, STOPPED = "config.json", "done.json", "failed.json", "stopped.json"
 SWEEP, COMMANDS, DATA = "sweep.json", "commands.json", "data.json"
+MEASUREMENTS = "measurements"
+"""Folder of the parts of the table of measurements, KEY-EPOCH-MODULE.parquet, of a sweep or without one."""
+
+NO_SWEEP = "measurements alone, of python -m analysis graph or encoder: no trial was trained there"
+"""What a folder with a table and no sweep holds."""
 
 Ending = Literal["done.json", "failed.json", "stopped.json"]
 Differ = Callable[[dict[str, Any], dict[str, Any]], str]
@@ -250,6 +256,8 @@ def no_sweep(sweep: Storage, given: str) -> UserError:
             f"{given!r} is of trainings on an exact graph (sweeps/graph.py), which have no checkpoints: give a sweep "
             "that trained networks"
         )
+    if not sweep.exists(SWEEP) and sweep.exists(MEASUREMENTS):
+        return UserError(f"{given!r} holds {NO_SWEEP}; python -m analysis report {shlex.quote(given)} shows them")
     inside = [name for name in sweep.names() if sweep.exists(f"{name}/{SWEEP}")]
     hint = f"; the sweeps in it: {', '.join(inside)}" if inside else ""
     return UserError(f"{given!r} is no sweep folder: no trial in it has a readable config.json{hint}")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -170,7 +171,7 @@ def _run_leased(request: GraphRequest, storage: Storage, lease: Lease, plan: Pla
         _print_heads(ledger, plan)
         print_nothing_to_do(ledger, source)
     _print_ends(ledger, plan.trials)
-    report.print_places(ledger, tracking, num_rows, _next_steps(request))
+    report.print_places(ledger, tracking, num_rows, _next_steps(request, ledger.sweep.uri))
     return report.print_failures(request, ledger, plan.trials, errors)
 
 
@@ -229,11 +230,12 @@ def _print_ends(ledger: Ledger, trials: Sequence[GraphTrial]) -> None:
             print(f"{trial.name}: {numbers}", flush=True)
 
 
-def _next_steps(request: GraphRequest) -> list[str]:
+def _next_steps(request: GraphRequest, where: str) -> list[str]:
+    claims = f"python -m analysis claims {shlex.quote(where)}"
     if request.demo:
-        return [f"python sweeps/{request.sweep.name}.py {request.sweep.example}"]
+        return [claims, f"python sweeps/{request.sweep.name}.py {request.sweep.example}"]
     few = len(set(request.seeds)) == 1
-    return ["the same line with --seeds 0 1 2: how much of it is chance"] if few else []
+    return [claims, *(["the same line with --seeds 0 1 2: how much of it is chance"] if few else [])]
 
 
 def _first_line(request: GraphRequest) -> str:
