@@ -112,7 +112,7 @@ def facts(estimated: EstimatedGraph, levels: Sequence[NodeLabels]) -> Facts:
     smallest = float(np.linalg.eigvalsh(WeightedGraph(estimated.errors).normalised_adjacency())[0])
     fitting = [one for one in levels if 2 <= len(np.unique(one.labels)) < graph.num_nodes]
     found = [_of_level(estimated, spectrum, one) for one in fitting]
-    eigenvalues = np.linalg.eigvalsh(graph.normalised_adjacency())[::-1]
+    eigenvalues = np.linalg.eigvalsh(graph.normalised_adjacency())[::-1].astype(np.float64)
     return Facts(estimated, spectrum, eigenvalues, smallest, path_lengths(graph), sweep_cut(graph, spectrum), found)
 
 

@@ -232,7 +232,7 @@ def test_fewer_images_than_usual_are_taken_and_more_than_there_are_refused(tmp_p
 
 def test_without_labels_all_else_is_measured(tmp_path: Path, capsys: Capsys) -> None:
     sets = [folder_of(tmp_path / name, labelled=name == "named") for name in ("named", "plain")]
-    found = []
+    found, line = [], ()
     for folder in sets:
         line = ("--dataset", f"folder:{folder}", "--resolution", "2", "--levels", "3", "--sizes", "3")
         assert main(["graph", *line, "--storage", str(folder / "out")]) == 0
