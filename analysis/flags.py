@@ -213,9 +213,7 @@ def read_data_config(given: Mapping[str, str]) -> DataConfig:
     try:
         return DataConfig.model_validate_strings(given)
     except ValidationError as error:
-        name, colon, what = explain(error, DataConfig).partition(":")
-        flag = f"--{name.replace('_', '-')}" if name in DataConfig.model_fields else name
-        raise UserError(flag + colon + what) from None
+        raise UserError(explain(error, DataConfig, as_flag=True)) from None
 
 
 def texts(flags: argparse.Namespace, part: str) -> dict[str, str]:

@@ -12,9 +12,7 @@ from analysis.metrics.base import Measurement
 from analysis.parts import CHECKPOINT_FIELDS, Kind
 from analysis.parts import Checkpoint as Checkpoint
 from analysis.parts import part_name as part_name
-
-MEASUREMENTS: Final = "measurements"
-"""Folder of a sweep that holds the parts."""
+from ray_ssl.ledger import MEASUREMENTS as MEASUREMENTS
 
 SCHEMA: Final = pa.schema(
     [

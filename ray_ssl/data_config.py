@@ -45,14 +45,14 @@ class DataConfig(Part):
     are read in random order themselves"""
 
     shift: str = ""
-    """a source and a target domain with the same labels, in both splits, num_images and num_test_images in all.
+    """a source and a target domain with the same labels, in both splits, --num-images and --num-test-images in all.
     domains: shapes as photo and as sketch, of all classes or of those in domains:star5,disc. subpopulations: labels are
-    the superclasses, half of the classes of each are source (data_seed chooses), the others target. KIND:STRENGTH:
+    the superclasses, half of the classes of each are source (--data-seed chooses), the others target. KIND:STRENGTH:
     other images of the set, changed; KIND is grey, blur, edges, noise or invert, STRENGTH 0 (not at all) to 1. to:SET,
     e.g. to:parquet:PATH: target is another set, classes are matched by name; its images may have no labels (folder:PATH
     without class folders, Parquet without a label column, null or -1) where none are asked for (default: none)"""
     num_extra: Annotated[int, Field(ge=0, lt=2**31)] = 0
-    """with a shift: training images of both domains besides num_images, of which no method sees the labels"""
+    """with a shift: training images of both domains besides --num-images, of which no method sees the labels"""
 
     @field_validator("dataset")
     @classmethod
@@ -92,7 +92,7 @@ class DataConfig(Part):
     @model_validator(mode="after")
     def _divisible_in_memory(self) -> Self:
         if self.stream and self.validation_fraction:
-            raise ValueError("--validation-fraction is for training images in memory, not for a --stream")
+            raise ValueError("--validation-fraction is for training images in memory, not for --stream")
         return self
 
     def without_effect(self) -> dict[str, str]:

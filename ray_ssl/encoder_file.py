@@ -25,13 +25,12 @@ from ray_ssl.checksum import is_whole
 from ray_ssl.config import PretrainConfig, trial_key
 from ray_ssl.data_config import DataConfig
 from ray_ssl.errors import UserError
+from ray_ssl.ledger import MEASUREMENTS
 from ray_ssl.storage import Storage
 
 PREFIX: Final = "backbone."
 FORMAT: Final = 1
 """Version of the card."""
-MEASUREMENTS: Final = "measurements"
-"""Folder of a sweep in which its analysis puts the table's parts, KEY-EPOCH-MODULE.parquet."""
 
 
 def export(checkpoint_uri: str, out: Path) -> str:

@@ -18,7 +18,8 @@ Records are sealed JSON: a torn one counts as missing. Running the same command 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import shlex
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from enum import Enum
 from functools import lru_cache
@@ -33,8 +34,15 @@ from ray_ssl.trial_config import TrialConfig
 
 CONFIG, DONE, FAILED, STOPPED = "config.json", "done.json", "failed.json", "stopped.json"
 SWEEP, COMMANDS, DATA = "sweep.json", "commands.json", "data.json"
+MEASUREMENTS = "measurements"
+"""Folder of the parts of the table of measurements, KEY-EPOCH-MODULE.parquet, of a sweep or without one."""
+
+NO_SWEEP = "measurements alone, of python -m analysis graph or encoder: no trial was trained there"
+"""What a folder with a table and no sweep holds."""
 
 Ending = Literal["done.json", "failed.json", "stopped.json"]
+Differ = Callable[[dict[str, Any], dict[str, Any]], str]
+"""From the options that trials of a sweep share and those that are asked for now to how they differ, in words."""
 
 
 class TrialState(Enum):
@@ -112,37 +120,35 @@ class Ledger:
 
     sweep: Storage
 
-    def open(self, question: str, shared: dict[str, Any]) -> None:
+    def open(self, question: str, shared: dict[str, Any], differ: Differ | None = None) -> None:
         """Makes the sweep's folder, or checks that it holds the same study.
 
         Args:
             question: What the sweep asks, for people.
             shared: The options that all its trials share.
+            differ: See `is_of`.
 
         Raises:
             UserError: It cannot be written, or holds a study with other shared options.
         """
         self.sweep.check_writable()
-        if not self.is_of(shared):
+        if not self.is_of(shared, differ):
             self.sweep.write_sealed(SWEEP, {"question": question, "shared": shared})
 
-    def is_of(self, shared: dict[str, Any]) -> bool:
+    def is_of(self, shared: dict[str, Any], differ: Differ | None = None) -> bool:
         """Returns whether the folder holds a study already.
 
         Args:
             shared: As `open`.
+            differ: Says how they differ in the words of the command; None: by the name of the first that does.
 
         Raises:
             UserError: It does, with other shared options.
         """
         known = self.sweep.read_sealed(SWEEP)
         if known is not None and known["shared"] != shared:
-            different = [k for k in sorted({*shared, *known["shared"]}) if shared.get(k) != known["shared"].get(k)]
-            first = different[0]
-            raise UserError(
-                f"the sweep in {self.sweep.uri} was made with {first} = {known['shared'].get(first)!r}, now "
-                f"{shared.get(first)!r}; give another --name"
-            )
+            said = (differ or _first_difference)(known["shared"], shared)
+            raise UserError(f"the sweep in {self.sweep.uri} {said}; give another --name")
         return known is not None
 
     def remember_command(self, line: str, folder: str) -> None:
@@ -236,6 +242,11 @@ class Ledger:
         return [key for key in self.sweep.names() if _looks_like_key(key) and not self._is_whole(key, CONFIG)]
 
 
+def _first_difference(known: dict[str, Any], asked: dict[str, Any]) -> str:
+    first = next(name for name in sorted({*asked, *known}) if asked.get(name) != known.get(name))
+    return f"was made with {first} = {known.get(first)!r}, now {asked.get(first)!r}"
+
+
 def no_sweep(sweep: Storage, given: str) -> UserError:
     """Returns what to raise where a folder, as the user named it, holds no trial with a readable configuration."""
     if not sweep.exists(""):
@@ -245,6 +256,8 @@ def no_sweep(sweep: Storage, given: str) -> UserError:
             f"{given!r} is of trainings on an exact graph (sweeps/graph.py), which have no checkpoints: give a sweep "
             "that trained networks"
         )
+    if not sweep.exists(SWEEP) and sweep.exists(MEASUREMENTS):
+        return UserError(f"{given!r} holds {NO_SWEEP}; python -m analysis report {shlex.quote(given)} shows them")
     inside = [name for name in sweep.names() if sweep.exists(f"{name}/{SWEEP}")]
     hint = f"; the sweeps in it: {', '.join(inside)}" if inside else ""
     return UserError(f"{given!r} is no sweep folder: no trial in it has a readable config.json{hint}")

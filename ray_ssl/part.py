@@ -66,11 +66,15 @@ def part_type(annotation: Any) -> type[Part] | None:
     return annotation if isinstance(annotation, type) and issubclass(annotation, Part) else None
 
 
-def explain(error: ValidationError, root: type[Part]) -> str:
-    """Returns the first problem of a validation error as one line: where, what is wrong, what was given."""
+def explain(error: ValidationError, root: type[Part], as_flag: bool = False) -> str:
+    """Returns the first problem of a validation error as one line: where, what is wrong, what was given.
+
+    Args:
+        as_flag: Options are named as they are typed, --num-images.
+    """
     first = error.errors(include_url=False)[0]
     path = [str(p) for p in first["loc"] if not str(p).startswith("function-")]
-    where = ".".join(path)
+    where = f"--{path[-1].replace('_', '-')}" if as_flag and path else ".".join(path)
     if first["type"] == "extra_forbidden":
         return f"unknown option {where!r}{did_you_mean(path[-1], _known_options(root, path[:-1]))}"
     message = first["msg"].removeprefix("Value error, ")

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from argparse import Namespace
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import asdict, dataclass
 from functools import partial
 from itertools import product
 from typing import TYPE_CHECKING, Final
 
 from ray_ssl.entry import run_command
+from ray_ssl.errors import UserError
 from sweeps.run_options import RunOptions, check_cpus, program, run_options
 
 # Everything else is imported where it is used: it takes seconds, and Ctrl-C is ours from the first moment.
@@ -20,6 +21,9 @@ if TYPE_CHECKING:
 
 USUAL_STEPS: Final = 2000
 USUAL_SEEDS: Final = (0, 1, 2)
+MOST, MOST_SEED = 2**31 - 1, 2**63 - 1
+"""Numbers, and seeds, that the table of measurements holds."""
+
 DEMO: Final = {"resolution": 3, "steps": 500}
 """Of the flags that have them, the defaults where no images are named: some hundred nodes, a minute."""
 
@@ -39,6 +43,7 @@ class GraphRequest(RunOptions):
 
     Attributes:
         data: The images.
+        given: Options of theirs that the user gave; see `analysis.graph.options.that_fit`.
         family: Their views.
         name: As of `RunOptions`; "": made from the data and the options.
         kinds, ks, seeds: One trial for every combination; `ks` None: as many features as usual, or as the graph allows.
@@ -49,6 +54,7 @@ class GraphRequest(RunOptions):
 
     sweep: GraphSweep
     data: DataConfig
+    given: Collection[str]
     family: ViewFamily
     kinds: Sequence[str]
     ks: Sequence[int] | None
@@ -57,15 +63,11 @@ class GraphRequest(RunOptions):
     num_steps: int
     demo: bool
 
-    def configs(self, ks: Sequence[int]) -> list[GraphConfig]:
-        """Returns the configurations of all trials, seeds varying slowest.
-
-        Raises:
-            UserError: A number out of range.
-        """
+    def configs(self, ks: Sequence[int], data: DataConfig) -> list[GraphConfig]:
+        """Returns the configurations of all trials on these images, seeds varying slowest."""
         from ray_ssl.graph_config import GraphConfig
 
-        shared = {"data": self.data.model_dump(mode="json"), "views": asdict(self.family), "num_steps": self.num_steps}
+        shared = {"data": data.model_dump(mode="json"), "views": asdict(self.family), "num_steps": self.num_steps}
         points = dict.fromkeys(product(self.seeds, ks, self.kinds))
         return [GraphConfig.from_dict({**shared, "kind": kind, "k": k, "seed": seed}) for seed, k, kind in points]
 
@@ -89,6 +91,7 @@ def parse(sweep: GraphSweep, arguments: Sequence[str]) -> GraphRequest:
         UserError: Options that are out of range.
         SystemExit: A flag that does not exist or cannot be read (code 2), or --help (code 0).
     """
+    from analysis.flags import texts
     from analysis.graph.options import USUAL_K, add_graph_flags, images_and_views
     from ray_ssl.flags import Parser
     from ray_ssl.graph_config import KINDS
@@ -131,10 +134,15 @@ def parse(sweep: GraphSweep, arguments: Sequence[str]) -> GraphRequest:
     given = vars(flags) | {"gpus_per_worker": 0.0}  # its sparse products are SciPy's
     check_cpus(given)
     data, family = images_and_views(flags)
+    for flag, values, least, most in (
+        ("--k", flags.k or (), 2, MOST), ("--steps", (flags.steps,), 1, MOST), ("--seeds", flags.seeds, 0, MOST_SEED),
+    ):  # fmt: skip
+        for value in values:
+            if not least <= value <= most:
+                raise UserError(f"{flag} is {least} to {most}, given {value}")
     request = GraphRequest(
-        **run_options(sweep.name, flags.name or "", given, arguments), sweep=sweep, data=data, family=family,
-        kinds=flags.kinds, ks=flags.k, seeds=flags.seeds, sizes=flags.sizes,
+        **run_options(sweep.name, flags.name or "", given, arguments), sweep=sweep, data=data,
+        given=texts(flags, "data"), family=family, kinds=flags.kinds, ks=flags.k, seeds=flags.seeds, sizes=flags.sizes,
         num_steps=flags.steps, demo=demo,
     )  # fmt: skip
-    request.configs(flags.k or [2])
     return request

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -10,7 +11,7 @@ from typing import Any
 from analysis import publication, stored
 from analysis.command import Tracking, quiet, read_measurements
 from analysis.graph.experiment import ALIGNMENT, LEAST_LOSS, SMALLEST, Study, graph_of
-from analysis.graph.options import ks_that_fit, sizes_that_fit
+from analysis.graph.options import ks_that_fit, sizes_that_fit, that_fit
 from analysis.graph.recorded import (
     Settings,
     about,
@@ -28,6 +29,8 @@ from analysis.settings import AnalysisSettings
 from ray_ssl import interrupts
 from ray_ssl.capacity import capacity, cluster_nodes, warn_of_absent_machines
 from ray_ssl.cluster import cluster_to_join, local_node, ray_session
+from ray_ssl.data.base import Dataset
+from ray_ssl.data_config import DataConfig
 from ray_ssl.entry import seconds_since_start
 from ray_ssl.errors import EXIT_DONE
 from ray_ssl.follower import Follower
@@ -51,12 +54,14 @@ class Plan:
     """What is to be done, on which graph.
 
     Attributes:
+        data: The images: those asked for, or fewer where there are not so many and no number was asked for.
         settings: What identifies the graph.
         sizes: Numbers of eigenvectors to compare, ascending.
         trials: All that are wanted.
     """
 
     study: Study
+    data: DataConfig
     settings: Settings
     sizes: list[int]
     trials: list[GraphTrial]
@@ -90,15 +95,36 @@ def run(request: GraphRequest) -> int:
     if request.dry_run:
         from sweeps.graph_estimate import dry_run
 
-        ledger.is_of(shared)
+        ledger.is_of(shared, difference)
         return dry_run(request, ledger, plan)
     refuse_beside_another(ledger.sweep)
-    ledger.open(request.sweep.question.strip(), shared)
+    ledger.open(request.sweep.question.strip(), shared, difference)
     with interrupts.orderly(), Lease(ledger.sweep) as lease:
         code = _run_leased(request, storage, lease, plan, shared)
     if code == EXIT_DONE:
         print(f"took {duration(seconds_since_start())}", flush=True)
     return code
+
+
+def difference(known: Settings, asked: Settings) -> str:
+    """Returns how what trainings of a sweep share differs from what is asked for; see `Ledger.is_of`."""
+    if "family" not in known:
+        return "is not of an exact graph"
+    was, now = _typed(known), _typed(asked)
+    first = next(name for name in now if was[name] != now[name])
+    return f"was made with {first} {was[first]}, now {now[first]}"
+
+
+def _typed(shared: Settings) -> dict[str, str]:
+    """Options and values as they are typed; the images by their hash."""
+    family, left_out = shared["family"], {True: "left out", False: "given"}
+    return {
+        "images": f"of the hash {shared['data'][:12]}", "--steps": str(shared["num_steps"]),
+        "--crops": " ".join(map(str, family["crop_sizes"])), "--shifts": str(family["num_shifts"]),
+        "--resolution": str(family["resolution"]), "--levels": str(family["num_levels"]),
+        "--no-flip": left_out[family["flip"]], "--no-stretch": left_out[family["stretch"]],
+        "--colour": left_out[not family["colour"]],
+    }  # fmt: skip
 
 
 def make_plan(request: GraphRequest) -> Plan:
@@ -107,19 +133,23 @@ def make_plan(request: GraphRequest) -> Plan:
     Raises:
         UserError: Images that do not fit into memory or allow no such graph, more features than it has eigenvectors.
     """
-    check_images(DataSizes.foretold(request.data, AnalysisSettings()), request.data)
-    dataset = load_once(request.data)
+    data, dataset = that_fit(request.data, request.given, _load)
     found, settings = graph_of(dataset, request.family), about(dataset, request.family)
     ks = ks_that_fit(request.ks, found.graph.num_nodes)
     sizes = sizes_that_fit(ks, request.sizes, found.graph.num_nodes)
     study = Study(dataset, found, top_eigenpairs(found.graph, sizes[-1] + 1))
-    trials = [GraphTrial(training_key(settings, training_of(config)), config) for config in request.configs(ks)]
-    return Plan(study, settings, sizes, trials)
+    trials = [GraphTrial(training_key(settings, training_of(config)), config) for config in request.configs(ks, data)]
+    return Plan(study, data, settings, sizes, trials)
+
+
+def _load(config: DataConfig) -> Dataset:
+    check_images(DataSizes.foretold(config, AnalysisSettings(), needs_labels=False), config)
+    return load_once(config, needs_labels=False)
 
 
 def _run_leased(request: GraphRequest, storage: Storage, lease: Lease, plan: Plan, shared: Settings) -> int:
     ledger = Ledger(lease.storage)
-    DataCard.of(plan.study.dataset).keep(ledger.sweep, request.data)
+    DataCard.of(plan.study.dataset).keep(ledger.sweep, plan.data)
     for trial in torn_configs(ledger, plan.trials):
         ledger.write_config(trial)
     lost = lost_rows(ledger, plan.trials, remember=True)
@@ -141,7 +171,7 @@ def _run_leased(request: GraphRequest, storage: Storage, lease: Lease, plan: Pla
         _print_heads(ledger, plan)
         print_nothing_to_do(ledger, source)
     _print_ends(ledger, plan.trials)
-    report.print_places(ledger, tracking, num_rows, _next_steps(request))
+    report.print_places(ledger, tracking, num_rows, _next_steps(request, ledger.sweep.uri))
     return report.print_failures(request, ledger, plan.trials, errors)
 
 
@@ -200,11 +230,12 @@ def _print_ends(ledger: Ledger, trials: Sequence[GraphTrial]) -> None:
             print(f"{trial.name}: {numbers}", flush=True)
 
 
-def _next_steps(request: GraphRequest) -> list[str]:
+def _next_steps(request: GraphRequest, where: str) -> list[str]:
+    claims = f"python -m analysis claims {shlex.quote(where)}"
     if request.demo:
-        return [f"python sweeps/{request.sweep.name}.py {request.sweep.example}"]
+        return [claims, f"python sweeps/{request.sweep.name}.py {request.sweep.example}"]
     few = len(set(request.seeds)) == 1
-    return ["the same line with --seeds 0 1 2: how much of it is chance"] if few else []
+    return [claims, *(["the same line with --seeds 0 1 2: how much of it is chance"] if few else [])]
 
 
 def _first_line(request: GraphRequest) -> str:

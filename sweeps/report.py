@@ -127,11 +127,11 @@ def print_results(request: Request, ledger: Ledger, tracking: Tracking, num_rows
     if request.is_part:
         print(f"{request.sweep.name} in {where}", flush=True)
         return
-    print_places(ledger, tracking, num_rows, next_steps(request))
+    print_places(ledger, tracking, num_rows, [f"python -m analysis {shlex.quote(where)}", *next_steps(request)])
 
 
 def print_places(ledger: Ledger, tracking: Tracking, num_rows: int, steps: Sequence[str]) -> None:
-    """Prints where everything is, and what could be done next: `steps` and what is the same for all sweeps."""
+    """Prints where everything is, and what could be done next: to look at the runs, and `steps`."""
     where = ledger.sweep.uri
     print()
     print(f"results   {where}")
@@ -140,7 +140,7 @@ def print_places(ledger: Ledger, tracking: Tracking, num_rows: int, steps: Seque
     print(f"report    {ledger.sweep.address(REPORT)}")
     print(f"MLflow    {tracking.shown_uri}, experiment {tracking.experiment}")
     print("next:")
-    for line in (tracking.ui_command, f"python -m analysis {shlex.quote(where)}", *steps):
+    for line in (tracking.ui_command, *steps):
         print(f"  {line}")
     sys.stdout.flush()
 

@@ -167,15 +167,17 @@ def load_what_fits(request: Request, ledger: Ledger, num_side_by_side: int) -> D
     return dataset
 
 
-def load_once(config: DataConfig) -> Dataset:
+def load_once(config: DataConfig, needs_labels: bool = True) -> Dataset:
     """As `load_dataset`; a command that needs the same images twice decodes them once."""
     source = source_hash(config)
-    return load_dataset(config) if source is None else _load(config.model_dump_json(), source)
+    return (
+        load_dataset(config, needs_labels) if source is None else _load(config.model_dump_json(), source, needs_labels)
+    )
 
 
 @lru_cache(maxsize=1)
-def _load(config: str, source: str) -> Dataset:
-    return load_dataset(DataConfig.model_validate_json(config))
+def _load(config: str, source: str, needs_labels: bool) -> Dataset:
+    return load_dataset(DataConfig.model_validate_json(config), needs_labels)
 
 
 def check_images(data: DataSizes, config: DataConfig) -> None:

@@ -21,6 +21,7 @@ from analysis.advice.domains import Domains, domains_of
 from analysis.advice.evidence import FINE_TUNING, TRANSFER, Case, better, cases_of, finished, lines
 from analysis.advice.facts import LOGISTIC, LayerFacts, measure_layers
 from analysis.advice.rule import FT, LP, LP_FT, PFA, Advice, recommend
+from analysis.command import each_once
 from analysis.flags import read_data_config
 from ray_ssl.checkpoints import Checkpoint
 from ray_ssl.config import PretrainConfig
@@ -66,7 +67,8 @@ def run(flags: argparse.Namespace) -> int:
         UserError: No checkpoint, no shift, images or labels that cannot be used, evidence that is none.
     """
     checkpoint = read_checkpoint(flags.checkpoint)
-    for uri in flags.evidence:
+    evidence = each_once(flags.evidence)
+    for uri in evidence:
         finished(uri)
     config = data_config(checkpoint, flags.data)
     if not config.shift:
@@ -75,7 +77,7 @@ def run(flags: argparse.Namespace) -> int:
     images = domains_of(dataset, flags.level, config.data_seed)
     layers = measure_layers(checkpoint, images, "cuda" if torch.cuda.is_available() else "cpu")
     cases: list[Case] = []
-    for uri in flags.evidence:
+    for uri in evidence:
         cases += cases_of(uri, lambda text: print(f"measuring {text}", flush=True))
     about = [*_about(dataset, images), *_few(len(images.validation))]
     for line in (*about, *_table(layers), *_EXPLAINED, *_say(layers, images.num_classes, cases), *lines(cases)):

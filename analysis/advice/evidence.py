@@ -35,10 +35,10 @@ FINE_TUNING, TRANSFER = "fine-tuning", "transfer"
 ADVICE: Final = "this advice"
 
 _HEADS: Final = {f"{TARGET}_accuracy_{head}": head for head in HEADS}
-_NOTHING: Final = (
-    "--evidence: {!r} has no accuracies in a target: give sweeps of sweeps/finetune.py or sweeps/transfer.py that are "
-    "measured, with a --shift and checkpoints"
+_GIVE: Final = (
+    "give sweeps of sweeps/finetune.py or sweeps/transfer.py that are measured, with a --shift and checkpoints"
 )
+_NOTHING: Final = f"--evidence: {{!r}} has no accuracies in a target: {_GIVE}"
 
 
 class Case(NamedTuple):
@@ -71,8 +71,10 @@ def finished(uri: str) -> tuple[Ledger, list[Trial], Any]:
     """
     ledger = Ledger(Storage.at(uri))
     trials = [trial for trial in ledger.known_trials() if ledger.state(trial.key) is TrialState.DONE]
+    if ledger.all_trials() and not ledger.known_trials():
+        raise UserError(f"--evidence: {uri!r} is of trainings on an exact graph (sweeps/graph.py): {_GIVE}")
     if not trials:
-        raise UserError(f"--evidence: {uri!r} has no finished trial: give folders of sweeps")
+        raise UserError(f"--evidence: {uri!r} has no finished trial: {_GIVE}")
     table: Any = read_measurements(ledger.sweep)
     if _of_heads(table).empty and _of_protocols(table).empty:
         raise UserError(_NOTHING.format(uri))

@@ -16,7 +16,7 @@ from analysis.graph.facts import PathLengths, path_lengths
 from analysis.graph.labels import EdgeWeights, edge_weights
 from analysis.graph.pair_graph import Floats
 from analysis.graph.partition import SweepCut, conductances, spectral_clusters, sweep_cut
-from analysis.graph.spectrum import Spectrum, top_eigenpairs
+from analysis.graph.spectrum import ZERO, Spectrum, top_eigenpairs
 from analysis.graph.weighted_graph import WeightedGraph
 from analysis.metrics.base import UNLABELLED
 from analysis.metrics.cluster_purity import purity
@@ -75,7 +75,8 @@ class Facts(NamedTuple):
 
     Attributes:
         estimated: The graph.
-        spectrum: Of all its nodes.
+        spectrum: Of all its nodes; eigenvalues below 0 count as 0.
+        eigenvalues: float64 [N], the same as they are, descending.
         smallest: Smallest eigenvalue of the normalised adjacency of all errors, edges or not: below 0 where classifiers
             err by chance or more than is necessary.
         paths: See there.
@@ -85,6 +86,7 @@ class Facts(NamedTuple):
 
     estimated: EstimatedGraph
     spectrum: Spectrum
+    eigenvalues: Floats
     smallest: float
     paths: PathLengths
     cut: SweepCut
@@ -110,7 +112,8 @@ def facts(estimated: EstimatedGraph, levels: Sequence[NodeLabels]) -> Facts:
     smallest = float(np.linalg.eigvalsh(WeightedGraph(estimated.errors).normalised_adjacency())[0])
     fitting = [one for one in levels if 2 <= len(np.unique(one.labels)) < graph.num_nodes]
     found = [_of_level(estimated, spectrum, one) for one in fitting]
-    return Facts(estimated, spectrum, smallest, path_lengths(graph), sweep_cut(graph, spectrum), found)
+    eigenvalues = np.linalg.eigvalsh(graph.normalised_adjacency())[::-1].astype(np.float64)
+    return Facts(estimated, spectrum, eigenvalues, smallest, path_lengths(graph), sweep_cut(graph, spectrum), found)
 
 
 def _of_level(estimated: EstimatedGraph, spectrum: Spectrum, level: NodeLabels) -> LevelFacts:
@@ -172,7 +175,7 @@ def numbers(found: Facts) -> Iterator[tuple[str, str, float]]:
 
 def say(found: Facts) -> Iterator[str]:
     """Yields what the graph looks like, in lines."""
-    estimated, values, pairs = found.estimated, found.spectrum.values, found.estimated.pairs
+    estimated, values, pairs = found.estimated, found.eigenvalues, found.estimated.pairs
     low, high = float(estimated.threshold.min()), float(estimated.threshold.max())
     threshold = f"{low:.3f}" if high - low < 5e-4 else f"{low:.3f} to {high:.3f}"
     yield (f"errors    between two {pairs.mean():.3f} ({pairs.min():.3f} to {pairs.max():.3f}), within one "
@@ -183,9 +186,12 @@ def say(found: Facts) -> Iterator[str]:
            f"shortest paths: mean {paths.mean:.2f} steps, longest {paths.longest}")  # fmt: skip
     shown = np.unique(np.geomspace(1, len(values), 8).round().astype(int))
     at, gap = found.largest_gap
+    below = int((values < -ZERO).sum())
     yield "spectrum  " + ", ".join(f"{values[i - 1]:.4f} (no. {i})" for i in shown)
     yield (f"          largest eigengap from the second on {gap:.4f}, after no. {at}; smallest eigenvalue "
            f"{found.smallest:.4f} of all errors, edges or not")  # fmt: skip
+    if below:
+        yield f"          {below} eigenvalue(s) are below 0, where an exact graph has none; they count as 0 in all else"
     cut = found.cut
     yield (f"cut       conductance {cut.conductance:.4f} ({np.count_nonzero(cut.inside)} nodes); Cheeger: "
            f"{cut.lower:.4f} <= best <= {min(1.0, cut.upper):.4f}")  # fmt: skip

@@ -118,9 +118,9 @@ def _answer(arguments: list[str]) -> int:
     names = named(flags.figure)
     import pandas as pd
 
-    from analysis.command import quiet, read_measurements
+    from analysis.command import each_once, quiet, read_measurements
     from analysis.connectivity.compared import outdated
-    from analysis.figures.base import draw_one, drawn_of, lacks, why_not_drawn
+    from analysis.figures.base import draw_one, lacks, why_not_drawn
     from analysis.publication import figures_folder
     from analysis.stored import read_projections
     from analysis.survey import mixed_trainings, unmeasured_trials
@@ -133,8 +133,9 @@ def _answer(arguments: list[str]) -> int:
     for folder in flags.sweep:
         if folder in plugin_names("analysis.figures") and not Path(folder).exists():
             raise UserError(f"{folder!r} is a figure where a sweep's folder is to stand: one figure a command, or all")
-    sweeps = [Storage.at(folder) for folder in flags.sweep]
-    typed = flags.sweep[0] if len(sweeps) == 1 else "SWEEP_FOLDER"
+    folders = each_once(flags.sweep)
+    sweeps = [Storage.at(folder) for folder in folders]
+    typed = folders[0] if len(sweeps) == 1 else "SWEEP_FOLDER"
     tables: list[Any] = [read_measurements(sweep) for sweep in sweeps]
     table: Any = pd.concat(tables, ignore_index=True)
     points_of: list[Any] = [read_projections(sweep) for sweep in sweeps]
@@ -148,7 +149,7 @@ def _answer(arguments: list[str]) -> int:
     if flags.trials:
         table = _of_trials(table, flags.trials, typed)
         points = points[points["trial_key"].isin(table["trial_key"])]
-    out = _out(flags.out) if flags.out else sweeps[0].child(figures_folder(flags.sweep, flags.trials or ()))
+    out = _out(flags.out) if flags.out else sweeps[0].child(figures_folder(folders, flags.trials or ()))
     written = 0
     with tempfile.TemporaryDirectory(prefix="ray_ssl_") as scratch:
         for name in names:
@@ -157,9 +158,9 @@ def _answer(arguments: list[str]) -> int:
                 out.write(path.name, path.read_bytes())
                 print(out.address(path.name), flush=True)
             written += len(paths)
-            several = zip(tables, points_of, flags.sweep, strict=True) if paths and len(tables) > 1 else ()
+            several = zip(tables, points_of, folders, strict=True) if paths and len(tables) > 1 else ()
             for one, of_one, folder in several:
-                if lacking := lacks(name, drawn_of(name, one, of_one), folder):
+                if lacking := lacks(name, one, folder, projections=of_one):
                     print(f"without {folder}: {name} {lacking}", flush=True)
             if not paths:
                 print(f"{name.replace('_', ' ') if name.startswith('fig') else name} "

@@ -3,17 +3,20 @@
 Of encoders (`--metrics spectral_alignment`): the 20 strongest directions of the representation against the top 20
 eigenvectors of a graph of test images, by epoch. Of `sweeps/graph.py`: features that the spectral contrastive
 loss learns on the graph itself, by full-batch step; the lower row is the cosine of the largest angle, 1
-where the spans are the same. Dotted: what a random span of as many dimensions has, k / nodes, where it is the same of
-all. No published panel; the theory is that of arXiv 2106.04156.
+where the spans are the same. Dotted: what a random span of as many dimensions has: of the mean squared cosine k /
+nodes, of the smallest cosine the mean of 256 drawn ones. Graphs and numbers of features of which it differs have
+columns of their own. No published panel; the theory is that of arXiv 2106.04156.
 """
 
 from __future__ import annotations
 
 from typing import Final
 
+import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
 
+from analysis.figures.base.needs import Learned
 from analysis.figures.base.networks import in_order, networks
 from analysis.figures.base.numbers import (
     LEARNED,
@@ -28,7 +31,7 @@ from analysis.figures.base.numbers import (
 )
 from analysis.figures.base.panels import EPOCH_AXIS, STEP_AXIS, lines
 from analysis.figures.base.sheet import Words
-from analysis.graph.alignment import NUM_NODES, random_alignment
+from analysis.graph.alignment import NUM_DRAWS, NUM_NODES, random_alignment, random_smallest_cosine
 from analysis.needs import Measured, OneOf
 
 TITLE = "Features against the top eigenvectors of the positive-pair graph"
@@ -41,6 +44,7 @@ QUANTITIES: Final = {
     ALIGNMENT: "mean squared cosine",
     SMALLEST: "smallest cosine",
 }
+GRAPH_NEEDS = (Learned(2),)
 NEEDS = (OneOf(((Measured(ENCODERS, num_epochs=2),), (Measured(ALIGNMENT, num_epochs=2),))),)
 
 
@@ -51,9 +55,10 @@ def numbers(table: Frame) -> Frame:
     table = table[table["layer_name"] == REPRESENTATION]
     found = [values(table, metric, split=measured_split(table, metric), level=False) for metric in QUANTITIES]
     found = over_seeds(pd.concat(found), ["metric", "split", "epoch"])
-    k = found["width"].where(found["metric"] == ALIGNMENT, NUM_ENCODED).where(found["metric"] != SMALLEST)
+    k = found["width"].where(found["metric"] != ENCODERS, NUM_ENCODED)
     num_nodes = nodes.reindex(pd.MultiIndex.from_frame(found[["network", "split"]])).to_numpy(float)
-    return found.assign(chance=random_alignment(k.astype(float), num_nodes))
+    found = found.assign(k=k, num_nodes=num_nodes)
+    return found.assign(chance=[_random(*row) for row in zip(found["metric"], k, num_nodes, strict=True)])
 
 
 def draw(table: Frame) -> Figure | None:
@@ -65,20 +70,42 @@ def draw(table: Frame) -> Figure | None:
     found = shown.drawn(numbers(table))
     if found["epoch"].nunique() < 2:
         return None
-    one_level = found.groupby("metric")["chance"].transform("nunique") == 1  # of several graphs no line is all's
     found = found.assign(
-        chance=found["chance"].where(one_level),
-        measured=found["metric"].eq(ENCODERS).map({True: "encoders", False: "learned on the graph"}),
+        measured=_of_what(found), learned=found["metric"] != ENCODERS,
         quantity=in_order(found["metric"].map(QUANTITIES), QUANTITIES.values()), group="", series=found["network"],
-    ).sort_values(["measured", "quantity"], kind="stable")  # fmt: skip
+    ).sort_values(["learned", "k", "num_nodes", "quantity"], kind="stable")  # fmt: skip
     found = shown.in_columns(found.assign(quantity=found["quantity"].astype(str)), column="measured", row="quantity")
     note = (
         f"{subject(table)}; principal angles between the strongest directions of features and as many eigenvectors, "
-        f"rows scaled by the root of the view's probability; 1: the same span; {seeds_note(found)}{shown.left_out}."
+        f"rows scaled by the root of the view's probability; 1: the same span; {_spans(found)}"
+        f"{seeds_note(found)}{shown.left_out}."
     )
     words = Words(TITLE, note, _axis(set(found["method"])))
     return lines(found, shown.lines, words, shown.key_of(found), x="epoch", possible={"": (0.0, 1.0)},
                  level="random span")  # fmt: skip
+
+
+def _random(metric: str, k: int, num_nodes: float) -> float:
+    """What a random span has of a quantity; NaN of an unknown number of nodes."""
+    if metric != SMALLEST or not np.isfinite(num_nodes):
+        return float(random_alignment(float(k), num_nodes))
+    return random_smallest_cosine(int(k), int(num_nodes))
+
+
+def _of_what(found: Frame) -> Frame:
+    """Title of the column of each number, so that a random span has the same of all in a panel."""
+    titles = found["metric"].eq(ENCODERS).map({True: "encoders", False: "learned on the graph"})
+    for name, form in (("k", ", k {:.0f}"), ("num_nodes", ", {:.0f} nodes")):
+        several = found.groupby(titles)[name].transform("nunique") > 1
+        titles = titles.where(~several, titles + found[name].map(form.format))
+    return titles
+
+
+def _spans(found: Frame) -> str:
+    """How it is known what random spans have."""
+    if not (found["metric"] == SMALLEST).any():
+        return "a random span has k / nodes; "
+    return f"a random span has k / nodes, and as the smallest cosine the mean of {NUM_DRAWS} drawn ones; "
 
 
 def _with_angles(table: Frame) -> Frame:

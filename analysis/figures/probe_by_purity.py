@@ -25,6 +25,7 @@ from matplotlib.ticker import NullLocator
 
 from analysis.figures.base.graphs import apart
 from analysis.figures.base.marks import DOTTED, panel_inches
+from analysis.figures.base.needs import Labelled
 from analysis.figures.base.networks import MARKERS, OKABE_ITO, Networks, networks
 from analysis.figures.base.numbers import LEVELS, Frame, level_names, prepare
 from analysis.figures.base.sheet import FAINT, GREY, INK, Line, Row, Words, marker, sheet, text_width, write
@@ -35,6 +36,7 @@ from analysis.table import FOREIGN
 
 TITLE = "Linear heads against purity of clusters and eigengap"
 _OF_ENCODERS: Final = (Measured("cluster_purity_top5", split="train"), Measured("linear_accuracy_top5", split="test"))
+GRAPH_NEEDS: Final = (Labelled(),)
 NEEDS: Final = (OneOf((_OF_ENCODERS, (Measured("cluster_purity"), Measured("head_error")))),)
 
 LEAST_GAP: Final = 1e-6

@@ -15,6 +15,7 @@ import pandas as pd
 from matplotlib.figure import Figure
 
 from analysis.figures.base.graphs import apart
+from analysis.figures.base.needs import Learned
 from analysis.figures.base.networks import MARKERS, OKABE_ITO, in_order
 from analysis.figures.base.numbers import (
     LEARNED,
@@ -34,6 +35,7 @@ from analysis.purity import EIGENVECTORS
 TITLE = "Spectral contrastive loss on an exact graph, and linear accuracy of its features"
 
 LOSS, LEAST = "spectral_loss", "least_loss"
+GRAPH_NEEDS = (Learned(),)
 
 _TABLE, _NETWORK = LEARNED
 _LOOKS: Final = {  # those of `eigenvector_angles`

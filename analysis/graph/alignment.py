@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
+from functools import cache
 from typing import Any, Final, NamedTuple
 
 import numpy as np
 
 from analysis.graph.pair_graph import Floats
+from ray_ssl.rng import numpy_stream
 
 NUM_NODES: Final = "graph_num_nodes"
 EIGENVALUE_SUM: Final = "graph_eigenvalue_sum"
 NUM_STEPS: Final = "graph_num_steps"
 """Metrics that say what features are of: nodes N of the graph; the sum of all its eigenvalues, 1 .. N, which hardly two
 graphs share; full-batch steps of the whole training, of which those that are done are the epoch."""
+
+NUM_DRAWS: Final = 256
+"""Random spans whose smallest cosine is averaged: a standard error of some 4 per cent of it."""
 
 RELATIVE_RANK: float = 1e-6
 """Directions below this part of the largest singular value are rounding of float32."""
@@ -67,6 +72,33 @@ def random_alignment(k: Any, num_nodes: Any) -> Any:
     E[tr(P Q)] / k = (k / N) tr(Q) / k = k / N.
     """
     return k / num_nodes
+
+
+@cache
+def random_smallest_cosine(k: int, num_nodes: int) -> float:
+    """Returns the expected smallest of `cosines` of a uniformly random span of k dimensions with a fixed one: the mean
+    of `NUM_DRAWS` seeded draws.
+
+    The span is that of a Gaussian matrix [N, k], and the fixed one that of the first k axes. Of its other N - k rows
+    only R of their QR decomposition matters, whose entries are independent: normal above the diagonal, roots of chi
+    squares on it (Bartlett's decomposition).
+
+    Args:
+        k: 1 .. N.
+        num_nodes: N.
+    """
+    random, rest = numpy_stream(0, f"random spans of {k} in {num_nodes}"), num_nodes - k
+    found = []
+    for _ in range(NUM_DRAWS):
+        inside = random.standard_normal((k, k))
+        if rest < k:
+            outside = random.standard_normal((rest, k))
+        else:
+            outside = np.triu(random.standard_normal((k, k)), 1)
+            np.fill_diagonal(outside, np.sqrt(random.chisquare(rest - np.arange(k))))
+        basis = np.linalg.qr(np.vstack([inside, outside]))[0]
+        found.append(np.linalg.svd(basis[:k], compute_uv=False)[-1])
+    return float(np.mean(found))
 
 
 def alignment(basis: Floats, vectors: Floats) -> Alignment:

@@ -11,9 +11,11 @@ from __future__ import annotations
 import argparse
 import shlex
 from collections.abc import Sequence
+from functools import partial
 
+from analysis.flags import texts
 from analysis.graph.experiment import Study, graph_of
-from analysis.graph.options import add_graph_flags, images_and_views, ks_that_fit, sizes_that_fit
+from analysis.graph.options import add_graph_flags, images_and_views, ks_that_fit, sizes_that_fit, that_fit
 from analysis.graph.recorded import about, eigenvectors_key, write_eigenvectors
 from analysis.graph.spectrum import top_eigenpairs
 from analysis.graph.words import heads, say
@@ -51,8 +53,9 @@ def run(flags: argparse.Namespace) -> int:
     if "data.dataset" not in vars(flags):
         raise UserError("--dataset says of which images the graph is: shapes, cifar10, cifar100, parquet:PATH ...")
     config, family = images_and_views(flags)
-    dataset = load_dataset(config)
     storage = Storage.at(flags.storage or usual_storage())
+    given = texts(flags, "data")
+    config, dataset = that_fit(config, given, partial(load_dataset, needs_labels=False))
     found = graph_of(dataset, family)
     num_nodes = found.graph.num_nodes
     sizes = sizes_that_fit(() if flags.sizes else ks_that_fit(None, num_nodes), flags.sizes, num_nodes)

@@ -19,6 +19,7 @@ from analysis.graph.views import Pixels, ViewFamily, ViewGraph, build
 from analysis.labels import LabelLevel, data_levels
 from analysis.metrics import linear_probe, num_classes
 from analysis.metrics.base import UNLABELLED, Measurement
+from ray_ssl.data.base import UNLABELLED as NO_LABEL
 from ray_ssl.data.base import Dataset
 
 GRAPH_TASK: Final = "graph"
@@ -56,6 +57,19 @@ class Study(NamedTuple):
         """The graph."""
         return self.found.graph
 
+    @property
+    def levels(self) -> list[LabelLevel]:
+        """The label levels of the images; none where `unlabelled` says why."""
+        return [] if self.unlabelled else data_levels(self.dataset)
+
+    @property
+    def unlabelled(self) -> str:
+        """Why there are no label levels, in words; "" where there are."""
+        fine = np.concatenate([self.dataset.train.fine, self.dataset.test.fine])
+        if missing := int((fine == NO_LABEL).sum()):
+            return f"{missing} of {len(fine)} images have none"
+        return "all images have the same" if len(np.unique(fine)) < 2 else ""
+
     def all_labels(self, level: LabelLevel) -> np.ndarray:
         """Returns the labels of all images, int64 [n]."""
         return torch.cat([level.train, level.test]).numpy()
@@ -68,7 +82,7 @@ def graph_of(dataset: Dataset, family: ViewFamily) -> ViewGraph:
 
 
 def probe(study: Study, features: Floats) -> Iterator[Measurement]:
-    """Yields linear accuracy and the number of classes, of each image's mean feature over its views.
+    """Yields linear accuracy and the number of classes, of each image's mean feature over its views, for each level.
 
     The linear probe is the project's own: it learns from training images and is tested on the others.
 
@@ -78,9 +92,10 @@ def probe(study: Study, features: Floats) -> Iterator[Measurement]:
     """
     of_images = torch.from_numpy(study.graph.probabilities @ np.asarray(features, np.float64)).float()
     split = len(study.dataset.train)
-    layer, levels = LayerFeatures(of_images[:split], of_images[split:]), data_levels(study.dataset)
-    yield from linear_probe.measure(layer, levels)
-    yield from num_classes.measure(layer, levels)
+    layer = LayerFeatures(of_images[:split], of_images[split:])
+    if levels := study.levels:
+        yield from linear_probe.measure(layer, levels)
+        yield from num_classes.measure(layer, levels)
 
 
 def measure_learned(study: Study, learned: Learned, training: Training) -> Iterator[Measurement]:
@@ -108,7 +123,7 @@ def measure_eigenvectors(study: Study, k: int) -> Iterator[Measurement]:
     yield _number(EIGENVALUE_SUM, graph.eigenvalue_sum)
     yield _number(GAP, float(spectrum.values[k - 1] - spectrum.values[k]))
     yield _number("largest_conductance", float(np.nanmax(conductances(graph, clusters, k))))
-    for level in data_levels(study.dataset):
+    for level in study.levels:
         labels, count = study.all_labels(level), level.num_classes
         yield _number(PURITY, cluster_purity(graph, clusters, labels, count), level.name)
         yield _number(HEAD_ERROR, head_error(graph, features, labels, count), level.name)

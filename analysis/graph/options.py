@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Sequence
-from typing import Any, Final
+from collections.abc import Callable, Collection, Sequence
+from typing import Any, Final, TypeVar
 
 from analysis.flags import add_config_flags, read_data_config, texts
 from analysis.graph.views import ViewFamily
+from ray_ssl.data.decode import TooManyError
 from ray_ssl.data_config import DataConfig
 from ray_ssl.errors import UserError
 
@@ -16,6 +17,8 @@ USUAL_SIZES: Final = (5, 10, 20, 50, 100)
 """Where no numbers of eigenvectors are given; what a small graph does not have is left out."""
 
 _COUNTS: Final = {"num_images": "1000", "num_test_images": "1000"}
+
+T = TypeVar("T")
 
 
 def add_graph_flags(parser: argparse.ArgumentParser) -> None:
@@ -55,6 +58,28 @@ def images_and_views(flags: argparse.Namespace) -> tuple[DataConfig, ViewFamily]
         flags.colour,
     )  # fmt: skip
     return read_data_config(_COUNTS | texts(flags, "data")), family
+
+
+def that_fit(config: DataConfig, given: Collection[str], load: Callable[[DataConfig], T]) -> tuple[DataConfig, T]:
+    """Returns what `load` makes of the images, and which they are; says so where there are fewer than usual.
+
+    Args:
+        config: The images.
+        given: Its options that the user gave: a number that is not among them is the usual one, or all there are.
+        load: Raises `TooManyError` where there are not so many.
+
+    Raises:
+        UserError: As `load`.
+    """
+    while True:
+        try:
+            return config, load(config)
+        except TooManyError as error:
+            if error.option in given:
+                raise
+            flag = f"--{error.option.replace('_', '-')}"
+            print(f"images    {flag} not given: all {error.available} there are, not {error.asked}", flush=True)
+            config = config.model_copy(update={error.option: error.available})
 
 
 def ks_that_fit(asked: Sequence[int] | None, num_nodes: int) -> list[int]:

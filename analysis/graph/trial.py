@@ -67,6 +67,8 @@ def train_on_graph(config: GraphConfig, data: GraphData, trial: Storage, lent: L
                 _pause(clock, save, lent)
         history.append(_measured(config, data, lent.job.sweep, learner.look()))
         lent.report(history[-1])
+        if mark == 0:
+            save()  # as pretraining does: from then on it goes on, and the clock knows what a save takes
         if mark < config.num_steps:
             _pause(clock, save, lent)
     return {"history": history}

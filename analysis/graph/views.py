@@ -63,19 +63,20 @@ class ViewFamily:
 
     def __post_init__(self) -> None:
         if not 2 <= self.num_levels <= 256:
-            raise UserError(f"levels of a view are 2 to 256, given {self.num_levels}")
-        for name, value in (("resolution", self.resolution), ("shifts", self.num_shifts)):
+            raise UserError(f"--levels of a view are 2 to 256, given {self.num_levels}")
+        for name, value in (("--resolution", self.resolution), ("--shifts", self.num_shifts)):
             if value < 1:
                 raise UserError(f"{name} of views is 1 or more, given {value}")
         if not self.crop_sizes or min(self.crop_sizes) < self.resolution:
-            raise UserError(f"crops are {self.resolution} pixels (the resolution) or more, given {self.crop_sizes}")
+            given = " ".join(map(str, self.crop_sizes)) or "none"
+            raise UserError(f"--crops are {self.resolution} pixels (the --resolution) or more, given {given}")
 
     def boxes(self, side: int) -> list[Box]:
         """Returns every view of a square image of `side` pixels. Raises UserError where a crop is larger than it."""
         found = []
         for size in self.crop_sizes:
             if size > side:
-                raise UserError(f"a crop of {size} pixels does not fit images of {side}: give smaller crops")
+                raise UserError(f"a crop of {size} pixels does not fit images of {side}: give smaller --crops")
             starts = np.linspace(0, side - size, self.num_shifts).round().astype(int).tolist()
             starts = sorted(set(starts))
             for top, left, mirrored in product(starts, starts, (False, True) if self.flip else (False,)):

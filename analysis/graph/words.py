@@ -11,7 +11,6 @@ from analysis.graph.experiment import BOUND, GAP, HEAD_ERROR, PURITY, Study
 from analysis.graph.facts import crossing_purity, describe, path_lengths
 from analysis.graph.labels import LabelWeights, label_weights
 from analysis.graph.partition import SweepCut, sweep_cut
-from analysis.labels import data_levels
 from analysis.metrics.base import UNLABELLED
 
 CHANCE_MARGIN: Final = 0.2
@@ -36,12 +35,15 @@ def say(study: Study) -> Iterator[str]:
     yield f"cut       {_cut(sweep_cut(graph, study.spectrum), facts.num_components)}"
     samples = np.arange(graph.num_images)
     levels = [("sample", samples, graph.num_images)]
-    levels += [(level.name, study.all_labels(level), level.num_classes) for level in data_levels(study.dataset)]
+    levels += [(level.name, study.all_labels(level), level.num_classes) for level in study.levels]
     for name, labels, count in levels:
         found = label_weights(graph, labels, count)
         crossing = "" if name == "sample" else f"; {what_steps_keep(*crossing_purity(graph, labels, count))}"
         yield (f"{name:9} weight within {found.within:.3f} (chance {found.chance:.3f}), mean weight of a pair within "
                f"over between {_contrast(found):.1f}, label error {found.label_error:.3f}{crossing}")  # fmt: skip
+    if study.unlabelled:
+        yield (f"labels    {study.unlabelled}: left out is what asks for them (weight within classes, purity of "
+               "clusters, linear heads)")  # fmt: skip
 
 
 def _cut(cut: SweepCut, num_components: int) -> str:
@@ -76,7 +78,10 @@ def heads(measurements: Any, keys: Sequence[str]) -> Iterator[str]:
     for key in keys:
         rows = measurements[measurements["trial_key"] == key]
         value = rows.set_index(["metric", "level", "split"])["value"].to_dict()
-        for _, level, _ in sorted(name for name in value if name[0] == PURITY):
+        levels = sorted(level for metric, level, _ in value if metric == PURITY)
+        if not levels:
+            yield f"   {rows['width'].iloc[0]:8d}  {value[GAP, UNLABELLED, 'train']:8.4f}  no labels"
+        for level in levels:
             accuracy, least = (1 - value[metric, level, "train"] for metric in (HEAD_ERROR, BOUND))
             tested, chance = value["linear_accuracy", level, "test"], 1 / value["num_classes", level, "test"]
             yield (f"   {rows['width'].iloc[0]:8d}  {value[GAP, UNLABELLED, 'train']:8.4f}  {level:10}  "

@@ -11,6 +11,7 @@ from analysis.report import markup
 from analysis.report.facts import Facts, TrialFacts, as_text
 from analysis.table import FOREIGN
 from ray_ssl.ledger import TrialState
+from ray_ssl.naming import flatten
 
 _FOLDED_ROWS: Final = 12  # a longer table is folded away
 _PUBLISHED: Final = "The published curves (arXiv 2305.15614) are of 50,000 training images and 1000 epochs."
@@ -148,8 +149,9 @@ def _by_settings(facts: Facts) -> dict[str, list[str]]:
     there = {f"{name}_images": facts.data[name] for name in ("num_train", "num_test") if name in facts.data}
     found: dict[str, list[str]] = {}
     for task, settings in sorted(facts.settings.items()):
-        used = {name: min(value, there.get(name, value)) for name, value in settings.items() if value != ""}
-        words = ", ".join(f"{name.replace('_', ' ')} {value}" for name, value in used.items())
+        used = {name: min(value, there[name]) if name in there else value for name, value in flatten(settings).items()}
+        named = [(name.rpartition(".")[2].replace("_", " "), as_text(value)) for name, value in used.items()]
+        words = ", ".join(f"{name} {value}" for name, value in named if value)
         if words:
             found.setdefault(words, []).append(task)
     return found

@@ -6,6 +6,7 @@ import math
 from typing import Final
 
 from analysis.claims.base.contract import UNKNOWN
+from analysis.claims.base.standing import standing, tally
 from analysis.figures.base.numbers import Frame
 from analysis.finetuned_choice import without_fine_tuned
 from analysis.report import markup
@@ -30,23 +31,22 @@ def claims_table(claims: Frame) -> str:
     if claims.empty:
         return ""
     where = [name for name in ("dataset", "method") if claims[name].nunique() > 1]
+    caption = (
+        f"{tally(claims)}. Published trends of arXiv 2305.15614, or of the paper that is named, each as a number of "
+        "this sweep's measurements; one holds where the whole interval keeps the bound."
+    )
+    claims = claims.assign(standing=standing(claims))
     known, unknown = claims[claims["verdict"] != UNKNOWN], claims[claims["verdict"] == UNKNOWN]
     head = ["claim", *where, "verdict", "estimate", "95 % interval", "bound", "trials", "note"]
     right = [head.index(name) for name in ("estimate", "95 % interval", "bound", "trials")]
     about = [head.index(name) for name in (*where, "verdict", "trials")]
-    counts = claims["verdict"].value_counts()
-    caption = (
-        f"{', '.join(f'{verdict}: {count}' for verdict, count in counts.items())}. Published trends of arXiv "
-        "2305.15614, or of the paper that is named, each as a number of this sweep's measurements; one holds where the "
-        "whole interval keeps the bound."
-    )
     found = markup.paragraphs(caption)
     if len(known):
         found = markup.table(head, (_claim(row, where) for _, row in known.iterrows()), caption, right, about)
     if len(unknown):
         rows = (_claim(row, where) for _, row in unknown.iterrows())
         more = markup.table(head, rows, "What is lacking, and what gives it, is in the last column.", right, about)
-        found += markup.details(f"{len(unknown)} with not enough data", more)
+        found += markup.details(tally(unknown), more)
     return found
 
 
@@ -58,7 +58,7 @@ def _claim(row: Frame, where: list[str]) -> list[str]:
     return [
         f"{markup.text(row['statement'])}<br><small>{markup.text(about)}</small>",
         *(markup.text(row[name]) for name in where),
-        f'<span class="verdict">{markup.text(row["verdict"])}</span>',
+        f'<span class="verdict">{markup.text(row["standing"])}</span>',
         _NONE if math.isnan(row["estimate"]) else f"{row['estimate']:.3g}",
         interval + markup.text(basis), markup.text(row["bound"]), str(row["num_trials"]), markup.text(row["note"]),
     ]  # fmt: skip

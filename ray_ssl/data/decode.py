@@ -138,12 +138,16 @@ def rows_to_take(fine: Labels, option: str, asked: int | None, seed: int) -> Row
 
 
 class TooManyError(UserError):
-    """More images are asked for than there are."""
+    """More images are asked for than there are.
+
+    Attributes:
+        option: Of `DataConfig`, which asks.
+        asked, available: Numbers of images.
+    """
 
     def __init__(self, option: str, asked: int, available: int) -> None:
-        flag = f"--{option.replace('_', '-')}"
-        super().__init__(f"{flag} {asked} is more than there are: at most {available}")
-        self.option, self.available = option, available
+        super().__init__(f"--{option.replace('_', '-')} {asked} is more than there are: at most {available}")
+        self.option, self.asked, self.available = option, asked, available
 
 
 def check_count(option: str, asked: int | None, available: int) -> None:

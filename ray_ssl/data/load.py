@@ -41,7 +41,7 @@ def _load_plain(config: DataConfig, needs_labels: bool = True) -> Dataset:
     default_domain = DataConfig.model_fields["shapes_domain"].default
     if config.source != "shapes" and config.shapes_domain != default_domain:
         raise UserError(
-            f"shapes_domain {config.shapes_domain!r} is for shapes only, the dataset is {config.dataset!r}: "
+            f"--shapes-domain {config.shapes_domain!r} is for shapes only, the dataset is {config.dataset!r}: "
             f"leave it at {default_domain!r}"
         )
     module = "cifar" if config.source.startswith("cifar") else config.source

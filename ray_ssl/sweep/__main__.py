@@ -33,7 +33,8 @@ def _answer(arguments: list[str]) -> int:
 
     storage = places.storage_of_sweeps(flags.storage)
     if flags.what == "list":
-        print(overview.list_sweeps(places.sweeps(storage)))
+        others = places.without_sweep(storage)
+        print(overview.list_sweeps(places.sweeps(storage, beside=bool(others)), others))
     elif flags.what == "show":
         print(overview.show(places.sweeps(storage, flags.name)))
     elif flags.what == "explain":

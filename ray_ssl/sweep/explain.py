@@ -7,7 +7,7 @@ import time
 from collections.abc import Sequence
 
 from ray_ssl.checkpoints import SET_ASIDE, newest_state, saved_epochs
-from ray_ssl.ledger import AnyTrial, Ledger, Trial, TrialState
+from ray_ssl.ledger import AnyTrial, GraphTrial, Ledger, Trial, TrialState
 from ray_ssl.pretrain import checkpoint_epochs
 from ray_ssl.progress import duration
 from ray_ssl.sweep.continuing import continue_line
@@ -40,7 +40,7 @@ def _explain(ledger: Ledger, trial: AnyTrial) -> list[str]:
     epochs = last_epochs(ledger, trial, state)
     if epochs:
         lines += [f"its last {trial.config.STEP}s:", *(f"  {line}" for line in epochs)]
-    return lines + _next(ledger, state)
+    return lines + _next(ledger, trial, state)
 
 
 def _why(ledger: Ledger, trial: AnyTrial, state: TrialState) -> str:
@@ -74,7 +74,10 @@ def _checkpoints(ledger: Ledger, trial: Trial) -> str:
     return text + (f"; not there: {', '.join(map(str, missing))}" if missing else "")
 
 
-def _next(ledger: Ledger, state: TrialState) -> list[str]:
+def _next(ledger: Ledger, trial: AnyTrial, state: TrialState) -> list[str]:
+    if state is TrialState.DONE and isinstance(trial, GraphTrial):
+        folder = shlex.quote(ledger.sweep.uri)
+        return ["it was measured while it trained; what holds of it:", f"  python -m analysis claims {folder}"]
     if state is TrialState.DONE:
         return ["to measure what is not measured yet:", f"  python -m analysis {shlex.quote(ledger.sweep.uri)}"]
     line = continue_line(ledger, {state})

@@ -10,16 +10,25 @@ from typing import Any
 from ray_ssl.checkpoints import newest_state
 from ray_ssl.errors import UserError
 from ray_ssl.lease import driver_at_work
-from ray_ssl.ledger import DONE, FAILED, STOPPED, SWEEP, AnyTrial, Ledger, TrialState
+from ray_ssl.ledger import DONE, FAILED, NO_SWEEP, STOPPED, SWEEP, AnyTrial, GraphTrial, Ledger, TrialState
 from ray_ssl.progress import duration
+from ray_ssl.storage import Storage
 from ray_ssl.sweep.continuing import continue_line
 
 TORN_SWEEP = "its sweep.json is torn or altered; the command writes it again"
 
 
-def list_sweeps(ledgers: Sequence[Ledger]) -> str:
-    """Returns one line for every sweep: its name, how many trials stand where, who is at work, what it asks."""
+def list_sweeps(ledgers: Sequence[Ledger], others: Sequence[Storage] = ()) -> str:
+    """Returns one line for every sweep: its name, how many trials stand where, who is at work, what it asks.
+
+    Args:
+        ledgers: Of the sweeps.
+        others: Folders of measurements without a sweep, which have a line each, too.
+    """
     rows = [[ledger.sweep.name, *_summary(ledger)] for ledger in ledgers]
+    rows += [
+        [folder.name, "-", "-", bytes_text(sum(file.size for file in folder.files())), NO_SWEEP] for folder in others
+    ]
     return table([["sweep", "trials", "driver", "size", "asks"], *rows])
 
 
@@ -79,6 +88,9 @@ def counts(states: dict[str, TrialState], num_unreadable: int = 0) -> str:
 
 def progress(ledger: Ledger, trial: AnyTrial, state: TrialState) -> str:
     """Returns e.g. "12 of 100": the epoch up to which a trial is saved; of a new trial 0."""
+    found = newest_state(ledger.trial(trial.key)) if state is TrialState.RESUMABLE else None
+    if found is not None and isinstance(trial, GraphTrial):  # saved between two entries of its history
+        return f"{found[1]['epoch']:.0f} of {trial.config.num_epochs}"
     history = _history(ledger, trial, state)
     return f"{history[-1]['epoch'] if history else 0:.0f} of {trial.config.num_epochs}"
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import shlex
 
 from ray_ssl.errors import UserError, did_you_mean
-from ray_ssl.ledger import SWEEP, AnyTrial, Ledger
+from ray_ssl.ledger import MEASUREMENTS, SWEEP, AnyTrial, Ledger, no_sweep
 from ray_ssl.storage import Storage
 
 
@@ -24,14 +24,27 @@ def storage_of_sweeps(uri: str) -> Storage:
     return storage
 
 
-def sweeps(storage: Storage, name: str | None = None) -> list[Ledger]:
+def without_sweep(storage: Storage) -> list[Storage]:
+    """Returns the folders in a storage folder that hold measurements and no sweep, sorted by name."""
+    folders = [storage.child(name) for name in storage.names()]
+    return [folder for folder in folders if folder.exists(MEASUREMENTS) and not folder.exists(SWEEP)]
+
+
+def sweeps(storage: Storage, name: str | None = None, beside: bool = False) -> list[Ledger]:
     """Returns the sweeps in a storage folder, sorted by name, or the one of that name.
+
+    Args:
+        storage: The folder.
+        name: Of a sweep in it; None: all.
+        beside: There is something else to tell of, so that there may be none.
 
     Raises:
         UserError: There is none, or none of that name.
     """
     names = [child for child in storage.names() if storage.exists(f"{child}/{SWEEP}")]
-    if not names:
+    if name is not None and name not in names and storage.exists(f"{name}/{MEASUREMENTS}"):
+        raise no_sweep(storage.child(name), storage.address(name))
+    if not names and not beside:
         raise UserError(f"there is no sweep in {storage.uri}: give the --storage that the sweeps were given")
     if name is not None and name not in names:
         raise UserError(f"there is no sweep {name!r} in {storage.uri}{did_you_mean(name, names)}")

@@ -15,11 +15,12 @@ from scipy import stats
 
 from analysis import __main__ as command
 from analysis.claims import check
-from analysis.claims.base.check import every_claim, judge
+from analysis.claims.base.check import NOT_COMPUTED, every_claim, judge
 from analysis.claims.base.command import as_json, as_text
 from analysis.claims.base.contract import FAILS, HOLDS, UNKNOWN, Claim
 from analysis.claims.base.interval import Estimate, estimate, t_interval
 from analysis.claims.base.series import rank_correlation
+from analysis.claims.base.standing import tally
 from analysis.figures.base.numbers import Frame
 from analysis.figures.base.targets import measured_randomness
 from ray_ssl.errors import EXIT_BAD_INPUT, EXIT_DONE
@@ -301,12 +302,38 @@ def test_the_command_prints_writes_and_ends_with_0(tmp_path: Path, capsys: pytes
         f"\n  python -m analysis {tmp_path} --levels sample\n      sample_clusters_form, " in out and "one trial" in out
     )
     assert out.count("sample_ncc_then_flat") == 1
+    for_one, never = (out.partition(f"{title}:\n")[2] for title in (UNKNOWN, "not measured"))
+    assert "one trial" in for_one.partition("not measured:")[0] and "one trial" not in never
     read = pd.read_csv(tmp_path / "figures" / "claims.csv", keep_default_na=False)
     rows = json.loads((tmp_path / "figures" / "claims.json").read_text())
     assert list(read["claim"]) == [row["claim"] for row in rows]
     assert set(read["claim"]) == {claim.name for claim in every_claim()}
     sample = next(row for row in rows if row["claim"] == "sample_ncc_then_flat")
     assert sample["estimate"] is None and sample["verdict"] == UNKNOWN
+    nothing = sum(row["num_trials"] == 0 for row in rows)
+    few = sum(row["verdict"] == UNKNOWN for row in rows) - nothing
+    assert f" {few} {UNKNOWN}, {nothing} not measured\n" in out and few and nothing
+
+
+def test_a_folder_that_is_given_twice_counts_once(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    folder, link = tmp_path / "sweep", tmp_path / "link"
+    write_table(study(seeds=(0, 1), methods=("vicreg",)), folder)
+    link.symlink_to(folder)
+    assert command.main(["claims", str(folder)]) == EXIT_DONE
+    once = capsys.readouterr().out
+    assert command.main(["claims", str(folder), f"{folder}/", str(link)]) == EXIT_DONE
+    said = "".join(f"{other} is the same folder as {folder}: taken once\n" for other in (f"{folder}/", link))
+    assert capsys.readouterr().out == said + once
+    assert {path.name for path in (folder / "figures").iterdir()} == {"claims.csv", "claims.json"}
+
+
+def test_of_what_was_measured_but_cannot_be_computed_there_is_not_enough(found: Frame) -> None:
+    rows = found.iloc[:6].assign(
+        verdict=[HOLDS, FAILS, FAILS, UNKNOWN, UNKNOWN, UNKNOWN], num_trials=[3, 3, 3, 0, 0, 1],
+        note=["", "", "", "needs cdnv: python -m analysis A", f"{NOT_COMPUTED}, for too few", "one trial"],
+    )  # fmt: skip
+    assert tally(rows) == "1 holds, 2 do not hold, 2 not enough data, 1 not measured"
+    assert list(rows["verdict"]) == [HOLDS, FAILS, FAILS, *[UNKNOWN] * 3]
 
 
 def test_text_is_aligned_and_json_has_no_nan(found: Frame) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pandas as pd
 import pytest
+from matplotlib.text import Text
 
 from analysis.claims import check
 from analysis.claims.base.contract import FAILS, HOLDS, UNKNOWN
@@ -54,6 +55,7 @@ def test_each_graph_has_a_panel_of_the_representations_test_views_and_its_random
     assert_fit_for_print(drawn)
     texts = " ".join(text.get_text() for text in [*drawn.texts, *(ax.title for ax in drawn.axes)]).replace("\n", " ")
     assert "graph of 100 classes" in texts and "two estimates share 0.82 (classes)" in texts
+    assert {"random span 0.1", "random span 0.02"} <= {text.get_text().strip("\u2193 ") for text in drawn.findobj(Text)}
     assert figure.draw(table[table["epoch"] == 0]) is None
 
 

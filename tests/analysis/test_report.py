@@ -3,6 +3,7 @@
 import base64
 import math
 import re
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -13,12 +14,13 @@ from scipy import stats
 from analysis import publication
 from analysis.__main__ import main
 from analysis.claims import check
+from analysis.claims.base.standing import tally
 from analysis.curves import add_curves
 from analysis.figures import finetuning, transfer_by_method
 from analysis.figures.base.numbers import Frame, num_classes
 from analysis.finetuned_choice import PROTOCOLS
 from analysis.pipeline import MEASUREMENTS
-from analysis.report import payload
+from analysis.report import payload, records
 from analysis.report.domain_tables import finetuning_table, transfer_table
 from analysis.report.facts import gather
 from analysis.report.images import MAX_BYTES, figures
@@ -278,6 +280,12 @@ def test_no_more_images_are_measured_than_there_are(tmp_path: Path) -> None:
     assert "measured on at mostnum test images 1000, num train images 4000" in page_of(ledger).text
 
 
+def test_settings_inside_settings_are_told_too() -> None:
+    settings = {"num_samples": 20, "view_family": {"crop_sizes": [20, 24], "flip": True}, "class_graph": ""}
+    facts = replace(gather(Ledger(Storage.at("nowhere"))), settings={"spectral_alignment@graph": settings})
+    assert list(records._by_settings(facts)) == ["num samples 20, crop sizes 20 24, flip True"]
+
+
 def test_of_equal_layers_the_representation_is_named() -> None:
     rows = synthetic((2,), (16,), (0,), (20,))
     rows["value"] = rows.value.where(rows.metric != "linear_accuracy", 0.25)
@@ -335,8 +343,7 @@ def test_claims_are_shown_with_their_verdicts(tmp_path: Path) -> None:
         assert claim["statement"] in read.text and claim["statistic"] in read.text and claim["note"] in read.text
         if not math.isnan(claim["low"]):
             assert f"{claim['low']:.3g} to {claim['high']:.3g} over {claim['basis']}" in read.text
-    count = (found["verdict"] == "not enough data").sum()
-    assert f"{count} with not enough data" in read.text
+    assert f"{tally(found)}. Published trends" in read.text and tally(found).endswith(" not measured")
 
 
 def test_every_target_stands_with_what_it_is() -> None:

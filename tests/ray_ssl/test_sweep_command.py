@@ -10,7 +10,7 @@ from ray_ssl.checkpoints import checkpoint_folder, load_newest_state, saved_epoc
 from ray_ssl.config import replace
 from ray_ssl.errors import EXIT_BAD_INPUT, EXIT_DONE
 from ray_ssl.lease import Lease
-from ray_ssl.ledger import CONFIG, DONE, FAILED, STOPPED, SWEEP, Ledger, Trial, TrialState, make_trials
+from ray_ssl.ledger import CONFIG, DONE, FAILED, NO_SWEEP, STOPPED, SWEEP, Ledger, Trial, TrialState, make_trials
 from ray_ssl.pretrain import pretrain
 from ray_ssl.storage import Storage
 from ray_ssl.sweep.__main__ import main
@@ -123,6 +123,18 @@ def test_why_a_trial_stands_where_it_does(
     assert "why         its done.json is torn or altered; it trains again; no driver" in said(
         capsys, ledger, "explain", trials["done"].key
     )
+
+
+def test_measurements_without_a_sweep_are_told_of(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "results/look/measurements").mkdir(parents=True)
+    (tmp_path / "results/other").mkdir()
+    ledger = Ledger(Storage.at(tmp_path / "results/study"))
+    alone = said(capsys, ledger, "list").splitlines()
+    assert len(alone) == 2 and alone[1].startswith("look ") and alone[1].endswith(NO_SWEEP)
+    refused = said(capsys, ledger, "show", "look", code=EXIT_BAD_INPUT)
+    assert f"look' holds {NO_SWEEP}; python -m analysis report" in refused
+    ledger.open("How?", {})
+    assert [line.split()[0] for line in said(capsys, ledger, "list").splitlines()] == ["sweep", "study", "look"]
 
 
 @pytest.mark.parametrize("option", ["--storage here", "--storage=here"])

@@ -15,6 +15,7 @@ from analysis.table import MEASUREMENTS, read_table
 from ray_ssl.errors import EXIT_INTERRUPTED
 from ray_ssl.ledger import Ledger, TrialState
 from ray_ssl.storage import Storage
+from ray_ssl.sweep.explain import explain
 from sweeps.graph import SWEEP
 from sweeps.graph_cli import main
 from tests.analysis.graph.trained import IMAGES, train_all
@@ -78,6 +79,8 @@ def test_interrupted_failed_and_retried_it_ends_as_if_nothing_had_happened(
     figures = {path.stem for path in (sweep / "figures").glob("*.png")}
     assert {"eigenvector_angles", "spectral_loss", "probe_by_purity"} <= figures
 
+    assert f"python -m analysis claims {sweep}" in out and f"python -m analysis {sweep}" not in out
+    assert explain([(ledger, table)]).endswith(f"what holds of it:\n  python -m analysis claims {sweep}")
     monkeypatch.chdir(tmp_path)
     assert analysis([str(sweep)]) == 0
     assert "nothing to measure: trainings on an exact graph" in capsys.readouterr().out
@@ -95,4 +98,4 @@ def test_interrupted_failed_and_retried_it_ends_as_if_nothing_had_happened(
     out = capsys.readouterr().out
     assert "4 trial(s), 3 to run" in out and "spectral network k 3 seed 8" in out and "M parameters  about" in out
     assert main(SWEEP, [*LINE, "--steps", "5"]) == 2
-    assert "was made with num_steps = 400, now 5; give another --name" in capsys.readouterr().err
+    assert "was made with --steps 400, now 5; give another --name" in capsys.readouterr().err

@@ -24,6 +24,9 @@ COLUMNS: Final = (
     "num_trials", "basis", "verdict", "note", "command",
 )  # fmt: skip
 
+NOT_COMPUTED: Final = "all that it needs was measured, but of no trial can it be computed"
+"""Begins the note where that is so."""
+
 LEAST_EQUAL: Final = 3
 """Seeds or networks whose numbers are all the same, that are evidence."""
 
@@ -133,8 +136,7 @@ def _row(
             lacking
             or left_out
             or Lacking(
-                "all that it needs was measured, but of no trial can it be computed, for too few values are there or "
-                f"all are the same: {claim.statistic}",
+                f"{NOT_COMPUTED}, for too few values are there or all are the same: {claim.statistic}",
                 "a sweep with more --epochs, more checkpoints or a deeper network",
             )
         )

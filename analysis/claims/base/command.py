@@ -20,7 +20,8 @@ import pandas as pd
 
 from analysis.claims.base.check import check
 from analysis.claims.base.contract import UNKNOWN
-from analysis.command import read_measurements
+from analysis.claims.base.standing import UNMEASURED, standing, tally
+from analysis.command import each_once, read_measurements
 from analysis.connectivity.compared import outdated
 from analysis.publication import figures_folder
 from analysis.survey import mixed_trainings, trained_epochs, unmeasured_trials, untrained_keys
@@ -54,9 +55,10 @@ def run(flags: argparse.Namespace) -> int:
     Raises:
         UserError: No measurements there.
     """
-    sweeps = [Storage.at(folder) for folder in flags.sweep]
+    folders = each_once(flags.sweep)
+    sweeps = [Storage.at(folder) for folder in folders]
     table: Frame = pd.concat([read_measurements(sweep) for sweep in sweeps], ignore_index=True)
-    typed = flags.sweep[0] if len(sweeps) == 1 else "SWEEP_FOLDER"
+    typed = folders[0] if len(sweeps) == 1 else "SWEEP_FOLDER"
     untrained = set(table["trial_key"]) & {key for folder in sweeps for key in untrained_keys(Ledger(folder))}
     table = table[~table["trial_key"].isin(untrained)]
     unmeasured = [one for folder in sweeps for one in unmeasured_trials(Ledger(folder), table)]
@@ -70,17 +72,17 @@ def run(flags: argparse.Namespace) -> int:
     for (dataset, method), rows in found[measured].groupby(["dataset", "method"], sort=False):
         print(f"{method or 'methods compared'} on {dataset}\n{as_text(rows)}\n")
     lacking = found[~found["claim"].isin(found["claim"][measured])]
-    if not lacking.empty:
-        print(f"not measured:\n{lacking_as_text(lacking)}\n")
+    for title in (UNKNOWN, UNMEASURED):
+        rows = lacking[standing(lacking) == title]
+        if not rows.empty:
+            print(f"{title}:\n{lacking_as_text(rows)}\n")
     if waiting := sum(one.trained for one in unmeasured):
         print(f"{waiting} trained trial(s) of which nothing is measured count nowhere: python -m analysis {typed}\n")
     if untrained:
         keys = " ".join(sorted(untrained))
         print(f"{len(untrained)} trial(s) that failed or are not at their end count nowhere: {keys}\n")
-    counts = found["verdict"].value_counts()
-    words = ", ".join(f"{counts[verdict]} {verdict}" for verdict in counts.index)
-    print(words or "no claim is about eigenvectors of an exact graph alone, nothing was learned on it")
-    out = sweeps[0].child(figures_folder(flags.sweep))
+    print(tally(found) or "no claim is about eigenvectors of an exact graph alone, nothing was learned on it")
+    out = sweeps[0].child(figures_folder(folders))
     out.write("claims.csv", found.to_csv(index=False, lineterminator="\n").encode())
     out.write("claims.json", as_json(found).encode())
     print(f"claims    {out.address('claims.csv')}, claims.json")

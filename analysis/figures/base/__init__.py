@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from pathlib import Path
 from typing import Any, Final
 
@@ -14,7 +14,7 @@ from matplotlib.figure import Figure
 
 from analysis.figures.base.numbers import networks_alone
 from analysis.finetuned_choice import without_fine_tuned
-from analysis.needs import Unmeasured, first_lacking
+from analysis.needs import Need, Unmeasured, first_lacking
 from ray_ssl.plugins import plugin_module, plugin_names
 
 FIGURES: Final = "analysis.figures"
@@ -92,34 +92,61 @@ def why_not_drawn(
     """
     module = plugin_module(FIGURES, name)
     source = table if projections is None else drawn_of(name, table, projections)
+    needs = _needs(module, table)
+    if needs is None:
+        return f"is of networks, and {'--trials chose' if whole else f'{sweep} holds'} an exact graph's features alone"
     shown = _shown(module, source)
     if shown.empty and not source.empty:
         return "leaves out fine-tuned networks, and there are no others: figure finetuning compares them"
-    if whole is not None and (
-        lacking := _lacks_by_choice(module, shown, _shown(module, drawn_of(name, *whole)), sweep)
-    ):
+    if whole is not None and (lacking := _lacks_by_choice(needs, shown, _shown(module, drawn_of(name, *whole)), sweep)):
         return lacking
-    lacking = lacks(name, shown, sweep, unmeasured)
+    lacking = first_lacking(needs, shown, sweep, unmeasured)
     # Every figure says in its docstring where it returns None.
-    return lacking or f"is not drawn {' '.join((module.draw.__doc__ or '').split()).partition('None ')[2].rstrip('.')}"
+    return (
+        str(lacking)
+        if lacking
+        else f"is not drawn {' '.join((module.draw.__doc__ or '').split()).partition('None ')[2].rstrip('.')}"
+    )
 
 
-def _lacks_by_choice(module: Any, chosen: pd.DataFrame, whole: pd.DataFrame, sweep: str) -> str | None:
+def _lacks_by_choice(needs: Sequence[Need], chosen: pd.DataFrame, whole: pd.DataFrame, sweep: str) -> str | None:
     """What the trials that were chosen lack first, where others of the sweep have it."""
-    for need in getattr(module, "NEEDS", ()):
+    for need in needs:
         if (lacking := need.lacking(chosen, sweep)) is not None:
             others_have = need.lacking(whole, sweep) is None
             return f"{lacking.what}: the trials chosen by --trials lack it, others have it" if others_have else None
     return None
 
 
-def lacks(name: str, table: pd.DataFrame, sweep: str, unmeasured: Collection[Unmeasured] = ()) -> str | None:
-    """Returns what a table lacks of what a figure needs, in one line; None where it lacks nothing."""
-    found = first_lacking(getattr(plugin_module(FIGURES, name), "NEEDS", ()), table, sweep, unmeasured)
-    if found is None:
-        return None
+def lacks(
+    name: str,
+    table: pd.DataFrame,
+    sweep: str,
+    unmeasured: Collection[Unmeasured] = (),
+    projections: pd.DataFrame | None = None,
+) -> str | None:
+    """Returns what the tables of a sweep lack of what a figure needs, in one line; None where they lack nothing.
+
+    Args:
+        name: Of the figure.
+        table: As in `draw_all`.
+        sweep: See `why_not_drawn`.
+        unmeasured: See `why_not_drawn`.
+        projections: As in `draw_all`; None: `table` is what the figure is drawn from.
+    """
+    module = plugin_module(FIGURES, name)
+    needs = _needs(module, table)
+    if needs is None:
+        return f"is of networks, and {sweep} holds an exact graph's features alone"
+    source = table if projections is None else drawn_of(name, table, projections)
+    found = first_lacking(needs, source, sweep, unmeasured)
+    return None if found is None else str(found)
+
+
+def _needs(module: Any, table: Any) -> Sequence[Need] | None:
+    """What a figure needs of a table; None where that is of exact graphs alone and the figure is not of any."""
     of_graph = len(table) > 0 and "metric" in table and networks_alone(table).empty
-    return f"is of networks, and {sweep} holds an exact graph's features alone" if of_graph else str(found)
+    return getattr(module, "GRAPH_NEEDS", None) if of_graph else getattr(module, "NEEDS", ())
 
 
 def _shown(module: Any, table: Any) -> Any:

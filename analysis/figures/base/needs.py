@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from analysis.figures.base.numbers import LEVELS, REPRESENTATION, Frame, measured_split
+from analysis.figures.base.numbers import LEARNED, LEVELS, REPRESENTATION, Frame, measured_split
 from analysis.figures.base.targets import TEACHER, measured_randomness, self_supervised
 from analysis.needs import Lacking, Measured, Need
 
@@ -49,6 +49,31 @@ class Ratio(NamedTuple):
         start = ", epoch 0 among them" if self.start else ""
         what = f"needs {self.over.words} and {self.under.words} at the same {self.num_epochs} epochs of a trial{start}"
         return Lacking(what, " && ".join(dict.fromkeys(one.command(sweep) for one in (self.over, self.under))))
+
+
+class Learned(NamedTuple):
+    """Features that were learned on an exact graph, measured at so many steps."""
+
+    num_steps: int = 1
+
+    def lacking(self, table: Frame, sweep: str) -> Lacking | None:
+        """See `analysis.needs.Need`."""
+        rows = table[table["method"].isin(LEARNED)]
+        if rows.empty:
+            return Lacking(
+                "needs features that are learned on the graph", "python sweeps/graph.py with the same images and views"
+            )
+        if rows.groupby("trial_key")["epoch"].nunique().max() < self.num_steps:
+            return Lacking(f"needs {self.num_steps} measured steps of a training", "the sweep's command again")
+        return None
+
+
+class Labelled(NamedTuple):
+    """Images with labels, of an exact graph."""
+
+    def lacking(self, table: Frame, sweep: str) -> Lacking | None:
+        """See `analysis.needs.Need`."""
+        return None if table["level"].isin(LEVELS).any() else Lacking("needs labels of the images, which have none")
 
 
 class Graded(NamedTuple):

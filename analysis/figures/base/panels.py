@@ -118,8 +118,8 @@ class _Chart(NamedTuple):
     level: str
 
     def draw(self, axes: list[list[Axes | None]]) -> bool:
-        """Draws all panels; returns whether every dotted line is named, once where panels share an axis."""
-        unnamed: set[tuple[int, int]] = set()
+        """Draws all panels; returns whether every dotted line is named, once where panels share an axis and have it."""
+        wanted, named = set[tuple[int, int, str]](), set[tuple[int, int, str]]()
         for i, (row, row_axes) in enumerate(zip(self.rows, axes, strict=True)):
             start = 0
             for j, (panel, ax) in enumerate(zip(row.panels, row_axes, strict=True)):
@@ -128,14 +128,15 @@ class _Chart(NamedTuple):
                 if panel.rows.empty:
                     not_measured(ax)
                     continue
-                if panel.y_labels:
-                    start = j
-                    unnamed.add((i, start))
+                start = j if panel.y_labels else start
                 self._lines(ax, panel)
                 height, name = self._rule(panel)
-                if np.isnan(height) or rule(ax, height, name if (i, start) in unnamed else ""):
-                    unnamed.discard((i, start))
-        return not unnamed
+                if np.isnan(height):
+                    continue
+                wanted.add((i, start, name))
+                if rule(ax, height, "" if (i, start, name) in named else name):
+                    named.add((i, start, name))
+        return wanted == named
 
     def rules(self) -> tuple[bool, list[str]]:
         """Returns whether any dotted line is inside its panel, and the names of those that are not."""

@@ -27,6 +27,7 @@ from ray_ssl.finetune import make_start, start_option, write_start
 from ray_ssl.ledger import DONE, Ledger, Trial, make_trials
 from ray_ssl.pretrain import pretrain
 from ray_ssl.storage import Storage
+from tests.analysis.graph.trained import IMAGES, plan_of
 from tests.sweeps.test_finetune import PRETRAINING
 
 LAYERS = ("stem", "block1", "representation")
@@ -103,6 +104,11 @@ def test_an_encoder_of_a_sweep_on_fine_tuning(transfer: Ledger, tmp_path: Path) 
 def test_what_is_no_evidence(transfer: Ledger, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(UserError, match="no finished trial"):
         cases_of(str(tmp_path))
+    graph = Ledger(Storage.at(tmp_path / "graph"))
+    for trial in plan_of(*IMAGES, "--resolution", "2", "--k", "3", "--seeds", "0").trials:
+        graph.write_config(trial)
+    with pytest.raises(UserError, match=r"trainings on an exact graph .* give sweeps of sweeps/finetune.py or sweeps/"):
+        cases_of(graph.sweep.uri)
     ledger = Ledger(Storage.at(tmp_path / "plain"))
     write(ledger, finished(ledger, PRETRAINING), 1, [(2, "representation", "class", "test", "linear_accuracy", 0.5)])
     with pytest.raises(UserError, match="has no accuracies in a target"):

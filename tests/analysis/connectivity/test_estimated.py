@@ -9,7 +9,7 @@ from scipy.stats import binomtest
 
 from analysis.connectivity.classifier import ClassifierSettings, Examiner, pairwise_errors
 from analysis.connectivity.estimated import EstimatedGraph, estimate, mean_errors, upper_end
-from analysis.connectivity.graph_facts import NodeLabels, agreement, facts
+from analysis.connectivity.graph_facts import NodeLabels, agreement, facts, say
 from analysis.connectivity.groups import GroupErrors, Groups, image_groups
 from analysis.graph import ViewFamily, build, top_eigenpairs
 from analysis.graph.alignment import alignment
@@ -132,3 +132,12 @@ def test_mean_and_agreement_are_over_seeds_that_were_measured_as_a_whole(estimat
     assert np.allclose(mean.between, 0.3) and np.allclose(mean.within, 0.5)
     same = agreement([estimated, estimated], 2)
     assert same == pytest.approx(np.ones((2, 2)))
+
+
+def test_eigenvalues_below_0_are_said_as_they_are() -> None:
+    between = np.array([[np.nan, 0.7, 0.05], [0.7, np.nan, 0.05], [0.05, 0.05, np.nan]])
+    found = facts(estimate(GroupErrors(between, np.full(3, 0.5)), np.full(3, 50)), [])
+    assert found.spectrum.values.tolist() == pytest.approx([1, 1, 0])
+    text = "\n".join(say(found))
+    assert f"1.0000 (no. 1), 1.0000 (no. 2), {(0.5 - 0.7) / 1.2:.4f} (no. 3)\n" in text
+    assert "1 eigenvalue(s) are below 0, where an exact graph has none" in text

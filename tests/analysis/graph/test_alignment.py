@@ -8,7 +8,14 @@ import torch
 from scipy.linalg import subspace_angles
 
 from analysis.features import LayerFeatures
-from analysis.graph.alignment import alignment, cosines, feature_basis, random_alignment
+from analysis.graph.alignment import (
+    NUM_DRAWS,
+    alignment,
+    cosines,
+    feature_basis,
+    random_alignment,
+    random_smallest_cosine,
+)
 from analysis.metrics import spectral_alignment
 from tests.analysis.metrics.blobs import blobs, draw, nodes
 
@@ -74,3 +81,16 @@ def test_a_graph_of_few_nodes_has_no_number_and_features_need_a_graph() -> None:
     assert np.isnan(found["spectral_alignment_top50"]) and found["spectral_coverage_top20"] > 0
     with pytest.raises(ValueError, match=r"needs LayerFeatures\.nodes"):
         list(spectral_alignment.measure(LayerFeatures(draw(30, 4), draw(30, 4)), []))
+
+
+@pytest.mark.parametrize(("k", "num_nodes"), [(3, 12), (3, 5), (4, 4)])
+def test_the_smallest_cosine_of_random_spans_is_that_of_gaussian_ones(k: int, num_nodes: int) -> None:
+    random = np.random.default_rng(0)
+    spans = [np.linalg.qr(random.standard_normal((num_nodes, k)))[0] for _ in range(2000)]
+    drawn = [cosines(span, np.eye(num_nodes)[:, :k]).min() for span in spans]
+    error = np.std(drawn) * np.sqrt(1 / 2000 + 1 / NUM_DRAWS)
+    assert random_smallest_cosine(k, num_nodes) == pytest.approx(np.mean(drawn), abs=4 * error + 1e-9)
+
+
+def test_the_smallest_cosine_of_two_random_lines_in_a_plane() -> None:
+    assert random_smallest_cosine(1, 2) == pytest.approx(2 / np.pi, abs=4 * np.sqrt(0.5 - (2 / np.pi) ** 2) / 16)

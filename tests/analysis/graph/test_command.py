@@ -11,6 +11,7 @@ import numpy as np
 import pandas as pd
 import pytest
 from matplotlib.text import Text
+from PIL import Image
 from scipy import sparse, stats
 
 from analysis import encoder
@@ -18,6 +19,7 @@ from analysis.__main__ import main
 from analysis.figures import accuracy_by_epoch, accuracy_by_method, eigenvector_angles, spectral_loss
 from analysis.figures.base.numbers import LEARNED, Frame
 from analysis.graph import PairGraph, recorded, top_eigenpairs, words
+from analysis.graph.alignment import random_smallest_cosine
 from analysis.graph.contrastive import marks
 from analysis.graph.experiment import Study
 from analysis.graph.views import ViewGraph
@@ -83,18 +85,36 @@ def test_figure_has_both_rows(folder: Path) -> None:
     nodes = set(read(folder).query("metric == 'graph_num_nodes'")["value"])
     (at,) = set(numbers.loc[numbers["metric"] == "eigenvector_alignment", "chance"])
     assert at == 4 / nodes.pop() and not nodes
-    assert numbers.loc[numbers["metric"] == "eigenvector_cosine", "chance"].isna().all()
+    (smallest,) = set(numbers.loc[numbers["metric"] == "eigenvector_cosine", "chance"])
+    assert smallest == random_smallest_cosine(4, 50)
     figure = eigenvector_angles.draw(read(folder))
     assert figure is not None and len(figure.axes) == 2
     texts = [text.get_text() for text in figure.texts]
     assert any(text.startswith("full-batch step") for text in texts)
     drawn = [line for ax in figure.axes for line in ax.lines if line.get_linestyle() not in ("-", "None")]
-    assert [float(np.asarray(line.get_ydata())[0]) for line in drawn] == [at]
+    assert [float(np.asarray(line.get_ydata())[0]) for line in drawn] == [at, smallest]
     assert f"random span {at:.2g}" in " ".join(text.get_text() for text in figure.findobj(Text))
     assert any(text.startswith("k 4 on shapes") for text in texts) and not any("width" in text for text in texts)
     for band in (band for ax in figure.axes for band in ax.collections):
         heights = np.asarray(band.get_paths()[0].vertices)[:, 1]
         assert heights.min() >= 0 and heights.max() <= 1
+
+
+def test_figure_has_a_column_for_each_number_of_features(folder: Path) -> None:
+    table = read(folder)
+    other = table.assign(trial_key=table["trial_key"] + "0", width=table["width"].where(table["width"] != 4, 12))
+    both = pd.concat([table, other])
+    figure = eigenvector_angles.draw(both)
+    titles = [text.get_text() for text in figure.findobj(Text)] if figure else []
+    assert figure is not None and [text for text in titles if text.startswith("learned")] == [
+        "learned on the graph, k 4", "learned on the graph, k 12",
+    ]  # fmt: skip
+    drawn = {
+        float(np.asarray(line.get_ydata())[0]) for ax in figure.axes for line in ax.lines if line.get_zorder() == 1
+    }
+    assert drawn == {4 / 50, 12 / 50, random_smallest_cosine(4, 50), random_smallest_cosine(12, 50)}
+    assert_no_text_overlaps(figure)
+    assert_fit_for_print(figure)
 
 
 def test_figure_of_the_loss_compares_with_the_eigenvectors_of_the_same_graph(folder: Path) -> None:
@@ -197,6 +217,47 @@ def test_small_graphs_leave_out_usual_sizes(tmp_path: Path, capsys: Capsys) -> N
     assert plan.sizes == [5, 10, 13] and {trial.config.k for trial in plan.trials} == {13}
 
 
+def test_fewer_images_than_usual_are_taken_and_more_than_there_are_refused(tmp_path: Path, capsys: Capsys) -> None:
+    folder = folder_of(tmp_path / "set", labelled=True)
+    flags = ("--dataset", f"folder:{folder}", "--resolution", "2", "--sizes", "2")
+    for command in (lambda line: main(["graph", *line]), lambda line: graph_cli.main(SWEEP, [*line, "--dry-run"])):
+        assert command([*flags, "--storage", str(tmp_path / "out")]) == 0
+        said = capsys.readouterr().out
+        assert "--num-images not given: all 20 there are, not 1000\n" in said and "graph     40 images" in said
+        assert command([*flags, "--num-images", "21", "--storage", str(tmp_path / "out")]) == 2
+        assert capsys.readouterr().err == "error: --num-images 21 is more than there are: at most 20\n"
+    plan, typed = plan_of(*flags), plan_of(*flags, "--num-images", "20", "--num-test-images", "20")
+    assert [trial.key for trial in plan.trials] == [trial.key for trial in typed.trials] and plan.data == typed.data
+
+
+def test_without_labels_all_else_is_measured(tmp_path: Path, capsys: Capsys) -> None:
+    sets = [folder_of(tmp_path / name, labelled=name == "named") for name in ("named", "plain")]
+    found, line = [], ()
+    for folder in sets:
+        line = ("--dataset", f"folder:{folder}", "--resolution", "2", "--levels", "3", "--sizes", "3")
+        assert main(["graph", *line, "--storage", str(folder / "out")]) == 0
+        found.append(read(folder / "out").set_index(["metric", "level"])["value"])
+    said = capsys.readouterr().out
+    assert said.count("labels    40 of 40 images have none: left out is") == 1 and said.count("no labels\n") == 1
+    labelled, unlabelled = found
+    assert set(unlabelled.index) == {at for at in labelled.index if at[1] == "none"}
+    # Other images are held out for testing, but the graph is of all.
+    assert unlabelled.to_dict() == pytest.approx(labelled[unlabelled.index].to_dict())
+    plan = train_all(tmp_path / "trained", (*line, "--k", "3", "--steps", "2", "--seeds", "0"))
+    learned = read(tmp_path / "trained").query("method != 'eigenvectors'")
+    assert set(learned["trial_key"]) == {trial.key for trial in plan.trials} and set(learned["level"]) == {"none"}
+
+
+def folder_of(folder: Path, labelled: bool) -> Path:
+    """40 shapes as files, two of each class."""
+    images = load_dataset(DataConfig(dataset="shapes", num_images=40, num_test_images=20)).train.take(np.arange(40))
+    for i, (pixels, label) in enumerate(zip(images.images, images.fine, strict=True)):
+        place = folder / f"class{label}" if labelled else folder
+        place.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(pixels).save(place / f"{i:02d}.png")
+    return folder
+
+
 def test_says_what_edges_tell_of_labels() -> None:
     graph, zeros = PairGraph(sparse.eye_array(40)), np.zeros(40, np.int64)
     views = ViewGraph(graph, zeros.astype(np.uint8).reshape(40, 1, 1, 1), np.arange(40), zeros)
@@ -241,7 +302,8 @@ def test_help_says_how_many_images_are_drawn(
         ((*FLAGS, "--resolution", "1"), "the graph has 1 node(s), 3 are needed"),
         ((*FLAGS, "--crops", "40"), "a crop of 40 pixels does not fit images of 32"),
         ((*FLAGS, "--resolution", "0"), "resolution of views is 1 or more, given 0"),
-        ((*FLAGS, "--num-images", "x"), "error: --num-images: "),
+        ((*FLAGS, "--num-images", "x"), "--num-images: input should be a valid integer"),
+        ((*FLAGS, "--crops", "1", "20"), "--crops are 2 pixels (the --resolution) or more, given 1 20"),
     ],
 )
 def test_bad_input_is_one_line(flags: tuple[str, ...], message: str, tmp_path: Path, capsys: Capsys) -> None:
@@ -253,11 +315,11 @@ def test_bad_input_is_one_line(flags: tuple[str, ...], message: str, tmp_path: P
 @pytest.mark.parametrize(
     ("flags", "message"),
     [
-        (("--k", "1"), "k: input should be greater than or equal to 2, given 1"),
+        (("--k", "1"), "--k is 2 to 2147483647, given 1"),
         (("--k", "50"), "--k is 49 at most, for the graph has 50 nodes, given 50"),
         (("--k", "4", "50", "--dry-run"), "--k is 49 at most, for the graph has 50 nodes, given 50"),
-        (("--steps", "0"), "num_steps: input should be greater than or equal to 1, given 0"),
-        (("--seeds", "-1"), "seed: input should be greater than or equal to 0, given -1"),
+        (("--steps", "0"), "--steps is 1 to 2147483647, given 0"),
+        (("--seeds", "-1"), "--seeds is 0 to 9223372036854775807, given -1"),
         (("--num-cpus", "0"), "--num-cpus is at least 1"),
         (("--cpus-per-worker", "3", "--num-cpus", "2"), "a trial asks for 1 x 3 CPUs"),
         (("--num-images", "100000000"), "the images do not fit into memory"),

@@ -13,13 +13,15 @@ from analysis import encoder
 from analysis.__main__ import main
 from analysis.claims import check
 from analysis.figures import eigenvector_angles, probe_by_purity, spectral_loss
-from analysis.figures.base import lacks
+from analysis.figures.base import lacks, why_not_drawn
 from analysis.figures.base.numbers import Frame, trials
 from analysis.graph import top_eigenpairs
 from analysis.graph.alignment import NUM_NODES, NUM_STEPS
 from analysis.report.graph_tables import eigenvectors_table, learned_table
 from analysis.report.results import with_networks
+from analysis.stored import read_projections
 from analysis.table import KIND, MEASUREMENTS, Checkpoint, read_table
+from ray_ssl.plugins import plugin_names
 from ray_ssl.storage import Storage
 from tests.analysis.graph.graphs import dense, random_graph
 from tests.analysis.graph.trained import IMAGES, train_all
@@ -174,6 +176,22 @@ def test_a_figure_that_was_drawn_of_a_graph_lacks_nothing_of_it(table: Frame) ->
         assert lacks(name, table, "GRAPH") is None
     assert "python -m analysis SWEEP" in (lacks("eigenvector_angles", purity_table(), "SWEEP") or "")
     assert "python" not in (lacks("fig2_left", table, "GRAPH") or "python")
+
+
+def test_why_a_figure_is_not_drawn_of_a_graph_is_true(table: Frame) -> None:
+    of_graphs = {"eigenvector_angles", "probe_by_purity", "spectral_loss"}
+    top, none = table[table["method"] == "eigenvectors"], read_projections(Storage.at("nowhere"))
+    for rows in (table, top):
+        for name in {*plugin_names("analysis.figures")} - of_graphs:
+            said = why_not_drawn(name, rows, "GRAPH", none)
+            assert said == "is of networks, and GRAPH holds an exact graph's features alone", name
+    for name in of_graphs - {"probe_by_purity"}:
+        assert "learned on the graph: python sweeps/graph.py with" in why_not_drawn(name, top, "GRAPH", none)
+    unlabelled = table[table["level"] == "none"]
+    assert why_not_drawn("probe_by_purity", unlabelled, "G", none) == "needs labels of the images, which have none"
+    assert "--trials chose" in why_not_drawn("fig1", top, "GRAPH", none, whole=(table, none))
+    begun = table[table["epoch"] == 0]
+    assert "the sweep's command again" in why_not_drawn("eigenvector_angles", begun, "GRAPH", none)
 
 
 def test_every_study_has_a_default_folder_of_its_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -13,9 +13,10 @@ from analysis.graph.trial import GraphData, train_on_graph
 from analysis.table import MEASUREMENTS, read_table
 from ray_ssl.checkpoints import load_newest_state, save_state
 from ray_ssl.graph_config import KINDS, GraphConfig
-from ray_ssl.ledger import GraphTrial, Ledger
+from ray_ssl.ledger import GraphTrial, Ledger, TrialState
 from ray_ssl.pretrain import PreemptedError
 from ray_ssl.storage import Storage
+from ray_ssl.sweep.overview import progress
 from ray_ssl.trainer import EpochMetrics, NonFiniteLossError
 from sweeps.graph_run import Plan
 from tests.analysis.graph.trained import IMAGES, lend, plan_of
@@ -66,6 +67,21 @@ def test_killed_or_moved_it_ends_as_if_nothing_had_happened(plan: Plan, tmp_path
         assert history(found) == history(expected)
         assert history({"history": told}) == history(expected)[:6]
     pd.testing.assert_frame_equal(rows_of(cut), rows_of(whole))
+
+
+def test_it_goes_on_from_its_first_step(plan: Plan, tmp_path: Path) -> None:
+    ledger, trial = Ledger(Storage.at(tmp_path)), plan.trials[0]
+    ledger.write_config(trial)
+    moves = iter([False, False, True])
+    with pytest.raises(PreemptedError):
+        train_on_graph(
+            trial.config, GraphData(plan.study, plan.settings), ledger.trial(trial.key),
+            lend(ledger, state_seconds=1000, preempted=moves.__next__),
+        )  # fmt: skip
+    state = TrialState.RESUMABLE
+    assert ledger.state(trial.key) is state and progress(ledger, trial, state) == f"2 of {STEPS}"
+    ledger.trial(trial.key).delete_folder("state/step-0000000002")
+    assert progress(ledger, trial, state) == f"0 of {STEPS}"
 
 
 def test_a_state_is_of_the_whole_learner(plan: Plan, tmp_path: Path) -> None:

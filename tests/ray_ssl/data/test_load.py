@@ -13,7 +13,7 @@ from tests.ray_ssl.data.images import random_images, write_folder
 
 
 def test_shapes_domain_is_refused_for_other_sources() -> None:
-    with pytest.raises(UserError, match="shapes_domain 'sketch' is for shapes only, the dataset is 'cifar10'"):
+    with pytest.raises(UserError, match="--shapes-domain 'sketch' is for shapes only, the dataset is 'cifar10'"):
         load_dataset(DataConfig(dataset="cifar10", shapes_domain="sketch"))
 
 

@@ -1,0 +1,34 @@
+"""How verdicts are counted: what was never measured apart from what was measured of too few."""
+
+from __future__ import annotations
+
+from typing import Any, Final
+
+from analysis.claims.base.check import NOT_COMPUTED
+from analysis.claims.base.contract import FAILS, HOLDS, UNKNOWN
+
+Frame = Any
+"""A pandas frame; pyright cannot follow what selecting rows of one returns."""
+
+UNMEASURED: Final = "not measured"
+"""Stands for the verdict "not enough data" where there is none at all."""
+
+_COUNTED: Final = {HOLDS: ("holds", "hold"), FAILS: ("does not hold", "do not hold")}
+"""Of one, and of several."""
+
+
+def standing(found: Frame) -> Frame:
+    """Returns the verdict of each row, `UNMEASURED` where what the claim needs was measured of no trial.
+
+    Args:
+        found: See `analysis.claims.check`.
+    """
+    nothing = (found["num_trials"] == 0) & ~found["note"].str.startswith(NOT_COMPUTED)
+    return found["verdict"].where((found["verdict"] != UNKNOWN) | ~nothing, UNMEASURED)
+
+
+def tally(found: Frame) -> str:
+    """Returns e.g. "12 hold, 3 do not hold, 4 not enough data, 30 not measured"; "" of no row."""
+    counts = standing(found).value_counts()
+    numbers = [(name, int(counts.get(name, 0))) for name in (HOLDS, FAILS, UNKNOWN, UNMEASURED)]
+    return ", ".join(f"{n} {_COUNTED.get(name, (name, name))[n > 1]}" for name, n in numbers if n)
