@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import partial
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -16,6 +16,7 @@ from torch.nn.functional import normalize
 from analysis.labels import LabelLevel
 from analysis.settings import FP32
 from analysis.sums import Images, Split, Statistic, Sum
+from analysis.threads import in_threads
 from ray_ssl import views
 from ray_ssl.backbones.base import Backbone, build_backbone
 from ray_ssl.checkpoints import Checkpoint
@@ -137,22 +138,26 @@ class Pictures:
     def _end(self) -> int:
         return len(self.images) * max(1, self.num_views) if self.last is None else self.last
 
-    def batches(self, card: dict[str, Any], device: torch.device) -> Iterator[Tensor]:
-        """Yields float32 [B, 3, size, size], normalised as the card says."""
+    @property
+    def starts(self) -> range:
+        """The first row of each batch."""
+        return range(self.first, self._end, FORWARD_BATCH_SIZE)
+
+    def batch(self, start: int, card: dict[str, Any], device: torch.device) -> Tensor:
+        """Returns the batch that begins at row `start`, float32 [B, 3, size, size], normalised as the card says."""
         size = card["config"]["data"]["image_size"]
         mean, std = card["normalisation"]["mean"], card["normalisation"]["std"]
-        for start in range(self.first, self._end, FORWARD_BATCH_SIZE):
-            rows = np.arange(start, min(start + FORWARD_BATCH_SIZE, self._end)) // max(1, self.num_views)
-            chunk = torch.from_numpy(self.images[rows]).to(device)
-            random = torch_stream(self.seed, self.purpose, step=start // FORWARD_BATCH_SIZE)
-            drawn = views.draw(
-                self.views if self.num_views else None, len(chunk), (chunk.shape[1], chunk.shape[2]), size, random
-            )
-            yield views.apply(chunk, drawn, mean, std)
+        rows = np.arange(start, min(start + FORWARD_BATCH_SIZE, self._end)) // max(1, self.num_views)
+        chunk = torch.from_numpy(self.images[rows]).to(device)
+        random = torch_stream(self.seed, self.purpose, step=start // FORWARD_BATCH_SIZE)
+        drawn = views.draw(
+            self.views if self.num_views else None, len(chunk), (chunk.shape[1], chunk.shape[2]), size, random
+        )
+        return views.apply(chunk, drawn, mean, std)
 
     def normalised(self, card: dict[str, Any]) -> Tensor:
         """Returns what the network sees, float32 [len(self), 3 x size x size]."""
-        return torch.cat([batch.flatten(1) for batch in self.batches(card, torch.device("cpu"))])
+        return torch.cat([self.batch(start, card, torch.device("cpu")).flatten(1) for start in self.starts])
 
 
 def load_backbone(checkpoint: Checkpoint) -> Backbone:
@@ -165,11 +170,12 @@ def load_backbone(checkpoint: Checkpoint) -> Backbone:
     return backbone.eval().to(memory_format=torch.channels_last)
 
 
-@torch.no_grad()
 def extract(
     backbone: Backbone, pictures: Pictures, card: dict[str, Any], device: torch.device, precision: str = FP32
 ) -> list[Tensor]:
     """Returns every layer's features of all pictures, from one forward pass each.
+
+    On a CPU each batch is computed by one thread: no number depends on how many there are.
 
     Args:
         pictures: What is looked at.
@@ -179,16 +185,27 @@ def extract(
     Returns:
         One float32 [N, D_layer] tensor a layer, on the CPU. Layers with the same features share one tensor.
     """
-    features: dict[int, Tensor] = {}
-    sources: list[int] = []
-    start = 0
-    for batch in pictures.batches(card, device):
-        with torch.autocast(device.type, torch.bfloat16, enabled=precision != FP32):
-            layers = backbone.layers(batch.contiguous(memory_format=torch.channels_last))
-        sources = [next(j for j, other in enumerate(layers) if other is layer) for layer in layers]
-        for index in sorted(set(sources)):
-            if index not in features:
-                features[index] = torch.empty(len(pictures), layers[index].shape[1])
-            features[index][start : start + len(batch)] = layers[index].float().cpu()
-        start += len(batch)
+
+    def layers_of(start: int) -> list[Tensor]:
+        batch = pictures.batch(start, card, device).contiguous(memory_format=torch.channels_last)
+        with torch.no_grad(), torch.autocast(device.type, torch.bfloat16, enabled=precision != FP32):
+            return backbone.layers(batch)
+
+    def keep(start: int, layers: list[Tensor]) -> None:
+        rows = slice(start - pictures.first, start - pictures.first + len(layers[0]))
+        for index, kept in features.items():
+            kept[rows] = layers[index].float().cpu()
+
+    if not len(pictures):
+        return []
+    first = layers_of(pictures.first)
+    sources = [next(j for j, other in enumerate(first) if other is layer) for layer in first]
+    features = {index: torch.empty(len(pictures), first[index].shape[1]) for index in sorted(set(sources))}
+    keep(pictures.first, first)
+    others = pictures.starts[1:]
+    if device.type == "cpu":
+        in_threads(lambda start: keep(start, layers_of(start)), others)
+    else:
+        for start in others:
+            keep(start, layers_of(start))
     return [features[index] for index in sources]

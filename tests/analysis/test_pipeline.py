@@ -269,7 +269,7 @@ def test_a_damaged_earlier_checkpoint_is_set_aside_and_the_one_compared_with_it_
         def map(self, _: type, rows: list[dict[str, object]]) -> Iterator[dict[str, object]]:
             return map(measurer, rows)
 
-    monkeypatch.setattr(pipeline, "_Pool", Pool)
+    monkeypatch.setattr(pipeline, "Pool", Pool)
     monkeypatch.setattr("ray.put", lambda value: value)
     work = [Work(trial.key, 2, ("cka",))]
     left = analyse_with_progress(ledger, work, dataset, AnalysisSettings(100, 40), 1)  # its trial may be writing it

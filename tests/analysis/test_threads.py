@@ -1,15 +1,19 @@
 """Layers measured in several threads are those measured one by one."""
 
 from collections.abc import Iterator
+from dataclasses import replace
 
+import numpy as np
 import pytest
 import torch
 from torch import Tensor
 
-from analysis.features import LayerFeatures
+from analysis.features import LayerFeatures, Pictures, extract
 from analysis.measure import measure_layers
 from analysis.metrics import alignment_uniformity, cdnv, linear_probe, ncc
 from analysis.threads import in_threads
+from ray_ssl.backbones.base import build_backbone
+from ray_ssl.config import PretrainConfig
 from tests.analysis.metrics.blobs import blobs
 
 NUM_THREADS = 2
@@ -55,3 +59,22 @@ def test_threads_change_no_number(metric: object) -> None:
     torch.set_num_threads(1)
     fresh = [LayerFeatures(one.train, one.test) for one in layers[:3]]
     assert together == list(measure_layers(metric, names, [*fresh, fresh[-1]], levels))
+
+
+def test_threads_change_no_feature() -> None:
+    config = PretrainConfig.from_dict(
+        {"data": {"dataset": "shapes"}, "backbone": {"name": "res_lh", "depth": 1, "width": 8}}
+    )
+    backbone = build_backbone(config.backbone, 32).eval()
+    card = {"config": {"data": {"image_size": 32}}, "normalisation": {"mean": [0.5] * 3, "std": [0.3] * 3}}
+    images = np.random.default_rng(0).integers(0, 256, (250, 32, 32, 3), np.uint8)
+    pictures = Pictures(images, 3, config.views, seed=1, purpose="views")
+    for precision in ("fp32", "bf16"):
+        together = extract(backbone, pictures, card, torch.device("cpu"), precision)
+        torch.set_num_threads(1)
+        alone = extract(backbone, pictures, card, torch.device("cpu"), precision)
+        torch.set_num_threads(NUM_THREADS)
+        assert all(map(torch.equal, together, alone)) and not together[-1].requires_grad
+        assert [len(layer) for layer in together] == [750] * 3 and together[-1] is together[-2]
+        last = extract(backbone, replace(pictures, first=512), card, torch.device("cpu"), precision)
+        assert all(map(torch.equal, last, [layer[512:] for layer in alone]))  # a block gives the same features
