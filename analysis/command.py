@@ -226,14 +226,18 @@ def each_once(folders: Sequence[str]) -> list[str]:
     return list(found.values())
 
 
-def read_measurements(sweep: Storage) -> Any:
+def read_measurements(sweep: Storage, with_points: bool = False) -> Any:
     """Returns the table of a sweep, or of a folder of encoders.
+
+    Args:
+        sweep: Its folder.
+        with_points: It may be empty where the folder has points of pictures in the plane.
 
     Raises:
         UserError: There are no measurements, or the folder holds something else.
     """
     measurements: Any = table.read_table(sweep.filesystem, sweep.path(MEASUREMENTS))
-    if measurements.empty:
+    if measurements.empty and not (with_points and not stored.read_projections(sweep).empty):
         raise UserError(f"{sweep.uri!r} has no measurements: give the folder of a sweep, or measure it first: "
                         f"python -m analysis {sweep.uri}")  # fmt: skip
     return measurements

@@ -198,7 +198,7 @@ def extract(
 
     if not len(pictures):
         return []
-    first = layers_of(pictures.first)
+    first = in_threads(layers_of, [pictures.first])[0] if device.type == "cpu" else layers_of(pictures.first)
     sources = [next(j for j, other in enumerate(first) if other is layer) for layer in first]
     features = {index: torch.empty(len(pictures), first[index].shape[1]) for index in sorted(set(sources))}
     keep(pictures.first, first)

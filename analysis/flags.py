@@ -7,17 +7,18 @@ import json
 import re
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import fields
-from typing import Final
+from typing import Any, Final
 
 from pydantic import ValidationError
 
-from analysis import stored
+from analysis import stored, table
 from analysis.parts import without_pair
 from analysis.settings import FP32, IMAGE_NUMBERS, PAIR, SAMPLE_NUMBERS, AnalysisSettings, add_numbers, add_task_flags
 from analysis.tasks import ESTIMATED, GROUPS, find_tasks
 from ray_ssl.data_config import DataConfig
 from ray_ssl.errors import UserError
 from ray_ssl.flags import Parser, add_storage_flag
+from ray_ssl.ledger import MEASUREMENTS
 from ray_ssl.part import Part, explain
 from ray_ssl.plugins import plugin_module, plugin_names
 from ray_ssl.storage import Storage
@@ -76,6 +77,27 @@ def refuse_other_numbers(
             f"{', '.join(sorted(names))} in this table is measured with {was}, now it would be with {now}: give the "
             f"same {same}, or {way}"
         )
+
+
+def unlike(sweeps: Sequence[Storage]) -> list[str]:
+    """Returns a line for each folder of which a task is measured with other numbers than in one before it.
+
+    Targets, estimated graphs and the pair of mutual information are a sweep's own, and are not compared.
+    """
+    first: dict[str, tuple[Storage, dict[str, Any]]] = {}
+    lines = []
+    for sweep in sweeps:
+        differing: dict[str, tuple[object, object, Storage]] = {}
+        for task, found in table.KIND.settings_by_task(sweep.filesystem, sweep.path(MEASUREMENTS)).items():
+            mine = {"feature_precision": FP32} | found
+            other, theirs = first.setdefault(task, (sweep, mine))
+            for name in ("feature_precision", *IMAGE_NUMBERS, *SAMPLE_NUMBERS):
+                if mine.get(name) != theirs.get(name):
+                    differing[name] = (theirs.get(name), mine.get(name), other)
+        for name, (theirs, mine, other) in differing.items():
+            flag, value = _as_flag(name, theirs), _as_flag(name, mine)
+            lines.append(f"{other.uri} is measured with {flag}, {sweep.uri} with {value}: their numbers stand together")
+    return lines
 
 
 def _as_flag(name: str, *value: object) -> str:

@@ -190,7 +190,7 @@ def measure_layers(
         return list(compute(features, levels))
 
     one_by_one = projects or getattr(module, "ONE_LAYER_AT_A_TIME", False)
-    found = list(map(measured, different)) if one_by_one else in_threads(measured, different)
+    found = in_threads(measured, different, at_once=1 if one_by_one else None)
     by_layer = dict(zip(map(id, different), found, strict=True))
     for layer in wanted:
         yield from (row(layer, names[layer], one) for one in by_layer[id(layers[layer])])

@@ -24,20 +24,26 @@ def limit_threads(num_threads: int) -> None:
     torch.set_num_threads(num_threads)
 
 
-def in_threads(call: Callable[[Item], Found], items: Sequence[Item]) -> list[Found]:
+def in_threads(call: Callable[[Item], Found], items: Sequence[Item], at_once: int | None = None) -> list[Found]:
     """Returns what `call` returns of each item, in their order.
 
-    As many calls run at once as torch computes with threads; each computes with one.
+    Each call computes with one thread, whatever torch has, so that no number depends on how many there are.
+
+    Args:
+        call: What is computed.
+        items: Of which.
+        at_once: Calls that run at once at most; None: as many as torch computes with threads.
 
     Raises:
         Exception: What the first call to fail, in their order, raised; those that had not begun are left out.
     """
     num_threads = torch.get_num_threads()
-    if min(num_threads, len(items)) < 2:
-        return [call(item) for item in items]
+    num_calls = min(len(items), num_threads if at_once is None else at_once)
     torch.set_num_threads(1)
     try:
-        with ThreadPoolExecutor(min(num_threads, len(items))) as pool:
+        if num_calls < 2:
+            return [call(item) for item in items]
+        with ThreadPoolExecutor(num_calls) as pool:
             futures = [pool.submit(call, item) for item in items]
             try:
                 return [future.result() for future in futures]

@@ -146,6 +146,11 @@ class Request(RunOptions):
 
         return find_tasks(self.metrics, self.levels, groups_of_data(self.base.data.shift))
 
+    @property
+    def every_task(self) -> tuple[str, ...]:
+        """What is measured of any trial's checkpoints."""
+        return tuple(dict.fromkeys((*self.tasks, *(self.reference_tasks or ()), *(self.on_target_tasks or ()))))
+
     def tasks_of(self, trial: Trial) -> tuple[str, ...]:
         """What is measured of a trial's checkpoints."""
         if trial.config.method.name != "supervised":

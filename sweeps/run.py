@@ -8,6 +8,7 @@ from typing import Any
 
 from analysis import publication
 from analysis.command import Tracking, analyse_with_progress, quiet
+from analysis.flags import refuse_other_numbers
 from analysis.measurable import check_layers, check_measurable, not_measured
 from analysis.settings import with_targets
 from analysis.survey import Survey, survey
@@ -51,6 +52,7 @@ def run(request: Request) -> int:
     request = replace(request, settings=with_targets(request.settings, read_targets(ledger.sweep), request.tasks))
     configs = request.grid.configs() if request.search == "grid" else [request.base]
     check_layers(configs, request.settings, request.tasks)
+    refuse_other_numbers(ledger.sweep, request.settings, request.every_task)
     num_side_by_side = _side_by_side(request)
     card = None if request.dry_run else DataCard.recall(ledger.sweep, request.base.data)
     code = None if card is None else _answer_if_nothing_to_do(request, storage, ledger, card)

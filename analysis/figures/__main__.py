@@ -121,6 +121,7 @@ def _answer(arguments: list[str]) -> int:
     from analysis.command import each_once, quiet, read_measurements
     from analysis.connectivity.compared import outdated
     from analysis.figures.base import draw_one, lacks, why_not_drawn
+    from analysis.flags import unlike
     from analysis.publication import figures_folder
     from analysis.stored import read_projections
     from analysis.survey import mixed_trainings, unmeasured_trials
@@ -136,13 +137,15 @@ def _answer(arguments: list[str]) -> int:
     folders = each_once(flags.sweep)
     sweeps = [Storage.at(folder) for folder in folders]
     typed = folders[0] if len(sweeps) == 1 else "SWEEP_FOLDER"
-    tables: list[Any] = [read_measurements(sweep) for sweep in sweeps]
+    tables: list[Any] = [read_measurements(sweep, with_points=True) for sweep in sweeps]
     table: Any = pd.concat(tables, ignore_index=True)
     points_of: list[Any] = [read_projections(sweep) for sweep in sweeps]
     points: Any = pd.concat(points_of, ignore_index=True)
     whole = (table, points) if flags.trials else None
     unmeasured = [one for sweep in sweeps for one in unmeasured_trials(Ledger(sweep), table)]
     for line in (line for sweep in sweeps for line in outdated(sweep)):
+        print(f"warning: {line}", flush=True)
+    for line in unlike(sweeps):
         print(f"warning: {line}", flush=True)
     for line in mixed_trainings([Ledger(sweep) for sweep in sweeps]):
         print(f"warning: {line}; they are drawn as seeds of one network", flush=True)

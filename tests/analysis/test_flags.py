@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from analysis import stored, table
-from analysis.flags import refuse_other_numbers
+from analysis.flags import refuse_other_numbers, unlike
 from analysis.metrics.base import Measurement
 from analysis.pipeline import MEASUREMENTS
 from analysis.settings import AnalysisSettings, check_pair
@@ -49,6 +49,23 @@ def test_features_of_another_precision_are_measured_again_and_not_mixed(tmp_path
         was, now = one.feature_precision, other.feature_precision
         with pytest.raises(UserError, match=f"with --feature-precision {was}, now it would be .* {now}: give the same"):
             refuse_other_numbers(storage, other, ["cdnv"])
+
+
+def test_sweeps_that_are_measured_with_other_numbers_are_named(tmp_path: Path) -> None:
+    about = table.Checkpoint("sweep", "0" * 16, "vicreg", 1, 4, 0, "shapes", 1)
+    sweeps = []
+    for name, settings in (
+        ("a", AnalysisSettings()), ("b", AnalysisSettings(feature_precision="bf16")), ("c", AnalysisSettings(100))
+    ):  # fmt: skip
+        sweeps.append(Storage.at(tmp_path / name))
+        write_part(sweeps[-1].filesystem, sweeps[-1].path(MEASUREMENTS), about, "ncc", [], settings.of("ncc"))
+    a, b, c = (sweep.uri for sweep in sweeps)
+    stand = "their numbers stand together"
+    assert unlike(sweeps[:1]) == unlike([sweeps[0], sweeps[0]]) == []
+    assert unlike(sweeps) == [
+        f"{a} is measured with --feature-precision fp32, {b} with --feature-precision bf16: {stand}",
+        f"{a} is measured with --num-train-images 50000, {c} with --num-train-images 100: {stand}",
+    ]
 
 
 def test_other_numbers_of_images_are_for_all_metrics(tmp_path: Path) -> None:

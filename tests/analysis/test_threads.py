@@ -33,7 +33,8 @@ def test_each_call_computes_with_one_thread_and_answers_keep_their_order() -> No
         return item, torch.get_num_threads()
 
     assert in_threads(call, range(7)) == [(item, 1) for item in range(7)]
-    assert in_threads(call, [3]) == [(3, NUM_THREADS)]  # nothing to share
+    assert in_threads(call, [3]) == [(3, 1)]  # nothing to share, and the same numbers
+    assert in_threads(call, range(3), at_once=1) == [(item, 1) for item in range(3)]
     assert in_threads(call, []) == []
     assert torch.get_num_threads() == NUM_THREADS
 

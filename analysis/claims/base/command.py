@@ -23,6 +23,7 @@ from analysis.claims.base.contract import UNKNOWN
 from analysis.claims.base.standing import UNMEASURED, standing, tally
 from analysis.command import each_once, read_measurements
 from analysis.connectivity.compared import outdated
+from analysis.flags import unlike
 from analysis.publication import figures_folder
 from analysis.survey import mixed_trainings, trained_epochs, unmeasured_trials, untrained_keys
 from ray_ssl.errors import EXIT_DONE
@@ -65,6 +66,8 @@ def run(flags: argparse.Namespace) -> int:
     epochs = {key: one for folder in sweeps for key, one in trained_epochs(Ledger(folder)).items()}
     found = cast(Frame, check(table, typed, unmeasured=unmeasured, epochs=epochs))
     for line in (line for folder in sweeps for line in outdated(folder)):
+        print(f"warning: {line}\n")
+    for line in unlike(sweeps):
         print(f"warning: {line}\n")
     for line in mixed_trainings([Ledger(folder) for folder in sweeps]):
         print(f"warning: {line}; they count as seeds of one network\n")

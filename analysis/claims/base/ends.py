@@ -50,6 +50,8 @@ def with_ends(table: Frame, epochs: Epochs | None = None) -> Frame:
     """
     if "end" in table.columns:
         return table
+    if table.empty:  # of a sweep of which projections alone were asked for
+        return table.assign(end=np.nan)
     # How many classes there are may stand with the curves, at the epochs that were asked for, not those trained.
     of_training = (table["layer_name"] == TRAINING) & (table["metric"] != "num_classes")
     found = table[(table["layer"] >= 0) | of_training].groupby(TRIAL)["epoch"].max().rename("end")
