@@ -9,6 +9,7 @@ from analysis.figures.base.graphs import lengths
 from analysis.figures.base.numbers import EIGENVECTORS, LEARNED, LINEAR, Frame, num_classes
 from analysis.graph.alignment import NUM_EQUAL, NUM_NODES
 from analysis.graph.ties import EQUAL
+from analysis.metrics.base import UNLABELLED
 from analysis.report import markup
 from analysis.report.results import Estimate, estimate
 
@@ -52,7 +53,8 @@ def learned_table(measurements: Frame) -> str:
 
 
 def eigenvectors_table(measurements: Frame) -> str:
-    """Returns what the top eigenvectors, k of them, reach at each label level; "" where there are none.
+    """Returns what the top eigenvectors, k of them, reach at each label level, their eigengaps alone of images without
+    labels; "" where there are none.
 
     Args:
         measurements: With networks' names.
@@ -64,12 +66,12 @@ def eigenvectors_table(measurements: Frame) -> str:
     for (dataset, network), one in rows.groupby(["dataset", "network"], sort=False):
         value = one.drop_duplicates(["metric", "level", "split"]).set_index(["metric", "level", "split"])["value"]
         classes = num_classes(one)
-        for level in _levels(one):
+        for level in _levels(one) or [UNLABELLED]:
             at = [("cluster_purity", level, "train"), ("head_error", level, "train"),
                   ("head_error_bound", level, "train"), (LINEAR, level, "test")]  # fmt: skip
             purity, error, bound, probe = (value.get(key) for key in at)
             lines.append([
-                markup.text(network), markup.text(dataset), markup.text(level),
+                markup.text(network), markup.text(dataset), _NONE if level == UNLABELLED else markup.text(level),
                 _gap(value.get(("eigengap", "none", "train"))), _percent(purity),
                 _percent(None if error is None else 1 - error),
                 _percent(None if bound is None else max(0.0, 1 - bound)),
@@ -80,6 +82,7 @@ def eigenvectors_table(measurements: Frame) -> str:
         "views that have the most frequent label of their cluster, and accuracies in per cent: of views, fitted to "
         "the most probable label of each, with what the eigenvalues guarantee (arXiv 2106.04156; the constants are "
         "ours), and of test images, by a probe that learned from training images."
+        f"{'' if _levels(rows) else ' The images have no labels to tell apart: purity and accuracy are left out.'}"
     )
     head = ["features", "graph of", "level", "eigengap", "purity of clusters", "head on views", "guaranteed",
             "probe on test images", "chance"]  # fmt: skip

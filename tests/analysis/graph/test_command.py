@@ -24,6 +24,8 @@ from analysis.graph.contrastive import marks
 from analysis.graph.experiment import Study
 from analysis.graph.views import ViewGraph
 from analysis.report import make_report
+from analysis.report.graph_tables import eigenvectors_table
+from analysis.report.results import with_networks
 from analysis.table import MEASUREMENTS, read_table
 from ray_ssl.data import load_dataset
 from ray_ssl.data_config import DataConfig
@@ -36,6 +38,7 @@ from tests.analysis.graph.trained import IMAGES, plan_of, train_all
 from tests.analysis.test_figures import assert_fit_for_print, assert_no_text_overlaps
 
 Capsys = pytest.CaptureFixture[str]
+real_show = encoder.show
 
 FLAGS = (*IMAGES, "--resolution", "2", "--sizes", "4", "8")
 TRAINED = (*FLAGS, "--k", "4", "--steps", "12", "--seeds", "0", "1")
@@ -241,6 +244,13 @@ def test_without_labels_all_else_is_measured(tmp_path: Path, capsys: Capsys) -> 
     assert said.count("labels    40 of 40 images have none: left out is") == 1 and said.count("no labels\n") == 1
     labelled, unlabelled = found
     assert set(unlabelled.index) == {at for at in labelled.index if at[1] == "none"}
+    for folder, gap in zip(sets, (at["eigengap", "none"] for at in found), strict=True):
+        shown = eigenvectors_table(with_networks(read(folder / "out")))
+        assert f'data-title="eigengap">{gap:.4f}<' in shown
+        assert ("The images have no labels to tell apart" in shown) == (folder.name == "plain")
+    real_show(Storage.at(sets[1] / "out"))
+    assert "figures   none: these measurements are of no figure\n" in capsys.readouterr().out
+    assert not (sets[1] / "out" / "figures").exists() and (sets[1] / "out" / "report.html").exists()
     # Other images are held out for testing, but the graph is of all.
     assert unlabelled.to_dict() == pytest.approx(labelled[unlabelled.index].to_dict())
     plan = train_all(tmp_path / "trained", (*line, "--k", "3", "--steps", "2", "--seeds", "0"))
