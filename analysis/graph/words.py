@@ -48,13 +48,14 @@ def say(study: Study) -> Iterator[str]:
 
 
 def say_ties(study: Study, sizes: Sequence[int]) -> Iterator[str]:
-    """Yields a line for each number of eigenvectors whose span is not determined."""
-    for k in sizes:
-        if is_tied(study.spectrum, k):
-            gaps = " or ".join(map(str, nearest_gaps(study.graph, study.spectrum, k)))
-            yield (f"tied      eigenvalues {k} and {k + 1} are equal: the span of the top {k} eigenvectors is not "
-                   "determined, nor are their clusters and heads; learned features are compared with the closest span "
-                   f"of least loss; {f'a gap is after {gaps}' if gaps else 'no gap is near'}")  # fmt: skip
+    """Yields a line on the numbers of eigenvectors whose span is not determined; none where there is no such number."""
+    tied = [k for k in sizes if is_tied(study.spectrum, k)]
+    if tied:
+        near = sorted({gap for k in tied for gap in nearest_gaps(study.graph, study.spectrum, k)})
+        pairs, gaps = ", ".join(f"{k} and {k + 1}" for k in tied), ", ".join(map(str, near))
+        yield (f"tied      equal eigenvalues: {pairs}; the span of so many top eigenvectors is not determined, nor are "
+               "their clusters and heads; learned features are compared with the closest span of least loss; "
+               f"{f'nearest gaps after {gaps}' if gaps else 'no gap is near'}")  # fmt: skip
 
 
 def _cut(cut: SweepCut, num_components: int) -> str:

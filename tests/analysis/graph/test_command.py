@@ -220,6 +220,20 @@ def test_small_graphs_leave_out_usual_sizes(tmp_path: Path, capsys: Capsys) -> N
     assert plan.sizes == [5, 10, 13] and {trial.config.k for trial in plan.trials} == {13}
 
 
+def test_the_usual_number_of_features_is_at_a_gap_and_ties_are_said(capsys: Capsys) -> None:
+    flags = (*IMAGES, "--resolution", "3", "--levels", "4")
+    usual, asked = plan_of(*flags), plan_of(*flags, "--k", "20", "--sizes", "5", "50")
+    num_components = usual.study.graph.components.max() + 1
+    assert {trial.config.k for trial in usual.trials} == {num_components} and num_components in usual.sizes
+    said = f"--k not given: {num_components}, for eigenvalues 20 and 21 are equal\n"
+    assert capsys.readouterr().out.count(said) == 1
+    assert {trial.config.k for trial in asked.trials} == {20} and asked.sizes == [5, 20, 50]
+    (line,) = words.say_ties(asked.study, asked.sizes)
+    assert "equal eigenvalues: 5 and 6, 20 and 21; the span" in line
+    assert line.endswith(f"nearest gaps after {num_components}")
+    assert not list(words.say_ties(asked.study, [50]))
+
+
 def test_fewer_images_than_usual_are_taken_and_more_than_there_are_refused(tmp_path: Path, capsys: Capsys) -> None:
     folder = folder_of(tmp_path / "set", labelled=True)
     flags = ("--dataset", f"folder:{folder}", "--resolution", "2", "--sizes", "2")
