@@ -156,12 +156,13 @@ def show(storage: Storage) -> int:
 
     measurements: Any = table.read_table(storage.filesystem, storage.path(MEASUREMENTS))
     with interrupts.orderly(), tempfile.TemporaryDirectory(prefix="ray_ssl_") as scratch:
-        draw(storage, measurements, stored.read_projections(storage), Path(scratch))
+        drawn = draw(storage, measurements, stored.read_projections(storage), Path(scratch))
         storage.write(REPORT, make_report(Ledger(storage), measurements, Path(scratch)))
     for line in saturated_lines(measurements):
         print(line)
     print(f"table     {storage.address(MEASUREMENTS)} ({len(measurements)} measurements)")
-    print(f"figures   {storage.address(FIGURES)}\nreport    {storage.address(REPORT)}")
+    print(f"figures   {storage.address(FIGURES) if drawn else 'none: these measurements are of no figure'}")
+    print(f"report    {storage.address(REPORT)}")
     return EXIT_DONE
 
 

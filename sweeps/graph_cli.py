@@ -112,7 +112,7 @@ def parse(sweep: GraphSweep, arguments: Sequence[str]) -> GraphRequest:
     )  # fmt: skip
     group.add_argument(
         "--k", nargs="+", type=int, metavar="N",
-        help=f"numbers of features (default: {USUAL_K}, or as many as a small graph has)",
+        help=f"numbers of features (default: {USUAL_K}, as many as a small graph has, or the nearest eigengap)",
     )  # fmt: skip
     group.add_argument(
         "--seeds", nargs="+", type=int, default=list(USUAL_SEEDS), metavar="N",

@@ -22,9 +22,9 @@ from analysis.graph.recorded import (
     training_of,
     write_eigenvectors,
 )
-from analysis.graph.spectrum import top_eigenpairs
+from analysis.graph.ties import at_a_gap, spectrum_with_ties
 from analysis.graph.trial import GraphData, train_on_graph
-from analysis.graph.words import heads, say
+from analysis.graph.words import heads, say, say_ties
 from analysis.settings import AnalysisSettings
 from ray_ssl import interrupts
 from ray_ssl.capacity import capacity, cluster_nodes, warn_of_absent_machines
@@ -86,7 +86,7 @@ def run(request: GraphRequest) -> int:
     if cluster_to_join(request.machine) is None:
         capacity(request.machine, 1, [local_node(request.machine)])  # else nothing is begun
     plan = make_plan(request)
-    for line in say(plan.study):
+    for line in (*say(plan.study), *say_ties(plan.study, plan.sizes)):
         print(line, flush=True)
     shared = plan.settings | {"num_steps": request.num_steps}
     request = replace(request, name=request.name or study_folder(request.sweep.name, request.data, shared))
@@ -137,7 +137,10 @@ def make_plan(request: GraphRequest) -> Plan:
     found, settings = graph_of(dataset, request.family), about(dataset, request.family)
     ks = ks_that_fit(request.ks, found.graph.num_nodes)
     sizes = sizes_that_fit(ks, request.sizes, found.graph.num_nodes)
-    study = Study(dataset, found, top_eigenpairs(found.graph, sizes[-1] + 1))
+    study = Study(dataset, found, spectrum_with_ties(found.graph, ks, sizes[-1] + 1))
+    if not request.ks and (gap := at_a_gap(found.graph, study.spectrum, *ks)) != ks[0]:
+        print(f"k         --k not given: {gap}, for eigenvalues {ks[0]} and {ks[0] + 1} are equal", flush=True)
+        ks, sizes = [gap], sizes_that_fit([gap], request.sizes, found.graph.num_nodes)
     trials = [GraphTrial(training_key(settings, training_of(config)), config) for config in request.configs(ks, data)]
     return Plan(study, data, settings, sizes, trials)
 

@@ -14,6 +14,7 @@ from typing import Final
 from analysis.claims.base.contract import DIFFERENCE, Claim, Frame
 from analysis.claims.base.series import by_epoch, gain, per_trial
 from analysis.figures.base.graphs import lengths
+from analysis.graph.alignment import NUM_EQUAL
 from analysis.needs import Measured
 
 ALIGNMENT: Final = "spectral_alignment_top20"
@@ -31,12 +32,23 @@ def unfinished(table: Frame) -> str:
     return f"{len(found)} training(s) at step {where}, unfinished: the same command goes on" if len(found) else ""
 
 
+def tied(table: Frame) -> str:
+    """Returns what is to be said of trainings on a graph where eigenvalue k equals the next."""
+    equal = table.loc[(table["metric"] == NUM_EQUAL) & (table["value"] > 0), "width"]
+    where = " and ".join(f"{k} and {k + 1}" for k in sorted(set(equal)))
+    return f"eigenvalues {where} are equal: compared with the closest of all spans of least loss" if where else ""
+
+
+def _caveat(table: Frame) -> str:
+    return "; ".join(filter(None, (unfinished(table), tied(table))))
+
+
 _ON_GRAPH: Final = Claim(
     "spectral_features_approach_eigenvectors", "arXiv 2106.04156",
     "Minimising the spectral contrastive loss on a graph brings features closer to its top eigenvectors.",
     "mean squared cosine with as many top eigenvectors of the graph, last step less initialisation",
     lambda table: per_trial(by_epoch(table, ON_GRAPH, "none", "train"), gain), "above", 0.0,
-    (Measured(ON_GRAPH, "none", "train", 2, start=True),), within=DIFFERENCE, caveat=unfinished,
+    (Measured(ON_GRAPH, "none", "train", 2, start=True),), within=DIFFERENCE, caveat=_caveat,
 )  # fmt: skip
 
 CLAIMS: Final = (

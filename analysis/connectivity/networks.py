@@ -11,6 +11,7 @@ import torch
 
 from analysis.command import Counter
 from analysis.connectivity.classifier import Advance, ClassifierSettings, Examiner, Normalisation
+from analysis.connectivity.estimated import IMAGE
 from analysis.connectivity.groups import GroupErrors, Groups
 from analysis.connectivity.stored import read_errors, record_name, write_errors
 from ray_ssl import interrupts
@@ -52,8 +53,12 @@ def measure(
     """Returns the errors by seed, those that are in the sweep's folder from there; new ones are put there.
 
     A network is measured as a whole: what an interruption loses is the one at hand.
+
+    Raises:
+        UserError: Errors of this name were measured with other numbers.
     """
     about = {**wanted.about, "settings": settings.to_dict()}
+    _refuse_other_numbers(sweep, wanted.name, about)
     found = read_errors(sweep, about, wanted.name)
     todo = [(seed, network) for seed in seeds for network in _lacking(found.get(seed), wanted, settings)]
     if not todo:
@@ -81,6 +86,31 @@ def refuse_other_way(sweep: Storage, name: str, way: str) -> None:
             f"--way {way}: this is measured --way {known} here, and would be replaced: give --way {known}, or delete "
             f"{sweep.address(record_name(name))} first"
         )
+
+
+def _refuse_other_numbers(sweep: Storage, name: str, about: Mapping[str, Any]) -> None:
+    """Raises UserError where errors of this name are of something else: they, and what was compared with them, would no
+    longer belong together."""
+    record = sweep.read_sealed(record_name(name))
+    if record is None or record["about"] == about:
+        return
+    was, now = _typed(record["about"]), _typed(about)
+    differing = [option for option in {**now, **was} if was.get(option) != now.get(option)]
+    given, known = (", ".join(f"{option} {one.get(option, 'unknown')}" for option in differing) for one in (now, was))
+    raise UserError(
+        f"{given}: this is measured with {known} here, and would be replaced: give the same, or delete "
+        f"{sweep.address(record_name(name))} first"
+    )
+
+
+def _typed(about: Mapping[str, Any]) -> dict[str, Any]:
+    """Numbers as they are typed, and those that are no options by their names."""
+    settings = dict(about["settings"])
+    groups = {"--num-images": len(about["num_test"])} if about.get("groups") == IMAGE else {}
+    return {
+        **groups, "--steps": settings.pop("num_steps"),
+        "images of the hash": about["data_fingerprint"][:12], **settings,
+    }  # fmt: skip
 
 
 def _lacking(known: GroupErrors | None, wanted: Wanted, settings: ClassifierSettings) -> Iterator[Network]:

@@ -4,8 +4,9 @@ Of encoders (`--metrics spectral_alignment`): the 20 strongest directions of the
 eigenvectors of a graph of test images, by epoch. Of `sweeps/graph.py`: features that the spectral contrastive
 loss learns on the graph itself, by full-batch step; the lower row is the cosine of the largest angle, 1
 where the spans are the same. Dotted: what a random span of as many dimensions has: of the mean squared cosine k /
-nodes, of the smallest cosine the mean of 256 drawn ones. Graphs and numbers of features of which it differs have
-columns of their own. No published panel; the theory is that of arXiv 2106.04156.
+nodes, of the smallest cosine the mean of 256 drawn ones. Where eigenvalue k equals the next, features are compared
+with the closest of all spans of least loss, and a random span has no line. Graphs and numbers of features of which it
+differs have columns of their own. No published panel; the theory is that of arXiv 2106.04156.
 """
 
 from __future__ import annotations
@@ -31,7 +32,7 @@ from analysis.figures.base.numbers import (
 )
 from analysis.figures.base.panels import EPOCH_AXIS, STEP_AXIS, lines
 from analysis.figures.base.sheet import Words
-from analysis.graph.alignment import NUM_DRAWS, NUM_NODES, random_alignment, random_smallest_cosine
+from analysis.graph.alignment import NUM_DRAWS, NUM_EQUAL, NUM_NODES, random_alignment, random_smallest_cosine
 from analysis.needs import Measured, OneOf
 
 TITLE = "Features against the top eigenvectors of the positive-pair graph"
@@ -49,16 +50,19 @@ NEEDS = (OneOf(((Measured(ENCODERS, num_epochs=2),), (Measured(ALIGNMENT, num_ep
 
 
 def numbers(table: Frame) -> Frame:
-    """Returns each quantity by network, split and epoch, with what a random span has of it (`chance`; NaN: unknown)."""
-    table = prepare(_with_angles(table), *QUANTITIES, NUM_NODES)
+    """Returns each quantity by network, split and epoch, with what a random span has of it (`chance`; NaN: unknown) and
+    whether eigenvalue k equals the next (`tied`)."""
+    table = prepare(_with_angles(table), *QUANTITIES, NUM_NODES, NUM_EQUAL)
     nodes = table[table["metric"] == NUM_NODES].groupby(["network", "split"])["value"].max()
+    equal = table[table["metric"] == NUM_EQUAL].groupby("network")["value"].max()
     table = table[table["layer_name"] == REPRESENTATION]
     found = [values(table, metric, split=measured_split(table, metric), level=False) for metric in QUANTITIES]
     found = over_seeds(pd.concat(found), ["metric", "split", "epoch"])
     k = found["width"].where(found["metric"] != ENCODERS, NUM_ENCODED)
     num_nodes = nodes.reindex(pd.MultiIndex.from_frame(found[["network", "split"]])).to_numpy(float)
-    found = found.assign(k=k, num_nodes=num_nodes)
-    return found.assign(chance=[_random(*row) for row in zip(found["metric"], k, num_nodes, strict=True)])
+    found = found.assign(k=k, num_nodes=num_nodes, tied=found["network"].map(equal).fillna(0) > 0)
+    chance = pd.Series([_random(*row) for row in zip(found["metric"], k, num_nodes, strict=True)], found.index, float)
+    return found.assign(chance=chance.where(~found["tied"]))
 
 
 def draw(table: Frame) -> Figure | None:
@@ -105,7 +109,11 @@ def _spans(found: Frame) -> str:
     """How it is known what random spans have."""
     if not (found["metric"] == SMALLEST).any():
         return "a random span has k / nodes; "
-    return f"a random span has k / nodes, and as the smallest cosine the mean of {NUM_DRAWS} drawn ones; "
+    equal = [f"{k:.0f} and {k + 1:.0f}" for k in sorted(set(found.loc[found["tied"], "k"]))]
+    tied = f"eigenvalues {', '.join(equal)} are equal: compared with the closest span of least loss; " if equal else ""
+    if found["tied"].all():
+        return tied
+    return f"{tied}a random span has k / nodes, and as the smallest cosine the mean of {NUM_DRAWS} drawn ones; "
 
 
 def _with_angles(table: Frame) -> Frame:

@@ -13,8 +13,10 @@ from ray_ssl.rng import numpy_stream
 NUM_NODES: Final = "graph_num_nodes"
 EIGENVALUE_SUM: Final = "graph_eigenvalue_sum"
 NUM_STEPS: Final = "graph_num_steps"
+NUM_EQUAL: Final = "graph_num_equal"
 """Metrics that say what features are of: nodes N of the graph; the sum of all its eigenvalues, 1 .. N, which hardly two
-graphs share; full-batch steps of the whole training, of which those that are done are the epoch."""
+graphs share; full-batch steps of the whole training, of which those that are done are the epoch; eigenvectors besides
+the top k whose eigenvalue equals the k-th, 0 where the span of the top k is the only one of least loss."""
 
 NUM_DRAWS: Final = 256
 """Random spans whose smallest cosine is averaged: a standard error of some 4 per cent of it."""

@@ -18,7 +18,7 @@ from analysis.graph.experiment import Study, graph_of
 from analysis.graph.options import add_graph_flags, images_and_views, ks_that_fit, sizes_that_fit, that_fit
 from analysis.graph.recorded import about, eigenvectors_key, write_eigenvectors
 from analysis.graph.spectrum import top_eigenpairs
-from analysis.graph.words import heads, say
+from analysis.graph.words import heads, say, say_ties
 from analysis.table import MEASUREMENTS, read_table
 from ray_ssl.data import load_dataset
 from ray_ssl.errors import UserError
@@ -64,7 +64,7 @@ def run(flags: argparse.Namespace) -> int:
         storage = storage.child(study_folder("graph", config, settings | {"sizes": sizes}))
     print(f"results   {storage.uri}", flush=True)
     study = Study(dataset, found, top_eigenpairs(found.graph, sizes[-1] + 1))
-    for line in say(study):
+    for line in (*say(study), *say_ties(study, sizes)):
         print(line, flush=True)
     write_eigenvectors(storage, study, sizes, settings)
     keys = [eigenvectors_key(settings, size) for size in sizes]

@@ -9,12 +9,21 @@ import numpy as np
 import torch
 
 from analysis.features import LayerFeatures
-from analysis.graph.alignment import EIGENVALUE_SUM, NUM_NODES, NUM_STEPS, alignment, cosines, feature_basis
+from analysis.graph.alignment import (
+    EIGENVALUE_SUM,
+    NUM_EQUAL,
+    NUM_NODES,
+    NUM_STEPS,
+    alignment,
+    cosines,
+    feature_basis,
+)
 from analysis.graph.contrastive import Learned, Training, least_loss, population_loss
 from analysis.graph.labels import cluster_purity, error_bound, head_error
 from analysis.graph.pair_graph import Floats, PairGraph
 from analysis.graph.partition import conductances, spectral_clusters
 from analysis.graph.spectrum import Spectrum
+from analysis.graph.ties import closest, minimisers
 from analysis.graph.views import Pixels, ViewFamily, ViewGraph, build
 from analysis.labels import LabelLevel, data_levels
 from analysis.metrics import linear_probe, num_classes
@@ -29,7 +38,8 @@ ALIGNMENT, SMALLEST, LOSS, LEAST_LOSS = "eigenvector_alignment", "eigenvector_co
 PURITY, GAP, HEAD_ERROR, BOUND = "cluster_purity", "eigengap", "head_error", "head_error_bound"
 """Metrics of these rows, besides linear_accuracy, num_classes and those of `alignment`:
 
-    eigenvector_alignment: Of the k learned features with the top k eigenvectors (see `alignment`), 0 .. 1.
+    eigenvector_alignment: Of the k learned features with the top k eigenvectors (see `alignment`), 0 .. 1; where
+        eigenvalue k equals the next, with the closest span of least loss (see `ties.closest`).
     eigenvector_cosine: Cosine of the largest principal angle between both spans, 0 .. 1.
     spectral_loss, least_loss: The population loss, and its minimum over all features of k dimensions.
     cluster_purity: Of k spectral clusters, 0 .. 1.
@@ -45,7 +55,7 @@ class Study(NamedTuple):
     Attributes:
         dataset: Training and test images; the graph is of both, without labels.
         found: The graph.
-        spectrum: Its top eigenpairs.
+        spectrum: Its top eigenpairs; of features that are learned, see `ties.spectrum_with_ties`.
     """
 
     dataset: Dataset
@@ -101,13 +111,15 @@ def probe(study: Study, features: Floats) -> Iterator[Measurement]:
 def measure_learned(study: Study, learned: Learned, training: Training) -> Iterator[Measurement]:
     """Yields how close learned features are to the eigenvectors, their loss and their linear accuracy."""
     basis = feature_basis(learned.features, study.graph.node_weights)
-    top = study.spectrum.vectors[:, : training.k]
+    spans = minimisers(study.graph, study.spectrum, training.k)
+    top = closest(basis, spans)
     yield _number(ALIGNMENT, alignment(basis, top).principal)
     yield _number(SMALLEST, float(cosines(basis[:, : training.k], top).min()))
     yield _number(LOSS, learned.loss)
     yield _number(LEAST_LOSS, least_loss(study.spectrum, training.k))
     yield _number(NUM_NODES, float(study.graph.num_nodes))
     yield _number(NUM_STEPS, float(training.num_steps))
+    yield _number(NUM_EQUAL, float(spans.num_equal))
     yield from probe(study, learned.features)
 
 

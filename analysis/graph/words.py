@@ -11,6 +11,7 @@ from analysis.graph.experiment import BOUND, GAP, HEAD_ERROR, PURITY, Study
 from analysis.graph.facts import crossing_purity, describe, path_lengths
 from analysis.graph.labels import LabelWeights, label_weights
 from analysis.graph.partition import SweepCut, sweep_cut
+from analysis.graph.ties import EQUAL, is_tied, nearest_gaps
 from analysis.metrics.base import UNLABELLED
 
 CHANCE_MARGIN: Final = 0.2
@@ -46,6 +47,17 @@ def say(study: Study) -> Iterator[str]:
                "clusters, linear heads)")  # fmt: skip
 
 
+def say_ties(study: Study, sizes: Sequence[int]) -> Iterator[str]:
+    """Yields a line on the numbers of eigenvectors whose span is not determined; none where there is no such number."""
+    tied = [k for k in sizes if is_tied(study.spectrum, k)]
+    if tied:
+        near = sorted({gap for k in tied for gap in nearest_gaps(study.graph, study.spectrum, k)})
+        pairs, gaps = ", ".join(f"{k} and {k + 1}" for k in tied), ", ".join(map(str, near))
+        yield (f"tied      equal eigenvalues: {pairs}; the span of so many top eigenvectors is not determined, nor are "
+               "their clusters and heads; learned features are compared with the closest span of least loss; "
+               f"{f'nearest gaps after {gaps}' if gaps else 'no gap is near'}")  # fmt: skip
+
+
 def _cut(cut: SweepCut, num_components: int) -> str:
     if num_components > 1:
         return f"the graph has {num_components} components: a cut of weight 0, conductance 0"
@@ -79,11 +91,13 @@ def heads(measurements: Any, keys: Sequence[str]) -> Iterator[str]:
         rows = measurements[measurements["trial_key"] == key]
         value = rows.set_index(["metric", "level", "split"])["value"].to_dict()
         levels = sorted(level for metric, level, _ in value if metric == PURITY)
+        gap = value[GAP, UNLABELLED, "train"]
+        about = f"   {rows['width'].iloc[0]:8d}  {'tied' if gap <= EQUAL else f'{gap:.4f}':>8}"
         if not levels:
-            yield f"   {rows['width'].iloc[0]:8d}  {value[GAP, UNLABELLED, 'train']:8.4f}  no labels"
+            yield f"{about}  no labels"
         for level in levels:
             accuracy, least = (1 - value[metric, level, "train"] for metric in (HEAD_ERROR, BOUND))
             tested, chance = value["linear_accuracy", level, "test"], 1 / value["num_classes", level, "test"]
-            yield (f"   {rows['width'].iloc[0]:8d}  {value[GAP, UNLABELLED, 'train']:8.4f}  {level:10}  "
-                   f"{value[PURITY, level, 'train']:6.3f}  {accuracy:17.3f} {f'({max(0, least):.3f})':>12}  "
+            yield (f"{about}  {level:10}  {value[PURITY, level, 'train']:6.3f}  "
+                   f"{accuracy:17.3f} {f'({max(0, least):.3f})':>12}  "
                    f"{tested:14.3f} {f'({chance:.3f})':>8}")  # fmt: skip

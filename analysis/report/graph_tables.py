@@ -7,7 +7,9 @@ from typing import Final
 
 from analysis.figures.base.graphs import lengths
 from analysis.figures.base.numbers import EIGENVECTORS, LEARNED, LINEAR, Frame, num_classes
-from analysis.graph.alignment import NUM_NODES
+from analysis.graph.alignment import NUM_EQUAL, NUM_NODES
+from analysis.graph.ties import EQUAL
+from analysis.metrics.base import UNLABELLED
 from analysis.report import markup
 from analysis.report.results import Estimate, estimate
 
@@ -40,7 +42,9 @@ def learned_table(measurements: Frame) -> str:
     caption = (
         "After the last full-batch step that was reached, mean \N{PLUS-MINUS SIGN} half the 95 % confidence interval "
         "over seeds (Student's t; one seed has none). Cosines of the principal angles between the learned span and "
-        "that of as many top eigenvectors: 1 is the same span, k / nodes the mean squared cosine of a random one. "
+        "that of as many top eigenvectors: 1 is the same span, k / nodes the mean squared cosine of a random one; "
+        "where eigenvalue k equals the next (tied), with the closest of all spans of least loss, to which a random one "
+        "is closer. "
         "Linear probes in per cent, on test images."
     )
     head = ["features", "graph of", "nodes", "step", *_LEARNED.values(), *_titles(rows), "seeds"]
@@ -49,7 +53,8 @@ def learned_table(measurements: Frame) -> str:
 
 
 def eigenvectors_table(measurements: Frame) -> str:
-    """Returns what the top eigenvectors, k of them, reach at each label level; "" where there are none.
+    """Returns what the top eigenvectors, k of them, reach at each label level, their eigengaps alone of images without
+    labels; "" where there are none.
 
     Args:
         measurements: With networks' names.
@@ -61,13 +66,13 @@ def eigenvectors_table(measurements: Frame) -> str:
     for (dataset, network), one in rows.groupby(["dataset", "network"], sort=False):
         value = one.drop_duplicates(["metric", "level", "split"]).set_index(["metric", "level", "split"])["value"]
         classes = num_classes(one)
-        for level in _levels(one):
+        for level in _levels(one) or [UNLABELLED]:
             at = [("cluster_purity", level, "train"), ("head_error", level, "train"),
                   ("head_error_bound", level, "train"), (LINEAR, level, "test")]  # fmt: skip
             purity, error, bound, probe = (value.get(key) for key in at)
             lines.append([
-                markup.text(network), markup.text(dataset), markup.text(level),
-                _number(value.get(("eigengap", "none", "train")), 4), _percent(purity),
+                markup.text(network), markup.text(dataset), _NONE if level == UNLABELLED else markup.text(level),
+                _gap(value.get(("eigengap", "none", "train"))), _percent(purity),
                 _percent(None if error is None else 1 - error),
                 _percent(None if bound is None else max(0.0, 1 - bound)),
                 _percent(probe), _percent(1 / classes[level] if level in classes else None),
@@ -77,6 +82,7 @@ def eigenvectors_table(measurements: Frame) -> str:
         "views that have the most frequent label of their cluster, and accuracies in per cent: of views, fitted to "
         "the most probable label of each, with what the eigenvalues guarantee (arXiv 2106.04156; the constants are "
         "ours), and of test images, by a probe that learned from training images."
+        f"{'' if _levels(rows) else ' The images have no labels to tell apart: purity and accuracy are left out.'}"
     )
     head = ["features", "graph of", "level", "eigengap", "purity of clusters", "head on views", "guaranteed",
             "probe on test images", "chance"]  # fmt: skip
@@ -96,6 +102,7 @@ def _learned_of(table: Frame, levels: Sequence[str]) -> Iterator[list[str]]:
     for network, rows in table.groupby("network", sort=False):
         trained = lengths(rows)
         last = rows[rows["epoch"] == trained["reached"].max()]
+        tied = (last.loc[last["metric"] == NUM_EQUAL, "value"] > 0).any()
         steps, reached = int(trained["steps"].max()), int(trained["reached"].max())
         num_less = int((trained["reached"] < reached).sum())
         nodes = last.loc[last["metric"] == NUM_NODES, "value"]
@@ -104,7 +111,8 @@ def _learned_of(table: Frame, levels: Sequence[str]) -> Iterator[list[str]]:
         found = [_estimate(estimate(list(one["value"])), 3, 1) for one in of.values()]
         found += [_estimate(estimate(list(probes[probes["level"] == level]["value"])), 1, 100) for level in levels]
         yield [
-            markup.text(network), markup.text(rows["dataset"].iloc[0]), f"{nodes.max():.0f}" if len(nodes) else _NONE,
+            markup.text(f"{network}{' (tied)' if tied else ''}"), markup.text(rows["dataset"].iloc[0]),
+            f"{nodes.max():.0f}" if len(nodes) else _NONE,
             str(reached) if reached == steps else f"{reached} of {steps}, unfinished; the same command goes on", *found,
             f"{last['seed'].nunique()}{f', {num_less} more unfinished; the same command goes on' if num_less else ''}",
         ]  # fmt: skip
@@ -119,6 +127,10 @@ def _estimate(one: Estimate, digits: int, factor: float) -> str:
 
 def _number(value: float | None, digits: int) -> str:
     return _NONE if value is None else f"{value:.{digits}f}"
+
+
+def _gap(value: float | None) -> str:
+    return "tied" if value is not None and value <= EQUAL else _number(value, 4)
 
 
 def _percent(value: float | None) -> str:

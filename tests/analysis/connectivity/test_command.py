@@ -13,7 +13,7 @@ from analysis import __main__ as command
 from analysis.command import read_measurements
 from analysis.connectivity import networks
 from analysis.connectivity.classifier import Examiner
-from analysis.connectivity.stored import ERRORS, read_errors
+from analysis.connectivity.stored import ERRORS, PAIRS, read_errors, record_name
 from analysis.figures.base.numbers import Frame
 from ray_ssl.config import PretrainConfig, replace
 from ray_ssl.data import load_dataset
@@ -99,7 +99,9 @@ def test_interrupted_and_gone_on_with_equals_uninterrupted(tmp_path: Path, count
     pd.testing.assert_frame_equal(measured(broken)[columns], measured(whole)[columns])
 
 
-def test_errors_that_are_altered_or_of_other_settings_are_measured_again(tmp_path: Path, counted: list[str]) -> None:
+def test_altered_errors_are_measured_again_and_those_of_other_settings_when_they_are_deleted(
+    tmp_path: Path, counted: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
     ledger = make_sweep(tmp_path, seeds=(0,))
     command.main(["connectivity", str(tmp_path), *FLAGS])
     first = measured(ledger)
@@ -109,7 +111,17 @@ def test_errors_that_are_altered_or_of_other_settings_are_measured_again(tmp_pat
     command.main(["connectivity", str(tmp_path), *FLAGS])
     assert counted == ["0/joint"] * 2
     pd.testing.assert_frame_equal(measured(ledger), first)
-    command.main(["connectivity", str(tmp_path), "--steps", "2"])
+    capsys.readouterr()
+    assert command.main(["connectivity", str(tmp_path), "--steps", "2"]) == 2
+    record = tmp_path / record_name(PAIRS)
+    assert capsys.readouterr().err == (
+        f"error: --steps 2: this is measured with --steps 1 here, and would be replaced: give the same, or delete "
+        f"{ledger.sweep.address(record.name)} first\n"
+    )
+    assert len(counted) == 2
+    pd.testing.assert_frame_equal(measured(ledger), first)
+    record.unlink()
+    assert command.main(["connectivity", str(tmp_path), "--steps", "2"]) == 0
     assert counted == ["0/joint"] * 3 and not np.allclose(measured(ledger)["value"], first["value"])
     assert read_errors(ledger.sweep, {"data_fingerprint": "other"}) == {}
 

@@ -63,6 +63,15 @@ def test_both_graphs_have_rows_and_lines_and_nothing_is_measured_twice(
     assert within.tolist() == [0.5, 0.5] and np.isfinite(table["value"]).all()
     assert command.main(["connectivity", str(tmp_path), "--groups", "class", *STEP]) == 0
     assert "nothing to measure" in capsys.readouterr().out and len(counted) == 4
+    for kind, fewer, words in (
+        ("image", ["--num-images", "20", "--steps", "2"],
+         "--num-images 20, --steps 2: this is measured with --num-images 30, --steps 1 here"),
+        ("class", ["--steps", "2"], "--steps 2: this is measured with --steps 1 here"),
+    ):  # fmt: skip
+        assert command.main(["connectivity", str(tmp_path), "--groups", kind, *fewer]) == 2
+        err = capsys.readouterr().err
+        assert words in err and f"delete {ledger.sweep.address(f'connectivity-{kind}.json')}" in err
+        assert err.count("\n") == 1 and len(counted) == 4
     assert measured(ledger).equals(table)
 
 
@@ -157,6 +166,7 @@ def test_encoders_are_compared_with_the_graph_of_their_sweep(tmp_path: Path) -> 
     about = columns(trial.config, "sweep", trial.key, data.name, 0)
     stored.write(ledger.sweep, about, task, of_class, settings.of(task))
     assert outdated(ledger.sweep) == []
+    (tmp_path / "connectivity-class.json").unlink()
     assert command.main(["connectivity", str(tmp_path), "--groups", "class", "--steps", "2"]) == 0
     assert (
         f"estimated anew since encoders were compared with it: python -m analysis {ledger.sweep.uri}"

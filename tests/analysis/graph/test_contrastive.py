@@ -73,7 +73,14 @@ def test_free_features_become_the_top_eigenvectors() -> None:
     basis = feature_basis(learned.features, graph.node_weights)
     assert cosines(basis, found.vectors[:, :4]).min() > 0.9999
     assert learned.loss == pytest.approx(least_loss(found, 4), rel=1e-4)
-    assert population_loss(graph, learned.features) == pytest.approx(learned.loss, rel=1e-4)
+    assert population_loss(graph, learned.features) == learned.loss
+
+
+def test_no_loss_is_below_the_least() -> None:
+    graph = random_graph(300, 200, 4)
+    levels, least = np.zeros((200, 1, 1, 1), np.uint8), least_loss(top_eigenpairs(graph, 3), 3)
+    losses = [one.loss for one in learn(graph, levels, Training("table", 3, 900), range(600, 901, 10))]
+    assert min(losses) >= least * (1 + 1e-9) and losses[-1] == pytest.approx(least, rel=1e-6)
 
 
 def test_a_network_comes_near_and_starts_far() -> None:

@@ -16,7 +16,7 @@ from analysis.figures import eigenvector_angles, probe_by_purity, spectral_loss
 from analysis.figures.base import lacks, why_not_drawn
 from analysis.figures.base.numbers import Frame, trials
 from analysis.graph import top_eigenpairs
-from analysis.graph.alignment import NUM_NODES, NUM_STEPS
+from analysis.graph.alignment import NUM_EQUAL, NUM_NODES, NUM_STEPS
 from analysis.report.graph_tables import eigenvectors_table, learned_table
 from analysis.report.results import with_networks
 from analysis.stored import read_projections
@@ -212,3 +212,23 @@ def test_the_sum_of_eigenvalues_is_that_of_a_dense_solver() -> None:
     graph = random_graph(30, 20, 3)
     assert graph.eigenvalue_sum == pytest.approx(np.linalg.eigvalsh(dense(graph)[2]).sum())
     assert graph.eigenvalue_sum == pytest.approx(top_eigenpairs(graph, 20).values.sum())
+
+
+def test_a_tie_is_said_and_random_spans_have_no_line(table: Frame) -> None:
+    equal = table["metric"] == NUM_EQUAL
+    assert set(table.loc[equal, "value"]) == {0, 5}  # the finer graph has eight components
+    none = (table["metric"] == "eigengap") & (table["value"] < 1e-9)
+    table = table[~table["trial_key"].isin(table.loc[none | equal & (table["value"] > 0), "trial_key"])]
+    equal, gap = table["metric"] == NUM_EQUAL, table["metric"] == "eigengap"
+    tied = table.assign(value=table["value"].mask(equal, 2.0).mask(gap, 0.0))
+    words = "eigenvalues 3 and 4 are equal: compared with the closest"
+    for rows, is_tied in ((table, False), (tied, True)):
+        assert eigenvector_angles.numbers(rows)["chance"].isna().all() == is_tied
+        figure = eigenvector_angles.draw(rows)
+        assert figure is not None
+        said = " ".join(" ".join(text.get_text() for text in figure.findobj(Text)).split())
+        assert (words in said) == is_tied and ("random span" in said) != is_tied
+        notes = check(rows, names=["spectral_features_approach_eigenvectors"]).query("method != ''")["note"]
+        assert notes.str.contains(words).any() == is_tied
+        assert ("(tied)" in learned_table(with_networks(rows)).partition("<tbody>")[2]) == is_tied
+        assert ("tied" in eigenvectors_table(with_networks(rows))) == is_tied
