@@ -34,7 +34,7 @@ from analysis.settings import check_pair, read_settings, with_targets
 from analysis.survey import sweep_name
 from analysis.table import FOREIGN
 from analysis.tasks import TARGETS, find_tasks, groups_of_data, metric_and_group
-from analysis.warned import recorded
+from analysis.warned import by_kind, recorded
 from analysis.weights import fit_weights, read_weights
 from ray_ssl import interrupts
 from ray_ssl.backbones.base import Backbone, build_backbone
@@ -134,8 +134,8 @@ def run(flags: argparse.Namespace) -> int:
                 found = measure_backbone(encoder.backbone, encoder.card(), images, lacking, device)
         except ValueError as error:  # features that are not finite
             raise UserError(f"{flags.source}: {error}") from None
-        for warning in warned:
-            log.warning(warning)
+        for line in by_kind(("", warning) for warning in warned):
+            log.warning(line)
         about = _describe(flags, encoder, sweep_name(storage), key, dataset.name)
         for task, rows in found.items():
             stored.write(storage, about, task, rows, settings.of(task))

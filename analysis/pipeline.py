@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import json
 import logging
-import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -29,6 +28,7 @@ from analysis.measure import Rows, measure_checkpoint
 from analysis.settings import AnalysisSettings
 from analysis.survey import Work, describe, sweep_name
 from analysis.table import MEASUREMENTS as MEASUREMENTS
+from analysis.warned import by_kind
 from ray_ssl.backbones.base import Backbone
 from ray_ssl.checkpoints import (
     Checkpoint,
@@ -42,9 +42,6 @@ from ray_ssl.ledger import Ledger
 from ray_ssl.storage import Storage
 
 log = logging.getLogger("analysis")
-
-
-_NUMBER = re.compile(r"\d[\d.,e+-]*")
 
 
 @dataclass(frozen=True)
@@ -72,12 +69,11 @@ def warning_lines(outcomes: Iterable[Outcome], names: Mapping[str, str]) -> list
         outcomes: Of all checkpoints.
         names: Of trials, by key.
     """
-    kinds: dict[str, list[str]] = {}
-    for outcome in outcomes:
-        for warning in outcome.warned:
-            place = f"{names.get(outcome.key, '?')} ({outcome.key}), epoch {outcome.epoch}: {warning}"
-            kinds.setdefault(_NUMBER.sub("", warning), []).append(place)
-    return [one[0] + (f" (and {len(one) - 1} like it)" if len(one) > 1 else "") for one in kinds.values()]
+    return by_kind(
+        (f"{names.get(outcome.key, '?')} ({outcome.key}), epoch {outcome.epoch}", warning)
+        for outcome in outcomes
+        for warning in outcome.warned
+    )
 
 
 def analyse(
