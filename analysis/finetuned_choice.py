@@ -24,6 +24,9 @@ RATE: Final = "peak_learning_rate"
 LP, FT, LP_FT = "lp", "ft", "lp_ft"
 PROTOCOLS: Final = {LP: "LP", FT: "FT", LP_FT: "LP-FT"}
 
+USUAL: Final = "BatchNorm in training"
+"""Names the setting "" where it stands beside others."""
+
 START: Final = ("dataset", "level", "network", "pretrained_seed", "pretrained_epoch")
 """Columns that say what is fine-tuned on which images; `pretrained_epoch` stands for the quality of its features."""
 CASE: Final = (*START, "setting", "seed")

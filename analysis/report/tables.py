@@ -6,7 +6,7 @@ import math
 from typing import Final
 
 from analysis.claims.base.contract import UNKNOWN
-from analysis.claims.base.standing import standing, tally
+from analysis.claims.base.standing import named_apart, standing, tally
 from analysis.figures.base.numbers import Frame
 from analysis.finetuned_choice import without_fine_tuned
 from analysis.report import markup
@@ -37,7 +37,7 @@ def claims_table(claims: Frame, note: str = "") -> str:
         "this sweep's measurements; one holds where the whole interval keeps the bound."
     )
     caption += f" {note[0].upper()}{note[1:]}." if note else ""
-    claims = claims.assign(standing=standing(claims))
+    claims = named_apart(claims).assign(standing=standing(claims))
     known, unknown = claims[claims["verdict"] != UNKNOWN], claims[claims["verdict"] == UNKNOWN]
     head = ["claim", *where, "verdict", "estimate", "95 % interval", "bound", "trials", "note"]
     right = [head.index(name) for name in ("estimate", "95 % interval", "bound", "trials")]

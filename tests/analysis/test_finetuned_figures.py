@@ -14,11 +14,13 @@ from scipy import stats
 from analysis import __main__ as command
 from analysis.claims import check
 from analysis.claims.base.contract import FAILS, HOLDS, UNKNOWN
+from analysis.claims.base.standing import named_apart
 from analysis.claims.finetuning import CLAIMS
 from analysis.figures.base import draw_one, why_not_drawn
 from analysis.figures.base.numbers import Frame
-from analysis.finetuned_choice import CASE, FT, LP, LP_FT, chosen, is_fine_tuned, of_epoch, which_checkpoints
+from analysis.finetuned_choice import CASE, FT, LP, LP_FT, USUAL, chosen, is_fine_tuned, of_epoch, which_checkpoints
 from analysis.finetuned_outcomes import choose
+from analysis.report.domain_tables import finetuning_table
 from analysis.report.tables import claims_table
 from analysis.survey import columns
 from analysis.table import SCHEMA
@@ -258,6 +260,23 @@ def test_claims_say_which_checkpoints_count_and_can_judge_others(
     with pytest.raises(UserError, match="--from-epoch 7: no fine-tuned checkpoint is of that epoch; there are 0, 10, "):
         of_epoch(table, 7)
     assert f"O{said[1:]}." in claims_table(check(table, names=NAMES), said)
+
+
+def test_both_modes_of_batch_norm_are_named_where_both_are_there(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], table: Frame
+) -> None:
+    dataset = "cifar100-subpopulations"
+    both = fine_tuned((0, 1), (10, 100), dataset=dataset, settings=("", "frozen BatchNorm"))
+    write_table(both, tmp_path)
+    assert command.main(["claims", str(tmp_path)]) == 0
+    heads = [line for line in capsys.readouterr().out.splitlines() if line.endswith(f" on {dataset}")]
+    assert heads == [f"{name} on {dataset}" for name in (USUAL, "frozen BatchNorm")]
+    assert set(named_apart(check(table, names=NAMES))["method"]) == {""}
+    assert USUAL in claims_table(check(both, names=NAMES)) and USUAL in finetuning_table(both)
+    figure = plugin_module("analysis.figures", "finetuning_gain").draw(both)
+    words = " ".join(text.get_text() for text in figure.texts)
+    for name in (USUAL, "frozen BatchNorm"):
+        assert f"vicreg-2-16, {name} on {dataset}" in words
 
 
 def test_the_probe_of_another_setting_stands_in_all(table: Frame) -> None:

@@ -20,7 +20,7 @@ import pandas as pd
 
 from analysis.claims.base.check import check
 from analysis.claims.base.contract import UNKNOWN
-from analysis.claims.base.standing import UNMEASURED, standing, tally
+from analysis.claims.base.standing import UNMEASURED, named_apart, standing, tally
 from analysis.command import each_once, read_measurements
 from analysis.connectivity.compared import outdated
 from analysis.finetuned_choice import of_epoch, which_checkpoints
@@ -81,7 +81,7 @@ def run(flags: argparse.Namespace) -> int:
     elif words := which_checkpoints(table):
         print(f"note: {words}\n")
     measured = found["num_trials"] > 0
-    for (dataset, method), rows in found[measured].groupby(["dataset", "method"], sort=False):
+    for (dataset, method), rows in named_apart(found)[measured].groupby(["dataset", "method"], sort=False):
         print(f"{method or 'methods compared'} on {dataset}\n{as_text(rows)}\n")
     lacking = found[~found["claim"].isin(found["claim"][measured])]
     for title in (UNKNOWN, UNMEASURED):
