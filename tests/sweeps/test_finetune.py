@@ -247,7 +247,8 @@ def test_a_dry_run_says_what_would_be_probed_and_makes_nothing(
     assert all(
         re.match(rf" *vicreg-[12]-4-s0-e{e} .*, trial {key}, epoch {e}$", one) for e, one in enumerate(probes[:2])
     )
-    trials, last = probes[2:-1], probes[-1]
+    data, shift, *trials, last = probes[2:]
+    assert data.startswith("data: shapes-photo-to-sketch, ") and shift.startswith("shift: source photo, target sketch")
     assert len(trials) == 2 * 2 * 2  # starts, heads, rates
     assert all(" new " in one and " about " in one for one in trials)
     assert all(one.startswith("-" * 16 + "  supervised") for one in trials) and last.startswith("8 trial(s), 8 to run:")
