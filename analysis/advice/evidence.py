@@ -197,7 +197,7 @@ class Better(NamedTuple):
         """Why it tells nothing of other encoders, for people; "" where it does."""
         if self.num_encoders < FEWEST:
             return f"too few cases to tell, fewer than {FEWEST} encoders"
-        return "" if self.by >= AT_LEAST else f"too little to tell, less than {100 * AT_LEAST:g} point"
+        return "" if self.by >= AT_LEAST else f"too close to tell, less than {100 * AT_LEAST:g} point"
 
 
 def better(cases: Sequence[Case], kind: str, own: str = "") -> Better | None:

@@ -186,7 +186,7 @@ def test_the_headline_says_where_the_evidence_is_against_it() -> None:
         probes[:2], [case._replace(accuracies={"LP": 0.5, "FT": 0.4, "LP-FT": 0.491}) for case in probes]
     ))  # fmt: skip
     assert "too few cases to tell, fewer than 3 encoders: over 2 encoder(s) 'always LP' was 3.0 points" in few
-    assert "too little to tell, less than 1 point: over 3 encoder(s) 'always LP' was 0.9 points" in little
+    assert "too close to tell, less than 1 point: over 3 encoder(s) 'always LP' was 0.9 points" in little
     assert "AGAINST" not in few + little
     itself = command._say(layers, 10, [case._replace(encoder=case.name) for case in probes], "b")
     assert "AGAINST it: over 3 encoder(s), one of them the very encoder that is advised on, 'always LP'" in itself[0]
