@@ -239,10 +239,7 @@ class PretrainConfig(TrialConfig):
 
     @property
     def title(self) -> str:
-        """Of method, network and seed, e.g. "vicreg 5-64 seed 0", "supervised 5-64 seed 0 on teacher-0.25".
-
-        Of fine-tuning, whose `method_name` is "supervised from ...": "LP-FT (probed head) 5-64 seed 0 from ...".
-        """
+        """Of method, network and seed, e.g. "vicreg 5-64 seed 0"; of fine-tuning with LP-FT or FT as the method."""
         backbone = self.backbone.model_dump()
         shape = f"{backbone['depth']}-{backbone['width']}" if {"depth", "width"} <= set(backbone) else backbone["name"]
         name, variant = self.method.name, self.variant
