@@ -12,6 +12,8 @@ from typing import Any, Final
 
 import pandas as pd
 
+from ray_ssl.errors import UserError
+
 Frame = Any
 """A pandas frame; pyright cannot follow what selecting rows of one returns."""
 
@@ -21,6 +23,9 @@ ACCURACY, DISTANCE, RELATIVE_DISTANCE = "head_accuracy", "feature_distance", "re
 RATE: Final = "peak_learning_rate"
 LP, FT, LP_FT = "lp", "ft", "lp_ft"
 PROTOCOLS: Final = {LP: "LP", FT: "FT", LP_FT: "LP-FT"}
+
+USUAL: Final = "BatchNorm in training"
+"""Names the setting "" where it stands beside others."""
 
 START: Final = ("dataset", "level", "network", "pretrained_seed", "pretrained_epoch")
 """Columns that say what is fine-tuned on which images; `pretrained_epoch` stands for the quality of its features."""
@@ -81,6 +86,38 @@ def newest(found: Frame) -> Frame:
     """Returns the rows of the newest checkpoint of every pretrained network."""
     same = [name for name in START if name != "pretrained_epoch"]
     return found[found["pretrained_epoch"] == found.groupby(same)["pretrained_epoch"].transform("max")]
+
+
+def which_checkpoints(table: Frame) -> str:
+    """Returns which checkpoints `newest` takes and which not, for people; "" where no network has several."""
+    found = chosen(table)
+    last = newest(found)["pretrained_epoch"].drop_duplicates().sort_values()
+    others = found.drop(newest(found).index)["pretrained_epoch"].drop_duplicates().sort_values()
+    if others.empty:
+        return ""
+    left_out = ("that of", "does not") if len(others) == 1 else ("those of", "do not")
+    return (
+        f"of fine-tuned encoders with several checkpoints the last, {_epochs(last)}, counts; "
+        f"{left_out[0]} {_epochs(others)} {left_out[1]}: python -m analysis claims --from-epoch N judges another"
+    )
+
+
+def of_epoch(table: Frame, epoch: int) -> Frame:
+    """Returns the rows without those fine-tuned trials that began with a checkpoint of another epoch.
+
+    Raises:
+        UserError: None began with one of this.
+    """
+    known = {name: int(found["pretrained_epoch"]) for name in table["method"].unique()
+             if (found := _NAME.fullmatch(name))}  # fmt: skip
+    if epoch not in known.values():
+        there = ", ".join(map(str, sorted(set(known.values())))) or "none, for nothing was fine-tuned"
+        raise UserError(f"--from-epoch {epoch}: no fine-tuned checkpoint is of that epoch; there are {there}")
+    return table[~table["method"].isin([name for name, other in known.items() if other != epoch])]
+
+
+def _epochs(numbers: Frame) -> str:
+    return f"epoch{'s' * (len(numbers) > 1)} {', '.join(map(str, numbers))}"
 
 
 def by_setting(table: Frame) -> dict[str, Frame]:

@@ -10,6 +10,9 @@ from ray_ssl.plugins import plugin_module
 SHIFTED: Final = ", of a sweep with a --shift, as sweeps/transfer.py is"
 """Stands after a command that needs images of two domains."""
 
+OF_A_SHIFT: Final = ", of images with a --shift"
+"""The same of a command for sweeps of any kind."""
+
 
 def measuring_command(metric: str, level: str, sweep: str, begun: bool = False) -> str:
     """Returns the command that measures a metric at a level.
@@ -21,7 +24,7 @@ def measuring_command(metric: str, level: str, sweep: str, begun: bool = False) 
         begun: The sweep has it at some checkpoints, so that images and targets are the right ones for it.
     """
     if metric.startswith("connectivity_"):
-        return f"python -m analysis connectivity {sweep}, of images with a --shift"
+        return f"python -m analysis connectivity {sweep}{OF_A_SHIFT}"
     if metric.startswith("estimated_"):
         kind = "image" if level == "sample" else "class"
         estimate = f"python -m analysis connectivity {sweep} --groups {kind}"

@@ -8,7 +8,7 @@ from typing import Any, Final, NamedTuple, Protocol
 import numpy as np
 
 from analysis.finetuned_choice import ACCURACY, FT, PROTOCOLS, TARGET, chosen, is_fine_tuned
-from analysis.measuring import SHIFTED, measuring_command
+from analysis.measuring import OF_A_SHIFT, SHIFTED, measuring_command
 from analysis.tasks import DATA, DOMAINS, SAMPLE
 
 Frame = Any
@@ -21,6 +21,9 @@ LABELLED: Final = ("supervised", "dann", "self_training")
 
 TRAINING: Final = "training"
 """Name of the layer of the curves of pretraining."""
+
+TRAIN_ONE: Final = "a sweep with --method vicreg"
+_THAT_SWEEP: Final = "THAT_SWEEP"
 
 _OF_TARGET, _OF_SOURCE = "target_accuracy_", "source_accuracy_"
 
@@ -210,7 +213,7 @@ class Trials(NamedTuple):
         if any(map(self.takes, table["method"].unique())):
             return None
         if self.method == "self-supervised":
-            return Lacking("needs self-supervised trials", "a sweep with --method vicreg")
+            return Lacking("needs self-supervised trials", TRAIN_ONE)
         flag = " --no-augment" if self.method == NO_AUGMENTATION else ""
         return Lacking(f"needs trials of {self.method}", f"a sweep with --method supervised{flag}")
 
@@ -302,6 +305,28 @@ def first_lacking(
             waiting = [one for one in unmeasured if isinstance(need, Trials | Adapted) and need.takes(one.method)]
             return _waiting(found, waiting, sweep) if waiting else found
     return None
+
+
+def lacking_learners(
+    needs: Sequence[Need], table: Frame, sweep: str, unmeasured: Collection[Unmeasured] = ()
+) -> Lacking | None:
+    """As `first_lacking` of self-supervised trials: where these are still to be trained, with what then measures what
+    is needed of them and a sweep does not measure of itself.
+
+    Args:
+        needs: Of the claim.
+        table: See `first_lacking`.
+        sweep: See `first_lacking`.
+        unmeasured: See `first_lacking`.
+    """
+    found = first_lacking((Trials("self-supervised"),), table, sweep, unmeasured)
+    if found is None or found.way != TRAIN_ONE:
+        return found
+    commands = [measuring_command(need.metric, need.level, _THAT_SWEEP) for need in needs if isinstance(need, Measured)]
+    more = [one for one in dict.fromkeys(commands) if one != f"python -m analysis {_THAT_SWEEP}"]
+    plain = [one.removesuffix(SHIFTED).removesuffix(OF_A_SHIFT) for one in more]
+    train = TRAIN_ONE + " --shift SHIFT" * (plain != more)
+    return found._replace(way=", then ".join(filter(None, (train, " && ".join(plain)))))
 
 
 def _waiting(lacking: Lacking, trials: Collection[Unmeasured], sweep: str) -> Lacking:

@@ -15,6 +15,9 @@ from ray_ssl.data_config import DataConfig
 from ray_ssl.part import Count, NonNegative, Part, Positive, Probability, Seed, plugin_config
 from ray_ssl.trial_config import TrialConfig
 
+_PROBED = " (probed head)"
+"""Marks trials that begin with the head of a linear probe, in names that are keys in tables."""
+
 
 class ViewConfig(Part):
     """The SimCLR augmentation protocol (arXiv 2002.05709, appendix A); defaults for 32-pixel images."""
@@ -221,7 +224,7 @@ class PretrainConfig(TrialConfig):
         labels = "" if self.trained_on == "class" else f" on {self.trained_on}"
         plain = "" if getattr(self.method, "augment", True) else " (no augmentation)"
         start = getattr(self.method, "start", "").partition("@")[0]
-        head = " (probed head)" if start and getattr(self.method, "head", "") == "probe" else ""
+        head = _PROBED if start and getattr(self.method, "head", "") == "probe" else ""
         frozen = " (frozen BatchNorm)" if start and getattr(self.method, "batch_norm", "") == "frozen" else ""
         domains = f" ({self._domains})" if self.data.shift and not start else ""  # a start is trained on the source
         return labels + (f" from {start}" if start else "") + head + frozen + plain + domains
@@ -236,10 +239,13 @@ class PretrainConfig(TrialConfig):
 
     @property
     def title(self) -> str:
-        """Of method, network and seed, e.g. "vicreg 5-64 seed 0", "supervised 5-64 seed 0 on teacher-0.25"."""
+        """Of method, network and seed, e.g. "vicreg 5-64 seed 0"; of fine-tuning with LP-FT or FT as the method."""
         backbone = self.backbone.model_dump()
         shape = f"{backbone['depth']}-{backbone['width']}" if {"depth", "width"} <= set(backbone) else backbone["name"]
-        return f"{self.method.name} {shape} seed {self.seed}{self.variant}"
+        name, variant = self.method.name, self.variant
+        if getattr(self.method, "start", ""):
+            name = f"LP-FT{_PROBED}" if _PROBED in variant else "FT (fresh head)"
+        return f"{name} {shape} seed {self.seed}{variant.replace(_PROBED, '')}"
 
     @property
     def plain_method(self) -> str:

@@ -19,8 +19,9 @@ from ray_ssl.progress import duration
 from ray_ssl.search import OptunaSource
 from ray_ssl.trainer import Trainer
 from sweeps.cli import Request
+from sweeps.data_card import DataCard
 from sweeps.footprint import footprint
-from sweeps.report import print_torn
+from sweeps.report import print_data, print_torn
 from sweeps.wanted import runs
 
 CALIBRATION_SECONDS: Final = 20.0
@@ -43,6 +44,7 @@ def dry_run(request: Request, ledger: Ledger, dataset: Dataset) -> int:
     """Prints the plan; trains nothing and writes nothing. Returns the exit code."""
     from sweeps.run import make_source
 
+    print_data(DataCard.of(dataset))
     source = make_source(request, ledger, dataset.fingerprint)
     if isinstance(source, OptunaSource):
         print(f"{source.num_trials} trial(s) of {request.num_trials} are still to be suggested or finished; "

@@ -55,15 +55,11 @@ def print_plan(
         lost: See `analysis.survey.Survey`.
         num_stopped: Trials that had been stopped early and go on now.
     """
-    superclasses = f" in {data.num_superclasses} superclasses" if data.num_superclasses else ""
     print(f"{request.sweep.name}: {request.sweep.question.strip().splitlines()[0]}")
     if is_demonstration(request):
         print(f"no --dataset given: a small demonstration, method {request.base.method.name}, on embedded images "
               "(see --help for real studies)")  # fmt: skip
-    print(f"data: {data.name}, {data.num_train} training and {data.num_test} test images, {data.num_classes} "
-          f"classes{superclasses}")  # fmt: skip
-    if data.note:
-        _print_shift(data.note, ledger.sweep.address(DATA))
+    print_data(data, ledger.sweep.address(DATA))
     if request.base.data.stream:
         _print_stream(request, data.num_train)
     print_counts(ledger, source, lost)
@@ -84,20 +80,27 @@ def print_plan(
     sys.stdout.flush()
 
 
-def _print_shift(note: str, file: str) -> None:
-    """Prints how source and target were made.
+def print_data(data: DataCard, file: str = "") -> None:
+    """Prints which images there are and, of a shift, how source and target were made.
 
     Args:
-        note: See `Dataset`.
-        file: What has the whole of it, where it lists too much.
+        file: What has the whole of it, where it lists too much; "" where none is written.
     """
+    superclasses = f" in {data.num_superclasses} superclasses" if data.num_superclasses else ""
+    print(f"data: {data.name}, {data.num_train} training and {data.num_test} test images, {data.num_classes} "
+          f"classes{superclasses}")  # fmt: skip
+    if data.note:
+        _print_shift(data.note, file)
+
+
+def _print_shift(note: str, file: str) -> None:
     first, *listed = note.splitlines()
     print(textwrap.fill(f"shift: {first}", LINE_LENGTH, subsequent_indent="  "))
     shown = listed if len(listed) <= MOST_LISTED else listed[: MOST_LISTED - 1]
     for line in shown:
         print(textwrap.fill(line, LINE_LENGTH, initial_indent="  ", subsequent_indent="      "))
     if len(shown) < len(listed):
-        print(f"  ... and {len(listed) - len(shown)} more, in {file}")
+        print(f"  ... and {len(listed) - len(shown)} more{f', in {file}' if file else ''}")
 
 
 def print_counts(ledger: Ledger, source: AnySource, lost: Collection[str]) -> None:

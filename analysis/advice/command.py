@@ -24,7 +24,7 @@ from analysis.advice.rule import FT, LP, LP_FT, PFA, Advice, recommend
 from analysis.command import each_once
 from analysis.flags import read_data_config
 from ray_ssl.checkpoints import Checkpoint
-from ray_ssl.config import PretrainConfig
+from ray_ssl.config import PretrainConfig, trial_key
 from ray_ssl.data import Dataset, load_dataset
 from ray_ssl.data.base import TARGET
 from ray_ssl.data_config import DataConfig
@@ -79,8 +79,15 @@ def run(flags: argparse.Namespace) -> int:
     cases: list[Case] = []
     for uri in evidence:
         cases += cases_of(uri, lambda text: print(f"measuring {text}", flush=True))
+    own = trial_key(PretrainConfig.from_dict(checkpoint.card["config"]), checkpoint.card["data_fingerprint"])
     about = [*_about(dataset, images), *_few(len(images.validation))]
-    for line in (*about, *_table(layers), *_EXPLAINED, *_say(layers, images.num_classes, cases), *lines(cases)):
+    for line in (
+        *about,
+        *_table(layers),
+        *_EXPLAINED,
+        *_say(layers, images.num_classes, cases, own),
+        *lines(cases, own),
+    ):
         print(line)
     if not cases:
         print("evidence  none given: how often such advice is right is not known here; --evidence SWEEP_FOLDER ... of "
@@ -136,36 +143,40 @@ def _table(layers: Sequence[LayerFacts]) -> list[str]:
     return ["  ".join([row[0].ljust(first), *map(str.rjust, row[1:], others)]) for row in rows]
 
 
-def _say(layers: Sequence[LayerFacts], num_classes: int, cases: Sequence[Case] = ()) -> list[str]:
+def _say(layers: Sequence[LayerFacts], num_classes: int, cases: Sequence[Case] = (), own: str = "") -> list[str]:
     """The advice, and that for a network that is to stay as it is where it is another; each with what contradicts it.
 
     Args:
         layers: The representation last.
         num_classes: Of the source.
         cases: The evidence.
+        own: Key of the pretraining of the encoder that is advised on.
     """
     best, frozen = recommend(layers, num_classes), recommend(layers, num_classes, (LP, PFA))
-    found = [f"advice    {_words(best)}{_contradiction(best, cases)}", *_indented("why", best.reasons)]
+    found = [f"advice    {_words(best)}{_contradiction(best, cases, own)}", *_indented("why", best.reasons)]
     if frozen.way == best.way:
         return found
+    against = _contradiction(frozen, cases, own, (TRANSFER,))
     return [
         *found,
-        f"frozen    if the network is not to be trained: {_words(frozen)}{_contradiction(frozen, cases, (TRANSFER,))}",
+        f"frozen    if the network is not to be trained: {_words(frozen)}{against}",
         *_indented("", frozen.reasons[2:]),
     ]
 
 
-def _contradiction(advice: Advice, cases: Sequence[Case], kinds: Sequence[str] = ()) -> str:
+def _contradiction(advice: Advice, cases: Sequence[Case], own: str, kinds: Sequence[str] = ()) -> str:
     """What the evidence says against advice, for its headline: "" where another choice was not better there."""
+    doubted = ""
     for kind in kinds or _JUDGED_BY[advice.way]:
         ours = advice.way if kind == FINE_TUNING else f"{advice.head} of {advice.layer}"
-        best = better(cases, kind)
-        if best is not None and best.option != ours:
-            return (
-                f"; the evidence below is AGAINST it: over {best.over} {best.name!r} was "
-                f"{100 * best.by:.1f} points better than such advice"
-            )
-    return ""
+        best = better(cases, kind, own)
+        if best is None or best.option == ours:
+            continue
+        said = f": over {best.over} {best.name!r} was {100 * best.by:.1f} points better than such advice"
+        if not best.doubt:
+            return f"; the evidence below is AGAINST it{said}"
+        doubted = doubted or f"; the evidence below is {best.doubt}{said}"
+    return doubted
 
 
 def _words(advice: Advice) -> str:

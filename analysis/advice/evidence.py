@@ -33,6 +33,8 @@ from ray_ssl.storage import Storage
 FINE_TUNING, TRANSFER = "fine-tuning", "transfer"
 
 ADVICE: Final = "this advice"
+FEWEST: Final = 3
+"""Encoders that say something of others."""
 
 _HEADS: Final = {f"{TARGET}_accuracy_{head}": head for head in HEADS}
 _GIVE: Final = (
@@ -116,6 +118,7 @@ def _fine_tuned(ledger: Ledger, trials: Sequence[Trial], table: Any, say: Callab
         starts.setdefault(option.partition("@")[0], []).append((option, start))
     begun = {getattr(trial.config.method, "start", ""): trial for trial in trials}
     same = [name for name in CASE if name != "seed"]
+    advised: dict[str, str] = {}  # by start: how it was fine-tuned changes nothing
     for key, rows in _of_protocols(table).groupby(same, sort=True):
         at = dict(zip(same, key, strict=True))
         name = f"{at['network']}-s{at['pretrained_seed']}-e{at['pretrained_epoch']}"
@@ -123,13 +126,15 @@ def _fine_tuned(ledger: Ledger, trials: Sequence[Trial], table: Any, say: Callab
         if len(there) != 1:
             continue  # which of several began it the table does not say
         (option, start), = there  # fmt: skip
-        config = begun[option].config
-        say(f"{name} of {ledger.sweep.uri}")
-        images = _images(config.to_json(), begun[option].key, config.trained_on)
-        advice = recommend(measure_layers(start, images)[-1:], images.num_classes, (LP, FT, LP_FT))
+        if option not in advised:
+            config = begun[option].config
+            say(f"{name} of {ledger.sweep.uri}")
+            images = _images(config.to_json(), begun[option].key, config.trained_on)
+            layers = measure_layers(start, images)[-1:]
+            advised[option] = recommend(layers, images.num_classes, (LP, FT, LP_FT)).way
         accuracies = {shown: float(rows[column].mean()) for column, shown in PROTOCOLS.items()}
         pretrained = start.card["probe"]["trial_key"]
-        yield Case(FINE_TUNING, f"{name} {at['setting']}".strip(), advice.way, accuracies, pretrained)
+        yield Case(FINE_TUNING, f"{name} {at['setting']}".strip(), advised[option], accuracies, pretrained)
 
 
 def _transferred(ledger: Ledger, trials: Sequence[Trial], table: Any, say: Callable[[str], None]) -> Iterator[Case]:
@@ -178,23 +183,38 @@ class Better(NamedTuple):
         option: What it chooses, a key of `Case.accuracies`.
         by: How much less it lost on average, 0..1.
         over: What says so, see `counted`.
+        num_encoders: That say so.
     """
 
     name: str
     option: str
     by: float
     over: str
+    num_encoders: int
+
+    @property
+    def doubt(self) -> str:
+        """Why it tells nothing of other encoders, for people; "" where it does."""
+        if self.num_encoders < FEWEST:
+            return f"too few cases to tell, fewer than {FEWEST} encoders"
+        return "" if self.by >= AT_LEAST else f"too close to tell, less than {100 * AT_LEAST:g} point"
 
 
-def better(cases: Sequence[Case], kind: str) -> Better | None:
-    """Returns the best constant choice of the cases of a kind, where it lost less than the advice."""
+def better(cases: Sequence[Case], kind: str, own: str = "") -> Better | None:
+    """Returns the best constant choice of the cases of a kind, where it lost less than the advice.
+
+    Args:
+        cases: Of any kinds.
+        kind: `FINE_TUNING` or `TRANSFER`.
+        own: See `counted`.
+    """
     mine = [case for case in cases if case.kind == kind]
     means = _mean_losses(mine, constants(kind))
     least = min(means, key=lambda name: means[name], default="")
     ours = fmean(case.lost(case.advised) for case in mine) if mine else 0.0
     if not least or means[least] >= ours:
         return None
-    return Better(least, constants(kind)[least], ours - means[least], counted(mine))
+    return Better(least, constants(kind)[least], ours - means[least], counted(mine, own), num_encoders(mine))
 
 
 def _mean_losses(cases: Sequence[Case], options: Mapping[str, str]) -> dict[str, float]:
@@ -203,20 +223,37 @@ def _mean_losses(cases: Sequence[Case], options: Mapping[str, str]) -> dict[str,
     return {name: fmean(case.lost(option) for case in cases) for name, option in there.items()} if cases else {}
 
 
-def counted(cases: Sequence[Case]) -> str:
-    """Returns how many encoders cases are of, and how many cases these are where they are more."""
-    num_encoders = len({case.encoder or number for number, case in enumerate(cases)})
-    of_cases = "" if num_encoders == len(cases) else f"{len(cases)} cases (checkpoint, shift, BatchNorm mode) of "
-    return f"{of_cases}{num_encoders} encoder(s)"
+def num_encoders(cases: Sequence[Case]) -> int:
+    """Returns how many encoders cases are of."""
+    return len({case.encoder or number for number, case in enumerate(cases)})
 
 
-def lines(cases: Sequence[Case]) -> Iterator[str]:
-    """Yields how often the advice was right and how much it lost, against always choosing one; in lines."""
+def counted(cases: Sequence[Case], own: str = "") -> str:
+    """Returns how many encoders cases are of, how many cases these are where they are more, and whether `own` is one.
+
+    Args:
+        cases: Of one kind.
+        own: Key of the pretraining of the encoder that is advised on.
+    """
+    number = num_encoders(cases)
+    of_cases = "" if number == len(cases) else f"{len(cases)} cases (checkpoint, shift, BatchNorm mode) of "
+    one_is = "" if number == 1 else "one of them "
+    itself = f", {one_is}the very encoder that is advised on," if own and own in {c.encoder for c in cases} else ""
+    return f"{of_cases}{number} encoder(s){itself}"
+
+
+def lines(cases: Sequence[Case], own: str = "") -> Iterator[str]:
+    """Yields how often the advice was right and how much it lost, against always choosing one; in lines.
+
+    Args:
+        cases: The evidence.
+        own: See `counted`.
+    """
     for kind in (FINE_TUNING, TRANSFER):
         mine = [case for case in cases if case.kind == kind]
         if not mine:
             continue
-        yield (f"evidence  {counted(mine)} of sweeps on {kind}; right: less than {100 * AT_LEAST:g} point below "
+        yield (f"evidence  {counted(mine, own)} of sweeps on {kind}; right: less than {100 * AT_LEAST:g} point below "
                "the best")  # fmt: skip
         rows: dict[str, list[float]] = {ADVICE: [case.lost(case.advised) for case in mine]}
         for name, option in constants(kind).items():
@@ -232,7 +269,8 @@ def lines(cases: Sequence[Case]) -> Iterator[str]:
 def _against_constants(cases: Sequence[Case], kind: str) -> str:
     """What the encoders of a kind say of the advice; a constant is compared that was measured of all of them."""
     if (best := better(cases, kind)) is not None:
-        return f"          there, {best.name!r} would have been better than this advice"
+        doubt = f": {best.doubt}" if best.doubt else ""
+        return f"          there, {best.name!r} would have been better than this advice{doubt}"
     options = constants(kind)
     means = _mean_losses(cases, options)
     same = [name for name in means if all(case.advised == options[name] for case in cases)]

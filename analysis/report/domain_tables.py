@@ -13,7 +13,7 @@ from analysis.figures.domain_distance_by_method import DISTANCES
 from analysis.figures.domain_distance_by_method import of_networks as distances
 from analysis.figures.finetuning import numbers as finetuned
 from analysis.figures.transfer_by_method import of_networks as accuracies
-from analysis.finetuned_choice import PROTOCOLS, TARGET, TEST, without_fine_tuned
+from analysis.finetuned_choice import PROTOCOLS, TARGET, TEST, USUAL, without_fine_tuned
 from analysis.report import markup
 
 _NONE: Final = "\N{EN DASH}"
@@ -94,6 +94,8 @@ def finetuning_table(measurements: Frame) -> str:
     about = [name for name in ("dataset", "level", "network", "setting") if found[name].nunique() > 1]
     same = ["dataset", "level", "network", "setting", "pretrained_epoch"]
     in_target = (found["images"] == TARGET).any()
+    if "setting" in about:
+        found = found.assign(setting=found["setting"].replace("", USUAL))
     lines = []
     for _, start in found.groupby(same, sort=True):
         for protocol, words in PROTOCOLS.items():

@@ -15,6 +15,7 @@ from typing import Any, Final
 
 from analysis.claims import check
 from analysis.figures.base.numbers import EIGENVECTORS, LEARNED, Frame, networks_alone
+from analysis.finetuned_choice import which_checkpoints
 from analysis.report.domain_tables import finetuning_table, transfer_table
 from analysis.report.facts import Facts
 from analysis.report.graph_tables import QUESTION, eigenvectors_table, learned_table
@@ -137,6 +138,11 @@ def _grid(content: Content) -> str:
     return grid(content.facts, content.measurements) + options(content.facts)
 
 
+def _claims(content: Content) -> str:
+    judged = content.at_their_end(content.networks)
+    return claims_table(content.claims, which_checkpoints(judged) if len(judged) else "")
+
+
 def _results(content: Content) -> str:
     shown = content.at_their_end(content.networks)
     left_out = content.networks["trial_key"].nunique() - shown["trial_key"].nunique()
@@ -153,7 +159,7 @@ def _scale(content: Content) -> str:
 _SECTIONS: Final[dict[str, tuple[str, Callable[[Content], str]]]] = {
     "graph": ("Learned on the graph", lambda content: learned_table(content.measurements)),
     "eigenvectors": ("Its eigenvectors", lambda content: eigenvectors_table(content.measurements)),
-    "claims": ("Claims", lambda content: claims_table(content.claims)),
+    "claims": ("Claims", _claims),
     "finetuning": ("Probe, fine-tune, or both", lambda content: finetuning_table(content.measurements)),
     "transfer": ("Source and target", lambda content: transfer_table(content.measurements)),
     "results": ("Results", _results),

@@ -6,7 +6,7 @@ import math
 from typing import Final
 
 from analysis.claims.base.contract import UNKNOWN
-from analysis.claims.base.standing import standing, tally
+from analysis.claims.base.standing import named_apart, standing, tally
 from analysis.figures.base.numbers import Frame
 from analysis.finetuned_choice import without_fine_tuned
 from analysis.report import markup
@@ -22,11 +22,12 @@ _WHICH: Final = "which layer"
 _FOLDED_ROWS: Final = 12  # a longer table can be folded away
 
 
-def claims_table(claims: Frame) -> str:
+def claims_table(claims: Frame, note: str = "") -> str:
     """Returns the claims, one a row, and folded away those that need more data; "" where there are none.
 
     Args:
         claims: See `analysis.claims.check`.
+        note: What counts, where that is to be said.
     """
     if claims.empty:
         return ""
@@ -35,7 +36,8 @@ def claims_table(claims: Frame) -> str:
         f"{tally(claims)}. Published trends of arXiv 2305.15614, or of the paper that is named, each as a number of "
         "this sweep's measurements; one holds where the whole interval keeps the bound."
     )
-    claims = claims.assign(standing=standing(claims))
+    caption += f" {note[0].upper()}{note[1:]}." if note else ""
+    claims = named_apart(claims).assign(standing=standing(claims))
     known, unknown = claims[claims["verdict"] != UNKNOWN], claims[claims["verdict"] == UNKNOWN]
     head = ["claim", *where, "verdict", "estimate", "95 % interval", "bound", "trials", "note"]
     right = [head.index(name) for name in ("estimate", "95 % interval", "bound", "trials")]

@@ -23,6 +23,8 @@ from ray_ssl.shift import Shift, parse_shift
 Labels = NDArray[np.int64]
 
 EXTRA_NAME: Final = "extra"
+_SPLITS: Final = {"train": "training", "test": "test"}
+"""Words for the splits."""
 _LEFT_OUT: Final = -2
 """Not `UNLABELLED`: of another class than those that are taken."""
 
@@ -66,8 +68,8 @@ def load_shifted(config: DataConfig, load: Loader) -> Dataset:
         names = (*train.domain_names, EXTRA_NAME)
         train = replace(train, domain=_with_extra(train, config), domain_names=names)
         test = replace(test, domain_names=names)
-    for split, images in (("training", train), ("test", test)):
-        _check_domains(images, split, config)
+    for split, images in (("train", train), ("test", test)):
+        _check_domains(images, _SPLITS[split], config)
     return Dataset(name, train, test, note=note)
 
 
@@ -148,6 +150,13 @@ def _corrupted(config: DataConfig, shift: Shift, load: Loader) -> _Shifted:
 
     def split(images: ImageSet, name: str) -> ImageSet:
         domain = _halves(images.fine, config.data_seed, name)
+        if not np.any(domain == TARGET):
+            option = "--num-images" if name == "train" else "--num-test-images"
+            raise UserError(
+                f"--shift {config.shift}: the target would have no {_SPLITS[name]} image of {plain}, for it is half of "
+                f"the images of each class, rounded down, and each has 1 at most: give at least 2 of a class, by more "
+                f"images or a larger {option}"
+            )
         pixels, target = images.images.copy(), domain == TARGET
         pixels[target] = corrupt(pixels[target], shift.kind, shift.strength, config.data_seed)
         if shift.strength > 0 and np.array_equal(pixels, images.images):

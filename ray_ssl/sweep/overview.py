@@ -10,7 +10,18 @@ from typing import Any
 from ray_ssl.checkpoints import newest_state
 from ray_ssl.errors import UserError
 from ray_ssl.lease import driver_at_work
-from ray_ssl.ledger import DONE, FAILED, NO_SWEEP, STOPPED, SWEEP, AnyTrial, GraphTrial, Ledger, TrialState
+from ray_ssl.ledger import (
+    DONE,
+    FAILED,
+    NO_SWEEP,
+    STOPPED,
+    SWEEP,
+    AnyTrial,
+    GraphTrial,
+    Ledger,
+    TrialState,
+    names_apart,
+)
 from ray_ssl.progress import duration
 from ray_ssl.storage import Storage
 from ray_ssl.sweep.continuing import continue_line
@@ -43,7 +54,9 @@ def _show(ledger: Ledger) -> str:
     title = f"{ledger.sweep.name}: {counts(states, len(unreadable))}"
     if driver:
         title += f"; driver: {driver}"
-    rows = [[trial.key, trial.name, states[trial.key].value, progress(ledger, trial, states[trial.key]),
+    names = names_apart(trials)
+    trials.sort(key=lambda trial: (names[trial.key], trial.key))
+    rows = [[trial.key, names[trial.key], states[trial.key].value, progress(ledger, trial, states[trial.key]),
              reason(ledger, trial.key, states[trial.key])] for trial in trials]  # fmt: skip
     lines = [title, *([table([["key", "trial", "state", "epoch", "why"], *rows])] if rows else [])]
     lines += [TORN_SWEEP] if ledger.sweep.read_sealed(SWEEP) is None else []

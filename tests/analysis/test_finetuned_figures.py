@@ -11,21 +11,27 @@ import pandas as pd
 import pytest
 from scipy import stats
 
+from analysis import __main__ as command
 from analysis.claims import check
 from analysis.claims.base.contract import FAILS, HOLDS, UNKNOWN
+from analysis.claims.base.standing import named_apart
 from analysis.claims.finetuning import CLAIMS
 from analysis.figures.base import draw_one, why_not_drawn
 from analysis.figures.base.numbers import Frame
-from analysis.finetuned_choice import CASE, FT, LP, LP_FT, chosen, is_fine_tuned
+from analysis.finetuned_choice import CASE, FT, LP, LP_FT, USUAL, chosen, is_fine_tuned, of_epoch, which_checkpoints
 from analysis.finetuned_outcomes import choose
+from analysis.report.domain_tables import finetuning_table
+from analysis.report.tables import claims_table
 from analysis.survey import columns
 from analysis.table import SCHEMA
 from ray_ssl.config import PretrainConfig, replace
+from ray_ssl.errors import UserError
 from ray_ssl.ledger import make_trials
 from ray_ssl.plugins import plugin_module
 from tests.analysis.figure_tables import FINE_TUNED_NAMES, points, synthetic
 from tests.analysis.finetuned_tables import BEST, RATES, fine_tuned
 from tests.analysis.test_figures import assert_drawn_from_numbers, assert_fit_for_print, assert_no_text_overlaps
+from tests.analysis.written_tables import write_table
 
 NAMES = [claim.name for claim in CLAIMS]
 SHAPES = {
@@ -230,6 +236,47 @@ def test_intervals_count_encoders_whatever_was_fine_tuned_of_them() -> None:
     )
     two: Frame = check(fine_tuned(pretrained=(100,), networks=("vicreg-2-16", "swav-2-16")), names=NAMES)
     assert (two["basis"] == "2 networks, one seed").all()  # whose fine-tunings are more, and no encoders
+
+
+def test_claims_say_which_checkpoints_count_and_can_judge_others(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], table: Frame
+) -> None:
+    said = which_checkpoints(table)
+    assert "the last, epoch 100, counts; those of epochs 0, 10 do not" in said
+    assert which_checkpoints(of_epoch(table, 10)) == which_checkpoints(synthetic((2,), (16,))) == ""
+    assert "that of epoch 0 does not" in which_checkpoints(fine_tuned(pretrained=(0, 10)))
+    alone: Frame = check(fine_tuned(pretrained=(10,)), names=NAMES)
+    found: Frame = check(of_epoch(table, 10), names=NAMES)
+    assert found["verdict"].tolist() == alone["verdict"].tolist()
+    write_table(table, tmp_path)
+    last, tenth = tmp_path / "figures" / "claims.csv", tmp_path / "figures" / "claims-from-epoch-10.csv"
+    assert command.main(["claims", str(tmp_path)]) == 0 and f"note: {said}\n" in capsys.readouterr().out
+    before = last.read_bytes()
+    assert (
+        command.main(["claims", str(tmp_path), "--from-epoch", "10"]) == 0
+        and "of epoch 10 alone count" in capsys.readouterr().out
+    )
+    assert last.read_bytes() == before != tenth.read_bytes()
+    with pytest.raises(UserError, match="--from-epoch 7: no fine-tuned checkpoint is of that epoch; there are 0, 10, "):
+        of_epoch(table, 7)
+    assert f"O{said[1:]}." in claims_table(check(table, names=NAMES), said)
+
+
+def test_both_modes_of_batch_norm_are_named_where_both_are_there(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], table: Frame
+) -> None:
+    dataset = "cifar100-subpopulations"
+    both = fine_tuned((0, 1), (10, 100), dataset=dataset, settings=("", "frozen BatchNorm"))
+    write_table(both, tmp_path)
+    assert command.main(["claims", str(tmp_path)]) == 0
+    heads = [line for line in capsys.readouterr().out.splitlines() if line.endswith(f" on {dataset}")]
+    assert heads == [f"{name} on {dataset}" for name in (USUAL, "frozen BatchNorm")]
+    assert set(named_apart(check(table, names=NAMES))["method"]) == {""}
+    assert USUAL in claims_table(check(both, names=NAMES)) and USUAL in finetuning_table(both)
+    figure = plugin_module("analysis.figures", "finetuning_gain").draw(both)
+    words = " ".join(text.get_text() for text in figure.texts)
+    for name in (USUAL, "frozen BatchNorm"):
+        assert f"vicreg-2-16, {name} on {dataset}" in words
 
 
 def test_the_probe_of_another_setting_stands_in_all(table: Frame) -> None:

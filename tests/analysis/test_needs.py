@@ -118,6 +118,22 @@ def test_trials_that_are_in_the_sweep_are_not_asked_for_but_measured() -> None:
     assert none["note"] == "needs self-supervised trials: the sweep has 1, not measured yet: python -m analysis S"
 
 
+def test_what_measures_a_claim_of_a_sweep_that_is_still_to_be_trained() -> None:
+    rows = table()
+    rows = rows[rows["method"] == "supervised"]
+    connectivity, domains = "connectivity THAT_SWEEP", "python -m analysis THAT_SWEEP --levels domains"
+    for name, more in (
+        ("class_ncc_keeps_rising", ""),
+        ("sample_ncc_then_flat", ", then python -m analysis THAT_SWEEP --levels sample"),
+        ("spectral_features_approach_eigenvectors",
+         ", then python -m analysis THAT_SWEEP --metrics spectral_alignment"),
+        ("transfer_follows_connectivity", f" --shift SHIFT, then python -m analysis {connectivity} && {domains}"),
+    ):  # fmt: skip
+        one = check(rows, "S", [name]).iloc[0]
+        assert one["command"] == f"a sweep with --method vicreg{more}"
+        assert one["note"] == f"needs self-supervised trials: {one['command']}"
+
+
 def test_the_commands_know_them_from_the_ledger(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     rows = table()[table()["metric"].isin(["ncc_accuracy", "num_classes"]) & (table()["level"] == "class")]
     write_table(rows[rows["method"] == "vicreg"], tmp_path)

@@ -14,6 +14,7 @@ from ray_ssl.errors import UserError
 from ray_ssl.lease import LEASE, Lease
 from ray_ssl.ledger import DONE, FAILED, STOPPED, Ledger, TrialState, make_trials, names_apart
 from ray_ssl.storage import Storage, seal
+from ray_ssl.sweep.overview import show
 
 
 @pytest.fixture
@@ -38,6 +39,26 @@ def test_trials_of_one_name_are_told_apart_by_their_options() -> None:
         "vicreg 5-64 seed 0 (learning_rate 0.1, epochs 7)",
         "vicreg 5-64 seed 1",
     ]
+
+
+def test_fine_tuned_trials_are_named_by_protocol_and_told_apart_by_rate(ledger: Ledger) -> None:
+    start = {"name": "supervised", "start": "vicreg-5-64-s1-e9@0123456789abcdef"}
+    changes = [{"method.head": head, "method.batch_norm": norm, "optimiser.learning_rate": rate}
+               for head in ("fresh", "probe") for norm in ("train", "frozen") for rate in (0.1, 0.2)]  # fmt: skip
+    trials = make_trials([replace(PretrainConfig.from_dict({"method": start}), change) for change in changes], "data")
+    names = names_apart(trials)
+    wanted = [f"{way} 5-64 seed 0 from vicreg-5-64-s1-e9{norm} (learning_rate {rate})"
+              for way in ("FT (fresh head)", "LP-FT (probed head)") for norm in ("", " (frozen BatchNorm)")
+              for rate in (0.1, 0.2)]  # fmt: skip
+    assert list(names.values()) == wanted
+    assert {trial.config.method_name for trial in trials} == {
+        f"supervised from vicreg-5-64-s1-e9{head}{norm}"
+        for head in ("", " (probed head)") for norm in ("", " (frozen BatchNorm)")
+    }  # fmt: skip
+    for trial in trials:
+        ledger.write_config(trial)
+    shown = [line for line in show([ledger]).splitlines() if "seed 0" in line]
+    assert [name for line, name in zip(shown, sorted(wanted), strict=True) if name in line] == sorted(wanted)
 
 
 def test_the_states_of_a_trial(ledger: Ledger) -> None:

@@ -8,8 +8,10 @@ from ray_ssl.data import load_dataset
 from ray_ssl.ledger import DONE, FAILED, Ledger, TrialState, make_trials
 from ray_ssl.storage import Storage
 from sweeps.cli import main, parse
+from sweeps.data_card import DataCard
 from sweeps.depth_width import SWEEP
 from sweeps.method import SWEEP as METHOD_SWEEP
+from sweeps.report import print_data
 
 LINE = "--method vicreg --depths 1 --widths 4 --seeds 0 1 2 --num-images 300 --epochs 2 --projector-width 8 --name x"
 
@@ -53,7 +55,11 @@ def test_every_trial_on_a_shift_is_checked_before_one_starts(
     assert main(METHOD_SWEEP, [*words, "--dry-run"]) == 2
     assert "supervised learns the label of every image" in capsys.readouterr().err
     assert main(METHOD_SWEEP, [*words, "--train-domains", "source", "--dry-run"]) == 0
-    assert "2 trial(s), 2 to run" in capsys.readouterr().out
+    out = capsys.readouterr().out
+    assert "2 trial(s), 2 to run" in out
+    with_shift = parse(METHOD_SWEEP, [*words, "--train-domains", "source"]).base.data
+    print_data(DataCard.of(load_dataset(with_shift)))
+    assert capsys.readouterr().out in out
     assert main(METHOD_SWEEP, [*line.split(), "--train-domains", "source", "--dry-run"]) == 2
     assert "--train-domains has no effect without --shift" in capsys.readouterr().err
 

@@ -247,9 +247,11 @@ def test_a_dry_run_says_what_would_be_probed_and_makes_nothing(
     assert all(
         re.match(rf" *vicreg-[12]-4-s0-e{e} .*, trial {key}, epoch {e}$", one) for e, one in enumerate(probes[:2])
     )
-    trials, last = probes[2:-1], probes[-1]
+    data, shift, *trials, last = probes[2:]
+    assert data.startswith("data: shapes-photo-to-sketch, ") and shift.startswith("shift: source photo, target sketch")
     assert len(trials) == 2 * 2 * 2  # starts, heads, rates
     assert all(" new " in one and " about " in one for one in trials)
-    assert all(one.startswith("-" * 16 + "  supervised") for one in trials) and last.startswith("8 trial(s), 8 to run:")
+    heads = [re.match("-{16}  (FT .fresh head.|LP-FT .probed head.) [12]-4 seed 4 from vicreg-", one) for one in trials]
+    assert all(heads) and len({head[1] for head in heads if head}) == 2 and last.startswith("8 trial(s), 8 to run:")
     assert len({one.split(" new ")[0] for one in trials}) == len(trials)
     assert [path.name for path in (two_networks / "results").iterdir()] == ["pretrained"]

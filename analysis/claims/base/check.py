@@ -12,7 +12,7 @@ from analysis.claims.base.contract import FAILS, HOLDS, UNKNOWN, Claim
 from analysis.claims.base.ends import Epochs, counted, with_ends
 from analysis.claims.base.interval import Estimate, estimate
 from analysis.figures.base.numbers import LEARNED, networks_alone, prepare
-from analysis.needs import Lacking, Trials, Unmeasured, first_lacking, is_self_supervised
+from analysis.needs import Lacking, Unmeasured, first_lacking, is_self_supervised, lacking_learners
 from ray_ssl.plugins import plugin_module, plugin_names
 
 Frame = Any
@@ -113,7 +113,7 @@ def _rows(
         one, ready = (rows[rows["method"] == method] for rows in (table, prepared))
         yield _row(claim, one, ready, method, sweep, unmeasured, epochs)
     if not methods:
-        lacking = first_lacking((Trials("self-supervised"),), table, sweep, unmeasured)
+        lacking = lacking_learners(claim.needs, table, sweep, unmeasured)
         assert lacking is not None
         yield _about(claim, "") | _unknown(lacking)
 

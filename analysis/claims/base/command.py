@@ -4,7 +4,7 @@ Of several sweeps each data set, such as each shift, has verdicts of its own; cl
 Of an exact graph (`sweeps/graph.py`) those alone are checked that can be about one.
 Nothing is measured: a claim whose measurements are missing says which command gives them. Verdicts are made of the
 data alone; the exit code is 0 whatever they are. The same is written to claims.csv and claims.json among the figures,
-of several sweeps in a folder of their own of the first.
+of several sweeps in a folder of their own of the first; of --from-epoch N to claims-from-epoch-N.csv and .json.
 """
 
 from __future__ import annotations
@@ -20,9 +20,10 @@ import pandas as pd
 
 from analysis.claims.base.check import check
 from analysis.claims.base.contract import UNKNOWN
-from analysis.claims.base.standing import UNMEASURED, standing, tally
+from analysis.claims.base.standing import UNMEASURED, named_apart, standing, tally
 from analysis.command import each_once, read_measurements
 from analysis.connectivity.compared import outdated
+from analysis.finetuned_choice import of_epoch, which_checkpoints
 from analysis.flags import unlike
 from analysis.publication import figures_folder
 from analysis.survey import mixed_trainings, trained_epochs, unmeasured_trials, untrained_keys
@@ -47,6 +48,12 @@ def parse(arguments: Sequence[str]) -> argparse.Namespace:
         nargs="+",
         help="folder of a sweep or of an exact graph: a path, s3://... or gs://...",
     )
+    parser.add_argument(
+        "--from-epoch",
+        type=int,
+        metavar="N",
+        help="judge fine-tuning of the encoders' checkpoints of this epoch of pretraining (default: the last)",
+    )
     return parser.parse_strictly(arguments)
 
 
@@ -54,7 +61,7 @@ def run(flags: argparse.Namespace) -> int:
     """Checks every claim, prints the verdicts and writes them beside the figures; returns the exit code.
 
     Raises:
-        UserError: No measurements there.
+        UserError: No measurements there, or none of fine-tuning of that epoch's checkpoints.
     """
     folders = each_once(flags.sweep)
     sweeps = [Storage.at(folder) for folder in folders]
@@ -62,6 +69,7 @@ def run(flags: argparse.Namespace) -> int:
     typed = folders[0] if len(sweeps) == 1 else "SWEEP_FOLDER"
     untrained = set(table["trial_key"]) & {key for folder in sweeps for key in untrained_keys(Ledger(folder))}
     table = table[~table["trial_key"].isin(untrained)]
+    table = table if flags.from_epoch is None else of_epoch(table, flags.from_epoch)
     unmeasured = [one for folder in sweeps for one in unmeasured_trials(Ledger(folder), table)]
     epochs = {key: one for folder in sweeps for key, one in trained_epochs(Ledger(folder)).items()}
     found = cast(Frame, check(table, typed, unmeasured=unmeasured, epochs=epochs))
@@ -71,8 +79,12 @@ def run(flags: argparse.Namespace) -> int:
         print(f"warning: {line}\n")
     for line in mixed_trainings([Ledger(folder) for folder in sweeps]):
         print(f"warning: {line}; they count as seeds of one network\n")
+    if flags.from_epoch is not None:
+        print(f"note: of fine-tuned encoders the checkpoints of epoch {flags.from_epoch} alone count\n")
+    elif words := which_checkpoints(table):
+        print(f"note: {words}\n")
     measured = found["num_trials"] > 0
-    for (dataset, method), rows in found[measured].groupby(["dataset", "method"], sort=False):
+    for (dataset, method), rows in named_apart(found)[measured].groupby(["dataset", "method"], sort=False):
         print(f"{method or 'methods compared'} on {dataset}\n{as_text(rows)}\n")
     lacking = found[~found["claim"].isin(found["claim"][measured])]
     for title in (UNKNOWN, UNMEASURED):
@@ -86,9 +98,10 @@ def run(flags: argparse.Namespace) -> int:
         print(f"{len(untrained)} trial(s) that failed or are not at their end count nowhere: {keys}\n")
     print(tally(found) or "no claim is about eigenvectors of an exact graph alone, nothing was learned on it")
     out = sweeps[0].child(figures_folder(folders))
-    out.write("claims.csv", found.to_csv(index=False, lineterminator="\n").encode())
-    out.write("claims.json", as_json(found).encode())
-    print(f"claims    {out.address('claims.csv')}, claims.json")
+    name = "claims" if flags.from_epoch is None else f"claims-from-epoch-{flags.from_epoch}"
+    out.write(f"{name}.csv", found.to_csv(index=False, lineterminator="\n").encode())
+    out.write(f"{name}.json", as_json(found).encode())
+    print(f"claims    {out.address(f'{name}.csv')}, {name}.json")
     return EXIT_DONE
 
 

@@ -6,6 +6,7 @@ from typing import Any, Final
 
 from analysis.claims.base.check import NOT_COMPUTED
 from analysis.claims.base.contract import FAILS, HOLDS, UNKNOWN
+from analysis.finetuned_choice import USUAL
 
 Frame = Any
 """A pandas frame; pyright cannot follow what selecting rows of one returns."""
@@ -25,6 +26,16 @@ def standing(found: Frame) -> Frame:
     """
     nothing = (found["num_trials"] == 0) & ~found["note"].str.startswith(NOT_COMPUTED)
     return found["verdict"].where((found["verdict"] != UNKNOWN) | ~nothing, UNMEASURED)
+
+
+def named_apart(found: Frame) -> Frame:
+    """Returns the verdicts with what tells those of one claim apart named in each: of fine-tuning `USUAL`, too.
+
+    Args:
+        found: See `analysis.claims.check`.
+    """
+    several = found.groupby(["dataset", "claim"])["method"].transform("nunique") > 1
+    return found.assign(method=found["method"].mask(several & (found["method"] == ""), USUAL))
 
 
 def tally(found: Frame) -> str:

@@ -11,7 +11,7 @@ from analysis.claims.base.interval import t_interval
 from analysis.figures.base.networks import OKABE_ITO
 from analysis.figures.base.numbers import Frame
 from analysis.figures.base.sheet import Line
-from analysis.finetuned_choice import FT, LP, LP_FT
+from analysis.finetuned_choice import FT, LP, LP_FT, USUAL
 
 LOOKS: Final = {
     LP: Line("LP, linear probe", OKABE_ITO[2], "solid", "^"),
@@ -51,7 +51,8 @@ def interval_note(found: Frame) -> str:
 
 def start_names(found: Frame, several_datasets: bool = False) -> Frame:
     """Returns what tells the rows' pretrained networks and settings apart, as a column of text."""
-    names = found["network"] + found["setting"].map(lambda text: f", {text}" if text else "")
+    settings = found["setting"].replace("", USUAL) if found["setting"].nunique() > 1 else found["setting"]
+    names = found["network"] + settings.map(lambda text: f", {text}" if text else "")
     several_levels = found["level"].nunique() > 1
     names = names + (", " + found["level"] if several_levels else "")
     return names + (" on " + found["dataset"] if several_datasets else "")

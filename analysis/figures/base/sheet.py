@@ -112,7 +112,8 @@ def sheet(
     heights = [s + r.height + _ROW_GAP + _X_LABELS * r.x_labels for s, r in zip(strips, rows, strict=True)]
     heights[-1] -= _ROW_GAP
     title_height, note_height = _TITLE_LINE * _num_lines(title), LINE * _num_lines(note)
-    header = _MARGIN + title_height + note_height + _KEY_LINE * len(key_rows) + 0.10
+    key_heights = [_KEY_LINE + LINE * (_num_lines(*(line.label for line in entries)) - 1) for entries in key_rows]
+    header = _MARGIN + title_height + note_height + sum(key_heights) + 0.10
     page_height = header + sum(heights) + _BOTTOM
 
     figure = Figure((page_width, page_height), facecolor="white")
@@ -121,7 +122,7 @@ def sheet(
     write(figure, _MARGIN, y, title, size=_TITLE_SIZE, weight="bold", va="top")
     write(figure, _MARGIN, y - title_height, note, color=GREY, va="top", linespacing=1.3)
     for i, entries in enumerate(key_rows):
-        _draw_key(figure, entries, y - title_height - note_height - _KEY_LINE * (i + 0.75))
+        _draw_key(figure, entries, y - title_height - note_height - sum(key_heights[:i]) - _KEY_LINE * 0.75)
     top = page_height - header
     axes = []
     for row, label, strip, height in zip(rows, labels, strips, heights, strict=True):
@@ -194,12 +195,12 @@ def _num_lines(*texts: str) -> int:
 
 
 def _key_rows(key: Iterable[Line], width: float) -> list[list[Line]]:
-    """The entries of the key, in as many rows as they need; a name is at most as long as a row."""
+    """The entries of the key, in as many rows as they need; a name that is longer than a row has several lines."""
     rows: list[list[Line]] = []
     used = width
     for line in key:
-        line = line._replace(label=shortened(line.label, width - _SWATCH))
-        needed = _swatch(line) + text_width(line.label) + _AFTER_ENTRY
+        line = line._replace(label=wrap(line.label, width - _SWATCH))
+        needed = _entry_width(line)
         if used + needed > width + _AFTER_ENTRY:
             rows.append([])
             used = 0.0
@@ -208,19 +209,13 @@ def _key_rows(key: Iterable[Line], width: float) -> list[list[Line]]:
     return rows
 
 
+def _entry_width(line: Line) -> float:
+    return _swatch(line) + max(map(text_width, line.label.split("\n"))) + _AFTER_ENTRY
+
+
 def _swatch(line: Line) -> float:
     """Inches from an entry's left edge to its name."""
     return _SWATCH if line.dash else _DOT
-
-
-def shortened(text: str, width: float) -> str:
-    """Returns the text, without its middle where it is wider than `width` inches."""
-    kept = len(text)
-    short = text
-    while text_width(short) > width and kept > 2:
-        kept -= 1
-        short = f"{text[: (kept + 1) // 2]}\N{HORIZONTAL ELLIPSIS}{text[len(text) - kept // 2 :]}"
-    return short
 
 
 def _draw_key(figure: Figure, entries: list[Line], y: float) -> None:
@@ -232,8 +227,9 @@ def _draw_key(figure: Figure, entries: list[Line], y: float) -> None:
             artist = Line2D(at, [y] * len(at), color=line.colour, **looks)
             artist.set_transform(figure.dpi_scale_trans)
             figure.add_artist(artist)
-        write(figure, x + swatch, y, line.label, va="center_baseline")
-        x += swatch + text_width(line.label) + _AFTER_ENTRY
+        for i, words in enumerate(line.label.split("\n")):
+            write(figure, x + swatch, y - i * LINE, words, va="center_baseline")
+        x += _entry_width(line)
 
 
 def marker(line: Line, size: float) -> dict[str, Any]:

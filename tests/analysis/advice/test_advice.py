@@ -179,9 +179,17 @@ def test_what_is_said_of_a_network_that_is_not_to_be_trained() -> None:
 
 def test_the_headline_says_where_the_evidence_is_against_it() -> None:
     layers = [layer("block1", 0.6, 0.5), layer("representation", 0.7, 0.3)]
-    probes = [Case(FINE_TUNING, name, "LP-FT", {"LP": 0.5, "FT": 0.4, "LP-FT": 0.47}) for name in "ab"]
+    probes = [Case(FINE_TUNING, name, "LP-FT", {"LP": 0.5, "FT": 0.4, "LP-FT": 0.47}) for name in "abc"]
     said = command._say(layers, 10, probes)
-    assert said[0].endswith(": over 2 encoder(s) 'always LP' was 3.0 points better than such advice")
+    assert said[0].endswith("AGAINST it: over 3 encoder(s) 'always LP' was 3.0 points better than such advice")
+    (few, *_), (little, *_) = (command._say(layers, 10, cases) for cases in (
+        probes[:2], [case._replace(accuracies={"LP": 0.5, "FT": 0.4, "LP-FT": 0.491}) for case in probes]
+    ))  # fmt: skip
+    assert "too few cases to tell, fewer than 3 encoders: over 2 encoder(s) 'always LP' was 3.0 points" in few
+    assert "too close to tell, less than 1 point: over 3 encoder(s) 'always LP' was 0.9 points" in little
+    assert "AGAINST" not in few + little
+    itself = command._say(layers, 10, [case._replace(encoder=case.name) for case in probes], "b")
+    assert "AGAINST it: over 3 encoder(s), one of them the very encoder that is advised on, 'always LP'" in itself[0]
     assert "AGAINST" not in "".join(said[1:])  # nothing is known of frozen heads
     agrees = [case._replace(advised="LP", accuracies={"LP": 0.4, "FT": 0.3, "LP-FT": 0.5}) for case in probes]
     assert "AGAINST" not in "".join(command._say(layers, 10, agrees))  # always LP-FT is what is said here

@@ -88,15 +88,22 @@ def test_an_encoder_of_a_sweep_on_fine_tuning(transfer: Ledger, tmp_path: Path) 
                                  "data.validation_fraction": 0.25, "training.train_domains": "source"})  # fmt: skip
     target = {"fresh": 0.4, "probe": 0.5}
     for head, accuracy in target.items():
-        for seed in (0, 1):
-            trial = finished(ledger, replace(base, {"method.head": head, "seed": seed}))
+        for seed, norm in ((0, "train"), (1, "train"), (0, "frozen")):
+            change_of = {"method.head": head, "seed": seed, "method.batch_norm": norm}
+            trial = finished(ledger, replace(base, change_of))
             for epoch in (0, 1):
                 at = (2, "representation", "class")
                 measured = 0.6 if epoch == 0 else accuracy + 0.02 * seed
                 write(ledger, trial, epoch, [(*at, "validation", "head_accuracy", 0.5 + 0.1 * epoch),
                                              (*at, "test", "head_accuracy", 0.5),
                                              (*at, "target", "head_accuracy", measured)])  # fmt: skip
-    (case,) = cases_of(ledger.sweep.uri)
+    said: list[str] = []
+    case, frozen = cases_of(ledger.sweep.uri, said.append)
+    assert len(said) == 1 and said[0].startswith("vicreg-1-4-s0-e1 of ")  # once for both modes
+    assert frozen.name == f"{case.name} frozen BatchNorm" and frozen.advised == case.advised
+    assert next(lines([case, frozen], "a")).startswith(
+        "evidence  2 cases (checkpoint, shift, BatchNorm mode) of 1 encoder(s), the very encoder that is advised on, of"
+    )
     assert case.kind == FINE_TUNING and case.name == "vicreg-1-4-s0-e1" and case.advised in case.accuracies
     assert case.accuracies == pytest.approx({"LP": 0.6, "FT": 0.41, "LP-FT": 0.51})
 

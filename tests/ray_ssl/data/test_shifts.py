@@ -118,6 +118,23 @@ def test_a_shift_that_changes_no_pixel_is_refused(shift: str, toys: str) -> None
         load(shift, toys)
 
 
+def test_a_target_that_no_class_has_two_images_for_is_refused(tmp_path: Path) -> None:
+    def few(name: str, num_train: int, num_test: int) -> str:
+        numbers = {"train": num_train, "test": num_test}
+        for split, number in numbers.items():
+            write_folder(tmp_path / name / split, {f"class{i}": random_images(number, 8, i) for i in range(6)})
+        return f"folder:{tmp_path / name}"
+
+    for name, sizes, split, option in (
+        ("one", (1, 2), "training", "--num-images"),
+        ("another", (2, 1), "test", "--num-test-images"),
+    ):
+        message = f"--shift grey:1: the target would have no {split} image of {name}, .* larger {option}$"
+        with pytest.raises(UserError, match=message):
+            load("grey:1", few(name, *sizes), num_images=None)
+    assert [counts(images) for images in splits(load("grey:1", few("two", 2, 3), num_images=None))] == [[6, 6], [12, 6]]
+
+
 def test_extra_images_come_besides_and_are_balanced(toys: str) -> None:
     train, test = splits(load("subpopulations", toys, num_images=32, num_extra=40))
     assert counts(train) == [16, 16, 40]
