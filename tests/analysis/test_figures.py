@@ -22,7 +22,9 @@ from tests.analysis.figure_tables import BY_EPOCH, NAMES, SHAPES, drawn, lookup,
 NEED_LINEAR = set(NAMES) - {"cdnv_by_epoch", "effective_rank_by_epoch"}
 SEVERAL_METHODS = ("three methods", "eight methods", "a foreign network")
 _PANELS = {name for name in NAMES if name.startswith("fig")} - {"fig2_middle", "fig5_left", "fig5_middle", "fig5_right"}
-WHOLE_STUDY = {"eigenvector_angles", "estimated_eigenvectors", "probe_by_purity", "spectral_loss"} | _PANELS
+WHOLE_STUDY = _PANELS | {
+    "eigenvector_angles", "estimated_eigenvectors", "noise_by_epoch", "probe_by_purity", "spectral_loss"
+}  # fmt: skip
 """Panels of levels and rows that these tables lack; see `test_panels`, `test_purity` and `test_estimated_figure`."""
 OF_DOMAINS = {"transfer_by_method", "transfer_by_layer", "domain_distance_by_method"}
 """Figures of a source and a target, which these tables do not have either; see `test_transfer_figures`."""

@@ -143,6 +143,32 @@ def test_targets_by_epoch_by_layer_and_semantic_over_random() -> None:
         assert is_mean_of(row, [semantic / random for semantic, random in pairs])
 
 
+@pytest.mark.parametrize("networks", ["one", "six"])
+def test_noisy_classes_stand_below_a_teachers_predictions(networks: str) -> None:
+    rows = table() if networks == "one" else study((2, 5, 10), (16, 32), (0,), ("vicreg",), EPOCHS)
+    module = plugin_module("analysis.figures", "noise_by_epoch")
+    assert module.draw(rows) is None
+    noisy = rows[rows["level"].str.startswith("teacher-")].assign(
+        level=lambda one: one["level"].str.replace("teacher-", "noise-"), value=lambda one: one["value"] / 9
+    )
+    share = noisy[(noisy["level"] == "noise-1.00") & (noisy["metric"] == "num_classes")]
+    share = share.assign(metric="target_largest_share", value=0.012)
+    rows = pd.concat([rows, noisy, share], ignore_index=True)
+    value, found = lookup(rows), module.numbers(rows)
+    assert len(found) == 2 * 5 * len(EPOCHS) * (1 if networks == "one" else 6)
+    for _, row in found.iterrows():
+        at = (row["epoch"], row["depth"] + 1, f"{row['kind']}{row['randomness']}", "test", "linear_accuracy")
+        trials = rows.loc[rows["method"] == "vicreg", ["trial_key", "depth", "width"]].drop_duplicates().to_numpy()
+        found_of = [key for key, depth, width in trials if (depth, width) == (row["depth"], row["width"])]
+        assert row["mean"] == pytest.approx(np.mean([value[(key, *at)] for key in found_of]))
+        assert row["guess"] == pytest.approx(0.012) if row["kind"] == "noise-" else math.isnan(row["guess"])
+    figure = module.draw(rows)
+    figure.draw_without_rendering()
+    assert_drawn_from_numbers(figure, found, "y")
+    assert_no_text_overlaps(figure)
+    assert_fit_for_print(figure)
+
+
 def test_accuracy_by_layer_and_its_ratio() -> None:
     value = lookup(table())
     for name, level in (("fig5_left", "class"), ("fig5_middle", "superclass")):
@@ -157,9 +183,10 @@ def test_accuracy_by_layer_and_its_ratio() -> None:
 
 def test_curves_and_targets_change_no_figure_that_does_not_show_them() -> None:
     plain = table()[(table()["layer"] != -1) & ~table()["level"].str.startswith("teacher")]
+    shown = ("fig3", "fig4", "noise")
     for name in plugin_names("analysis.figures"):
         module = plugin_module("analysis.figures", name)
-        if name[:4] not in ("fig3", "fig4") and not hasattr(module, "TABLE"):  # another table than the measurements
+        if not name.startswith(shown) and not hasattr(module, "TABLE"):  # another table than the measurements
             pd.testing.assert_frame_equal(module.numbers(table()), module.numbers(plain))
 
 

@@ -8,6 +8,7 @@ from analysis.figures.base.numbers import Frame, prepare, values
 from analysis.needs import is_self_supervised
 
 TEACHER: Final = "teacher-"
+NOISE: Final = "noise-"
 SEMANTIC: Final = "teacher-0.00"
 RANDOM: Final = "teacher-1.00"
 
@@ -26,16 +27,16 @@ def self_supervised_if_any(table: Frame) -> Frame:
     return table if rows.empty else rows
 
 
-def measured_randomness(table: Frame) -> dict[str, float]:
-    """Returns how random each target of a teacher is, by level, 0..1; of several with the same labels one alone.
+def measured_randomness(table: Frame, kind: str = TEACHER) -> dict[str, float]:
+    """Returns how random each target of a kind is, by level, 0..1; of several with the same labels one alone.
 
     A level is named by the randomness that was asked for; which one the nearest of the teacher's checkpoints had, was
     measured. Where the table does not have it, it is the one asked for.
     """
-    levels = sorted(level for level in table["level"].unique() if level.startswith(TEACHER))
+    levels = sorted(level for level in table["level"].unique() if level.startswith(kind))
     rows = table[table["metric"] == "target_randomness"]
     measured = rows.groupby("level")["value"].mean().to_dict()
-    asked = {level: float(level.removeprefix(TEACHER)) for level in levels}
+    asked = {level: float(level.removeprefix(kind)) for level in levels}
     found = {level: round(float(measured.get(level, asked[level])), 3) for level in levels}
     nearest = sorted(levels, key=lambda level: abs(asked[level] - found[level]))
     once = {found[level]: level for level in reversed(nearest)}
@@ -65,8 +66,8 @@ def labels_note(table: Frame) -> str:
     return f"; labels that occur: {counts[SEMANTIC]:.0f} semantic, {counts[RANDOM]:.0f} random"
 
 
-def target_values(table: Frame, metric: str, split: str = "test") -> Frame:
-    """Returns the finite rows of a metric at the targets of a teacher, with the column `randomness`, "0.00" to "1.00".
+def target_values(table: Frame, metric: str, split: str = "test", kind: str = TEACHER) -> Frame:
+    """Returns the finite rows of a metric at the targets of a kind, with the column `randomness`, "0.00" to "1.00".
 
     It is the measured one, and targets with the same labels are there once: see `measured_randomness`.
 
@@ -74,7 +75,7 @@ def target_values(table: Frame, metric: str, split: str = "test") -> Frame:
         UserError: An accuracy above 1, several data sets.
     """
     rows = values(self_supervised(prepare(table, metric)), metric, split=split, level=False)
-    rows = rows[rows["level"].str.startswith(TEACHER)]
-    randomness = measured_randomness(table)
+    rows = rows[rows["level"].str.startswith(kind)]
+    randomness = measured_randomness(table, kind)
     rows = rows[rows["level"].isin(list(randomness))]
     return rows.assign(randomness=rows["level"].map(lambda level: f"{randomness[level]:.2f}"))
