@@ -1,6 +1,6 @@
 """Seconds of the analysis of one checkpoint against a plain script that calls scikit-learn per layer and target.
 
-    python -m tests.benchmarks.analysis [--dataset parquet:FOLDER] [--threads 1] [--epochs 1] [--bf16]
+    python -m tests.benchmarks.analysis [--dataset parquet:FOLDER] [--threads N] [--epochs 1] [--bf16]
 
 A RES-5-64 after `--epochs` of VICReg (0: at initialisation), 10,000 training and 2,000 test images, 3 levels (class,
 superclass and sample: 500 images, a class each, 100 views of each to learn from and 20 to test on) and
@@ -48,6 +48,7 @@ from analysis.settings import FP32, AnalysisSettings
 from analysis.tasks import DATA, SAMPLE, TARGETS, find_tasks
 from analysis.threads import limit_threads
 from ray_ssl.checkpoints import Checkpoint, checkpoint_folder, load_checkpoint, save_checkpoint
+from ray_ssl.cluster import local_cpus
 from ray_ssl.config import PretrainConfig, ViewConfig
 from ray_ssl.data import Dataset, load_dataset
 from ray_ssl.ledger import DONE, Ledger, make_trials
@@ -251,7 +252,7 @@ def limit_theirs(threads: int) -> None:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--dataset", default="shapes", help="such as cifar100 or parquet:FOLDER (default: shapes)")
-    parser.add_argument("--threads", type=int, default=1, help="of each side (default: 1)")
+    parser.add_argument("--threads", type=int, default=local_cpus(), help="of each side (default: this machine's CPUs)")
     parser.add_argument("--epochs", type=int, default=1, help="of the measured network (default: 1)")
     parser.add_argument("--teacher-epochs", type=int, default=3, help="(default: 3)")
     parser.add_argument("--bf16", action="store_true", help="our forward passes in bf16 (default: fp32)")
