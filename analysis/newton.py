@@ -201,15 +201,18 @@ class LabelSetSolver:
         p = torch.softmax(matmul(rows, self.weights), 1)
         diagonal = matmul(rows.square().T, p - p * p) / len(rows) + self.decay
         diagonal[-1] += _INTERCEPT_FLOOR
-        solution, residual = torch.zeros_like(target), target
+        solution, residual = torch.zeros_like(target), _without_shift(target)
         scaled = residual / diagonal
         search, product = scaled, (residual * scaled).sum()
         goal = _CG_TOLERANCE * target.norm()
         for _ in range(_MAX_CG_STEPS):
             curved = _hessian_times(rows, p, search) + self.decay * search
-            length = product / (search * curved).sum().clamp_min(1e-30)
+            curvature = (search * curved).sum()
+            if not curvature > 0:  # what is left is rounding
+                break
+            length = product / curvature
             solution += length * search
-            residual = residual - length * curved
+            residual = _without_shift(residual - length * curved)
             if residual.norm() <= goal:
                 break
             scaled = residual / diagonal
@@ -225,6 +228,13 @@ class LabelSetSolver:
         weight[:, self.present], bias[self.present] = inner, self.weights[-1]
         norm = self.gradient.double().norm().item()
         return Fit(weight, bias, self.loss, self.excess, norm, self.excess <= tolerance)
+
+
+def _without_shift(residual: Tensor) -> Tensor:
+    """Takes the mean from the intercepts' row: to shift all of them changes nothing, and rounding would grow there."""
+    residual = residual.clone()
+    residual[-1] -= residual[-1].mean()
+    return residual
 
 
 def _hessian_times(rows: Tensor, p: Tensor, search: Tensor) -> Tensor:
