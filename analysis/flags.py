@@ -62,8 +62,7 @@ def refuse_other_numbers(
         if task not in every or (task in tasks and (keys is None or key in keys)):
             continue
         now = {name: value for name, value in settings.of(task).items() if task in tasks or name in _SHARED}
-        now = {"feature_precision": settings.feature_precision} | json.loads(json.dumps(without_pair(now)))
-        old = {"feature_precision": FP32} | old
+        now, old = _with_precision(json.loads(json.dumps(without_pair(now)))), _with_precision(old)
         found = {name: (old.get(name), value) for name, value in now.items() if old.get(name) != value}
         differing |= found
         names |= {task} if found else set()
@@ -89,7 +88,7 @@ def unlike(sweeps: Sequence[Storage]) -> list[str]:
     for sweep in sweeps:
         differing: dict[str, tuple[object, object, Storage]] = {}
         for task, found in table.KIND.settings_by_task(sweep.filesystem, sweep.path(MEASUREMENTS)).items():
-            mine = {"feature_precision": FP32} | found
+            mine = _with_precision(found)
             other, theirs = first.setdefault(task, (sweep, mine))
             for name in ("feature_precision", *IMAGE_NUMBERS, *SAMPLE_NUMBERS):
                 if mine.get(name) != theirs.get(name):
@@ -98,6 +97,11 @@ def unlike(sweeps: Sequence[Storage]) -> list[str]:
             flag, value = _as_flag(name, theirs), _as_flag(name, mine)
             lines.append(f"{other.uri} is measured with {flag}, {sweep.uri} with {value}: their numbers stand together")
     return lines
+
+
+def _with_precision(settings: Mapping[str, Any]) -> dict[str, Any]:
+    """Names the precision where it is the one that is not named."""
+    return {"feature_precision": FP32} | dict(settings)
 
 
 def _as_flag(name: str, *value: object) -> str:

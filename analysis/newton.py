@@ -143,7 +143,7 @@ class LabelSetSolver:
                 self.pairs.append((moved, turned, curvature))
         self.weights, self.loss, self.gradient, self.turn = self.trial, loss, gradient, self.turn + 1
         squared = gradient.double().square().sum().item()
-        # By strong convexity an upper bound; no loss is below 0, as that of a single class is.
+        # By strong convexity an upper bound; a loss of 0, as of a single class, is the least there can be.
         self.excess = squared / (2 * self.penalty) / loss if squared and loss else 0.0
         if self.excess > tolerance:
             self.direction = self._newton_direction()

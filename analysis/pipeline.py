@@ -41,8 +41,6 @@ from ray_ssl.data.base import Dataset
 from ray_ssl.ledger import Ledger
 from ray_ssl.storage import Storage
 
-log = logging.getLogger("analysis")
-
 
 @dataclass(frozen=True)
 class Outcome:
