@@ -213,19 +213,6 @@ def finish(ledger: Ledger, tracker: Tracker, scratch: Path, only: Trial | None =
     return len(measurements)
 
 
-def each_once(folders: Sequence[str]) -> list[str]:
-    """Returns the folders of sweeps as typed; says so and takes it once where one is given twice, by whatever path."""
-    found: dict[str, str] = {}
-    for folder in folders:
-        sweep = Storage.at(folder)
-        place = str(sweep.local_path.resolve()) if sweep.is_local else sweep.uri
-        if place in found:
-            print(f"{folder} is the same folder as {found[place]}: taken once", flush=True)
-        else:
-            found[place] = folder
-    return list(found.values())
-
-
 def read_measurements(sweep: Storage, with_points: bool = False) -> Any:
     """Returns the table of a sweep, or of a folder of encoders.
 

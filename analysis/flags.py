@@ -78,6 +78,19 @@ def refuse_other_numbers(
         )
 
 
+def each_once(folders: Sequence[str]) -> list[str]:
+    """Returns the folders of sweeps as typed; says so and takes it once where one is given twice, by whatever path."""
+    found: dict[str, str] = {}
+    for folder in folders:
+        sweep = Storage.at(folder)
+        place = str(sweep.local_path.resolve()) if sweep.is_local else sweep.uri
+        if place in found:
+            print(f"{folder} is the same folder as {found[place]}: taken once", flush=True)
+        else:
+            found[place] = folder
+    return list(found.values())
+
+
 def unlike(sweeps: Sequence[Storage]) -> list[str]:
     """Returns a line for each folder of which a task is measured with other numbers than in one before it.
 

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Sequence
 from typing import Any, Final, NamedTuple, Protocol
 
 import numpy as np
 
 from analysis.finetuned_choice import ACCURACY, FT, PROTOCOLS, TARGET, chosen, is_fine_tuned
-from analysis.measuring import OF_A_SHIFT, SHIFTED, measuring_command
+from analysis.measuring import SHIFTED, measuring_command
 from analysis.tasks import DATA, DOMAINS, SAMPLE
 
 Frame = Any
@@ -23,7 +23,6 @@ TRAINING: Final = "training"
 """Name of the layer of the curves of pretraining."""
 
 TRAIN_ONE: Final = "a sweep with --method vicreg"
-_THAT_SWEEP: Final = "THAT_SWEEP"
 
 _OF_TARGET, _OF_SOURCE = "target_accuracy_", "source_accuracy_"
 
@@ -134,7 +133,10 @@ class OneOf(NamedTuple):
 
     def lacking(self, table: Frame, sweep: str) -> Lacking | None:
         """See `Need`."""
-        found = [first_lacking(needs, table, sweep) for needs in self.groups]
+        found = [
+            next((lacking for need in needs if (lacking := need.lacking(table, sweep)) is not None), None)
+            for needs in self.groups
+        ]
         return found[0] if all(found) else None
 
 
@@ -276,66 +278,6 @@ class FineTuned(NamedTuple):
         if self.in_target and not found[TARGET].notna().any():
             return Lacking(f"needs {ACCURACY} in a target", "python sweeps/finetune.py with a --shift")
         return None
-
-
-class Unmeasured(NamedTuple):
-    """A trial that a sweep has and its table does not.
-
-    Attributes:
-        method: As the table would name it.
-        trained: It is trained no further, so it can be measured.
-    """
-
-    method: str
-    trained: bool
-
-
-def first_lacking(
-    needs: Iterable[Need], table: Frame, sweep: str, unmeasured: Collection[Unmeasured] = ()
-) -> Lacking | None:
-    """Returns what is lacking of the first need that is not met; None where all are.
-
-    Args:
-        table: See `analysis.table`.
-        sweep: As `Need.lacking`.
-        unmeasured: Trials of that sweep that are not in the table; where these are what a need asks for, it is said.
-    """
-    for need in needs:
-        if (found := need.lacking(table, sweep)) is not None:
-            waiting = [one for one in unmeasured if isinstance(need, Trials | Adapted) and need.takes(one.method)]
-            return _waiting(found, waiting, sweep) if waiting else found
-    return None
-
-
-def lacking_learners(
-    needs: Sequence[Need], table: Frame, sweep: str, unmeasured: Collection[Unmeasured] = ()
-) -> Lacking | None:
-    """As `first_lacking` of self-supervised trials: where these are still to be trained, with what then measures what
-    is needed of them and a sweep does not measure of itself.
-
-    Args:
-        needs: Of the claim.
-        table: See `first_lacking`.
-        sweep: See `first_lacking`.
-        unmeasured: See `first_lacking`.
-    """
-    found = first_lacking((Trials("self-supervised"),), table, sweep, unmeasured)
-    if found is None or found.way != TRAIN_ONE:
-        return found
-    commands = [measuring_command(need.metric, need.level, _THAT_SWEEP) for need in needs if isinstance(need, Measured)]
-    more = [one for one in dict.fromkeys(commands) if one != f"python -m analysis {_THAT_SWEEP}"]
-    plain = [one.removesuffix(SHIFTED).removesuffix(OF_A_SHIFT) for one in more]
-    train = TRAIN_ONE + " --shift SHIFT" * (plain != more)
-    return found._replace(way=", then ".join(filter(None, (train, " && ".join(plain)))))
-
-
-def _waiting(lacking: Lacking, trials: Collection[Unmeasured], sweep: str) -> Lacking:
-    """Of trials that are lacking, but in the sweep."""
-    if any(one.trained for one in trials):
-        num, state, way = sum(one.trained for one in trials), "measured", f"python -m analysis {sweep}"
-    else:
-        num, state, way = len(trials), "trained", "the sweep's command again"
-    return Lacking(f"{lacking.what}: the sweep has {num}, not {state} yet", way)
 
 
 def is_self_supervised(method: str) -> bool:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from analysis import stored, table
-from analysis.needs import Unmeasured
+from analysis.lacking import Unmeasured
 from analysis.settings import AnalysisSettings
 from analysis.tasks import find_tasks
 from ray_ssl.checkpoints import SET_ASIDE, checkpoint_folder, saved_epochs

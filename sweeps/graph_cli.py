@@ -134,15 +134,20 @@ def parse(sweep: GraphSweep, arguments: Sequence[str]) -> GraphRequest:
     given = vars(flags) | {"gpus_per_worker": 0.0}  # its sparse products are SciPy's
     check_cpus(given)
     data, family = images_and_views(flags)
-    for flag, values, least, most in (
-        ("--k", flags.k or (), 2, MOST), ("--steps", (flags.steps,), 1, MOST), ("--seeds", flags.seeds, 0, MOST_SEED),
-    ):  # fmt: skip
-        for value in values:
-            if not least <= value <= most:
-                raise UserError(f"{flag} is {least} to {most}, given {value}")
+    _check_ranges(flags)
     request = GraphRequest(
         **run_options(sweep.name, flags.name or "", given, arguments), sweep=sweep, data=data,
         given=texts(flags, "data"), family=family, kinds=flags.kinds, ks=flags.k, seeds=flags.seeds, sizes=flags.sizes,
         num_steps=flags.steps, demo=demo,
     )  # fmt: skip
     return request
+
+
+def _check_ranges(flags: Namespace) -> None:
+    """Raises UserError where a number is out of range."""
+    for flag, values, least, most in (
+        ("--k", flags.k or (), 2, MOST), ("--steps", (flags.steps,), 1, MOST), ("--seeds", flags.seeds, 0, MOST_SEED),
+    ):  # fmt: skip
+        for value in values:
+            if not least <= value <= most:
+                raise UserError(f"{flag} is {least} to {most}, given {value}")

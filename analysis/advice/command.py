@@ -21,8 +21,7 @@ from analysis.advice.domains import Domains, domains_of
 from analysis.advice.evidence import FINE_TUNING, TRANSFER, Case, better, cases_of, finished, lines
 from analysis.advice.facts import LOGISTIC, LayerFacts, measure_layers
 from analysis.advice.rule import FT, LP, LP_FT, PFA, Advice, recommend
-from analysis.command import each_once
-from analysis.flags import read_data_config
+from analysis.flags import each_once, read_data_config
 from ray_ssl.checkpoints import Checkpoint
 from ray_ssl.config import PretrainConfig, trial_key
 from ray_ssl.data import Dataset, load_dataset

@@ -118,10 +118,10 @@ def _answer(arguments: list[str]) -> int:
     names = named(flags.figure)
     import pandas as pd
 
-    from analysis.command import each_once, quiet, read_measurements
+    from analysis.command import quiet, read_measurements
     from analysis.connectivity.compared import outdated
     from analysis.figures.base import draw_one, lacks, why_not_drawn
-    from analysis.flags import unlike
+    from analysis.flags import each_once, unlike
     from analysis.publication import figures_folder
     from analysis.stored import read_projections
     from analysis.survey import mixed_trainings, unmeasured_trials

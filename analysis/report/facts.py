@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from analysis import table
-from analysis.needs import Unmeasured
+from analysis.lacking import Unmeasured
 from analysis.pipeline import MEASUREMENTS
 from analysis.publication import TRACKING
 from analysis.survey import TRAINED, trained_epochs

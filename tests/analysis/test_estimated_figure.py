@@ -11,7 +11,7 @@ from analysis.claims import check
 from analysis.claims.base.contract import FAILS, HOLDS, UNKNOWN
 from analysis.figures import estimated_eigenvectors as figure
 from analysis.figures.base.numbers import Frame
-from analysis.needs import first_lacking
+from analysis.lacking import first_lacking
 from analysis.table import SCHEMA
 from tests.analysis.test_figures import assert_drawn_from_numbers, assert_fit_for_print, assert_no_text_overlaps
 

@@ -14,7 +14,7 @@ from analysis.figures.base import draw_all
 from analysis.figures.base.layers import layers_note
 from analysis.figures.base.numbers import Frame
 from analysis.figures.base.sheet import PAGE
-from analysis.needs import first_lacking
+from analysis.lacking import first_lacking
 from ray_ssl.errors import UserError
 from ray_ssl.plugins import plugin_module
 from tests.analysis.figure_tables import BY_EPOCH, NAMES, SHAPES, drawn, lookup, points, synthetic, table_of

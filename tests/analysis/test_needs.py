@@ -13,7 +13,8 @@ from analysis.claims import check
 from analysis.figures import __main__ as figures
 from analysis.figures.base import lacks, why_not_drawn
 from analysis.figures.base.numbers import Frame
-from analysis.needs import Curve, Measured, Unmeasured
+from analysis.lacking import Unmeasured
+from analysis.needs import Curve, Measured
 from analysis.report.facts import gather
 from analysis.survey import unmeasured_trials
 from ray_ssl.config import PretrainConfig

@@ -12,7 +12,8 @@ from analysis.claims.base.contract import FAILS, HOLDS, UNKNOWN, Claim
 from analysis.claims.base.ends import Epochs, counted, with_ends
 from analysis.claims.base.interval import Estimate, estimate
 from analysis.figures.base.numbers import LEARNED, networks_alone, prepare
-from analysis.needs import Lacking, Unmeasured, first_lacking, is_self_supervised, lacking_learners
+from analysis.lacking import Unmeasured, first_lacking, lacking_learners
+from analysis.needs import Lacking, is_self_supervised
 from ray_ssl.plugins import plugin_module, plugin_names
 
 Frame = Any

@@ -21,10 +21,10 @@ import pandas as pd
 from analysis.claims.base.check import check
 from analysis.claims.base.contract import UNKNOWN
 from analysis.claims.base.standing import UNMEASURED, named_apart, standing, tally
-from analysis.command import each_once, read_measurements
+from analysis.command import read_measurements
 from analysis.connectivity.compared import outdated
 from analysis.finetuned_choice import of_epoch, which_checkpoints
-from analysis.flags import unlike
+from analysis.flags import each_once, unlike
 from analysis.publication import figures_folder
 from analysis.survey import mixed_trainings, trained_epochs, unmeasured_trials, untrained_keys
 from ray_ssl.errors import EXIT_DONE

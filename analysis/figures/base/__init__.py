@@ -14,7 +14,8 @@ from matplotlib.figure import Figure
 
 from analysis.figures.base.numbers import networks_alone
 from analysis.finetuned_choice import without_fine_tuned
-from analysis.needs import Need, Unmeasured, first_lacking
+from analysis.lacking import Unmeasured, first_lacking
+from analysis.needs import Need
 from ray_ssl.plugins import plugin_module, plugin_names
 
 FIGURES: Final = "analysis.figures"
