@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+import shlex
 import sys
 import time
 import warnings
@@ -28,7 +29,7 @@ from ray_ssl import interrupts
 from ray_ssl.checkpoints import SET_ASIDE
 from ray_ssl.data.base import Dataset
 from ray_ssl.errors import UserError
-from ray_ssl.ledger import AnyTrial, Ledger, Trial, TrialState
+from ray_ssl.ledger import AnyTrial, Ledger, Trial, TrialState, no_sweep
 from ray_ssl.mlflow_client import default_store, shown, ui_command
 from ray_ssl.progress import REDRAW_SECONDS, duration, is_live
 from ray_ssl.storage import Storage
@@ -225,8 +226,11 @@ def read_measurements(sweep: Storage, with_points: bool = False) -> Any:
     """
     measurements: Any = table.read_table(sweep.filesystem, sweep.path(MEASUREMENTS))
     if measurements.empty and not (with_points and not stored.read_projections(sweep).empty):
-        raise UserError(f"{sweep.uri!r} has no measurements: give the folder of a sweep, or measure it first: "
-                        f"python -m analysis {sweep.uri}")  # fmt: skip
+        ledger = Ledger(sweep)
+        if not ledger.all_trials():
+            raise no_sweep(sweep, sweep.uri)
+        advice = f"python -m analysis {shlex.quote(sweep.uri)}" if ledger.known_trials() else "run its command again"
+        raise UserError(f"{sweep.uri!r} has no measurements yet; to measure it: {advice}")
     return measurements
 
 

@@ -23,7 +23,10 @@ from analysis.claims.base.series import rank_correlation
 from analysis.claims.base.standing import tally
 from analysis.figures.base.numbers import Frame
 from analysis.figures.base.targets import measured_randomness
+from ray_ssl.config import PretrainConfig
 from ray_ssl.errors import EXIT_BAD_INPUT, EXIT_DONE
+from ray_ssl.ledger import Ledger, make_trials
+from ray_ssl.storage import Storage
 from tests.analysis.figure_tables import lookup
 from tests.analysis.study_tables import NO_AUGMENTATION, study
 from tests.analysis.written_tables import write_table
@@ -343,7 +346,15 @@ def test_text_is_aligned_and_json_has_no_nan(found: Frame) -> None:
     assert "NaN" not in as_json(found.reset_index())
 
 
-def test_a_folder_without_measurements_is_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_folder_that_is_not_there_is_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert command.main(["claims", str(tmp_path / "nothing")]) == EXIT_BAD_INPUT
     error = capsys.readouterr().err
-    assert error.startswith("error: ") and "has no measurements" in error and error.count("\n") == 1
+    assert error.startswith("error: ") and "there is no folder" in error and error.count("\n") == 1
+
+
+def test_a_sweep_that_is_not_measured_is_told_how_to_be(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    sweep = Storage.at(str(tmp_path)).child("two words")
+    Ledger(sweep).write_config(make_trials([PretrainConfig()], "data")[0])
+    assert command.main(["claims", str(tmp_path / "two words")]) == EXIT_BAD_INPUT
+    error = capsys.readouterr().err
+    assert f"python -m analysis '{tmp_path}/two words'" in error and error.count("\n") == 1

@@ -280,7 +280,7 @@ def test_a_folder_that_is_no_sweep_is_one_line(
         pd.DataFrame({"a": [1]}).to_parquet(tmp_path / "measurements" / "other.parquet")
     assert command.main(["fig2", str(tmp_path)]) == EXIT_BAD_INPUT
     error = capsys.readouterr().err
-    assert error.count("\n") == 1 and ("is not a part" if foreign else "has no measurements") in error
+    assert error.count("\n") == 1 and ("is not a part" if foreign else "is no sweep folder") in error
 
 
 def test_bands_end_where_values_do() -> None:
