@@ -1,17 +1,18 @@
 """Target accuracy of pairs of classes against what connectivity predicts, and the mean connectivity of each shift.
 
-Left: each point is a pair of classes; across, the prediction min(alpha, beta) - gamma (arXiv 2204.00570: a head
-transfers where it is above 0); upwards, the share of the target's test images that a two-class head of the source gets
-right. Named are Spearman's correlation over pairs and its 95 % bootstrap interval; of three shifts or more large marks
-are means over pairs, a point for each shift and network, correlated too. `transfer_prediction_correlations.csv` has the
-same of the other prediction and of the controls (`analysis.prediction`). Right: the connectivity itself, test errors
-of a classifier that tells two groups of augmented images apart, which is of the images and the same for all networks on
-them. Networks that were pretrained on unlabelled images of
-both domains; `python -m analysis.figures transfer_prediction` of several sweeps shows several shifts in one.
+A panel for each shift. Each point is a pair of classes; across, the prediction min(alpha, beta) - gamma (arXiv
+2204.00570: a head transfers where it is above 0), upwards the share of the target's test images that a two-class head
+of the source gets right. Named are Spearman's correlation over pairs and its 95 % bootstrap interval; of three shifts
+or more a panel of their means over pairs, a mark for each shift and network, correlated too.
+`transfer_prediction_correlations.csv` has the same of the other prediction and of the controls
+(`analysis.prediction`). Last, the connectivity itself, test errors of a classifier that tells two groups of augmented
+images apart, which is of the images and the same for all networks on them. Networks that were pretrained on unlabelled
+images of both domains; `python -m analysis.figures transfer_prediction` of several sweeps shows several shifts in one.
 """
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Final
 
 import numpy as np
@@ -22,7 +23,7 @@ from matplotlib.figure import Figure
 from analysis.figures.base.marks import DOTTED, panel_inches
 from analysis.figures.base.networks import MARKERS, OKABE_ITO
 from analysis.figures.base.numbers import Frame
-from analysis.figures.base.sheet import FAINT, GREY, INK, Line, Row, Words, marker, sheet, text_width
+from analysis.figures.base.sheet import FAINT, GREY, Line, Row, Words, marker, sheet, text_width
 from analysis.figures.base.ticks import padded, tick_labels, y_ticks
 from analysis.needs import Measured
 from analysis.prediction import (
@@ -44,11 +45,14 @@ ACROSS_DATASETS: Final = True
 NEEDS = (Measured(ALPHA), Measured(ACCURACY))
 
 _CHANCE = 0.5
-_HEIGHT = 2.3  # inches
+_HEIGHT, _SMALL_HEIGHT = 2.3, 1.7  # inches
+_COLUMNS = 3
 _LEAST_WIDTH = 0.02
 """Of the axis of predictions: no pair differs from another by what could be told."""
 _GREEK = {"rho": "\N{GREEK SMALL LETTER RHO}", "alpha": "\N{GREEK SMALL LETTER ALPHA}",
           "beta": "\N{GREEK SMALL LETTER BETA}", "gamma": "\N{GREEK SMALL LETTER GAMMA}"}  # fmt: skip
+_AXES: Final = f"target accuracy (%) by min({_GREEK['alpha']}, {_GREEK['beta']}) \N{MINUS SIGN} {_GREEK['gamma']}"
+_SPREAD: Final = "mean \N{PLUS-MINUS SIGN} SD of pairs"
 _GROUPS: Final = (
     f"{_GREEK['rho']} the same group, {_GREEK['alpha']} a class in the other domain, {_GREEK['beta']} another class, "
     f"{_GREEK['gamma']} another class in the other domain"
@@ -78,51 +82,80 @@ def draw(table: Frame) -> Figure | None:
                    hollow=i >= len(OKABE_ITO))
         for i, name in enumerate(names)
     }  # fmt: skip
-    (x, y), left, right = _ranges(found), f"target accuracy (%) by min({_GREEK['alpha']}, {_GREEK['beta']})", ""
-    left, right = (
-        f"{left} \N{MINUS SIGN} {_GREEK['gamma']}",
-        "connectivity of the images: mean \N{PLUS-MINUS SIGN} SD of pairs",
-    )
-    at, edge = y_ticks(*y, _HEIGHT), padded(0.0, max(_CHANCE, float(found[list(EDGES)].to_numpy().max())), log=False)
-    edge_at = y_ticks(*edge, _HEIGHT)
-    widths = [max(map(text_width, tick_labels(ticks, factor))) + 0.06 for ticks, factor in ((at, 100), (edge_at, 1))]
-    seeds = f"{found['n'].min()} to {found['n'].max()}" if found["n"].nunique() > 1 else f"{found['n'].iloc[0]}"
-    everything = "".join(f"; {name}: {words[name]}" for name in (ALL_PAIRS, SHIFT_MEANS) if name in words)
-    correlated = any(np.isfinite(one.value) for one in found_of)
-    named = "; named: rank correlation over pairs and its 95 % bootstrap interval" if correlated else ""
-    several = "" if len(_distinct(found)) == len(names) else ", once where several networks saw the same images"
-    note = (
-        f"{', '.join(sorted(found['dataset'].unique()))}; test images; two-class logistic heads of the source; "
-        f"means over {seeds} seed(s){named}{everything}. "
-        f"Right{several}: how often a small classifier takes augmented images of one group for another's, {_GROUPS}."
-    )
-    row = Row("", [left, right], _HEIGHT, widths, True)
-    figure, axes = sheet([row], Words(TITLE, note, ""), looks.values())
-    points, edges = axes[0]
-    assert points is not None and edges is not None
-    points.set(xlim=x, ylim=y)
-    ticks = y_ticks(*x, 0.7 * panel_inches(points)[0])  # a number is wider than high
-    points.set_xticks(ticks, tick_labels(ticks))
-    points.set_yticks(at, tick_labels(at, 100))
-    points.grid(True, color=FAINT, lw=0.6)
-    if y[0] < _CHANCE < y[1]:
-        points.axhline(_CHANCE, color=GREY, lw=0.8, ls=DOTTED, zorder=1)
-    if x[0] < 0 < x[1]:
-        points.axvline(0, color=GREY, lw=0.8, ls=DOTTED, zorder=1)
-    for name, look in looks.items():
-        one = found[found["series"] == name]
-        points.plot(one["prediction"], one["accuracy"], ls="none", alpha=0.75, zorder=2, **marker(look, 3.6))
-    for _, one in shift_means(found).iterrows():
-        look = looks[one["series"]]
-        edge_of = {"mew": 2.0} if look.hollow else {"mec": INK, "mew": 1.0}
-        points.plot(one["prediction"], one["accuracy"], ls="none", zorder=3, **{**marker(look, 8.0), **edge_of})
-    _draw_edges(edges, found, looks)
-    edges.set(ylim=edge)
-    edges.set_yticks(edge_at, tick_labels(edge_at))
+    datasets, means = sorted(found["dataset"].unique()), shift_means(found)
+    clouds = [found[found["dataset"] == dataset] for dataset in datasets]
+    titles = datasets if len(datasets) > 1 else [_AXES]
+    if len(means):
+        clouds, titles = [*clouds, means], [*titles, "means of the shifts"]
+    y = _range(found["accuracy"], _CHANCE)
+    edge = padded(0.0, max(_CHANCE, float(found[list(EDGES)].to_numpy().max())), log=False)
+    heights = [y] * len(datasets) + [_range(means["accuracy"], _CHANCE)] * (len(means) > 0) + [edge]
+    titles = [*titles, "connectivity" if len(datasets) > 1 else f"connectivity of the images: {_SPREAD}"]
+    figure, axes = _page(titles, heights, Words(TITLE, _note(found, words, datasets), ""), looks.values())
+    for ax, cloud, height in zip(axes, clouds, heights, strict=False):
+        _draw_points(ax, cloud, looks, height, large=cloud is means)
+    _draw_edges(axes[-1], found, looks)
+    _set_heights(axes[-1], edge)
     return figure
 
 
-def _draw_edges(ax: Axes, found: Frame, looks: dict[str, Line]) -> None:
+def _page(
+    titles: Sequence[str], heights: Sequence[tuple[float, float]], words: Words, key: Iterable[Line]
+) -> tuple[Figure, list[Axes]]:
+    """Empty panels, the last one of connectivity, as many side by side as can be read."""
+    columns = min(len(titles), _COLUMNS)
+    height = _HEIGHT if columns < _COLUMNS else _SMALL_HEIGHT
+    factors = [100] * (len(titles) - 1) + [1]
+    labels = [tick_labels(y_ticks(*range_, height), factor) for range_, factor in zip(heights, factors, strict=True)]
+    widths = [max(map(text_width, of_panel)) + 0.06 for of_panel in labels]
+    rows = []
+    for start in range(0, len(titles), columns):
+        shown, missing = titles[start : start + columns], columns - len(titles[start : start + columns])
+        ticks = [*widths[start : start + columns], *[0.0] * missing]
+        rows.append(Row("", [*shown, *[None] * missing], height, ticks, True))
+    figure, axes = sheet(rows, words, key)
+    return figure, [ax for row in axes for ax in row if ax is not None]
+
+
+def _note(found: Frame, words: dict[str, str], datasets: list[str]) -> str:
+    """What is shown, over how many seeds, and the correlations that are of no single series."""
+    seeds = f"{found['n'].min()} to {found['n'].max()}" if found["n"].nunique() > 1 else f"{found['n'].iloc[0]}"
+    everything = "".join(f"; {name}: {words[name]}" for name in (ALL_PAIRS, SHIFT_MEANS) if name in words)
+    correlated = any("no rank" not in text for text in words.values())
+    named = "; named: rank correlation over pairs and its 95 % bootstrap interval" if correlated else ""
+    where, spread = ("Last panel", f", {_SPREAD}") if len(datasets) > 1 else ("Right", "")
+    each = f"{_AXES}, a point for each pair; scales differ" if len(datasets) > 1 else datasets[0]
+    distinct = len(_distinct(found)) == found["series"].nunique()
+    several = "" if distinct else ", once where several networks saw the same images"
+    return (
+        f"{each}; test images; two-class logistic heads of the source; means over {seeds} seed(s){named}{everything}. "
+        f"{where}{several}: how often a small classifier takes augmented images of one group for another's{spread}, "
+        f"{_GROUPS}."
+    )
+
+
+def _draw_points(ax: Axes, cloud: Frame, looks: Mapping[str, Line], height: tuple[float, float], large: bool) -> None:
+    """Pairs of classes of one shift, or means of the shifts."""
+    x = _range(cloud["prediction"], 0.0, _LEAST_WIDTH if not large else 0.0)
+    ax.set(xlim=x)
+    ticks = y_ticks(*x, 0.5 * panel_inches(ax)[0])  # a number is wider than high
+    ax.set_xticks(ticks, tick_labels(ticks))
+    _set_heights(ax, height, 100)
+    ax.grid(True, color=FAINT, lw=0.6)
+    ax.axhline(_CHANCE, color=GREY, lw=0.8, ls=DOTTED, zorder=1)
+    ax.axvline(0, color=GREY, lw=0.8, ls=DOTTED, zorder=1)
+    for name, one in cloud.groupby("series", sort=True):
+        size = marker(looks[str(name)], 6.0 if large else 3.6)
+        ax.plot(one["prediction"], one["accuracy"], ls="none", alpha=1.0 if large else 0.75, zorder=2, **size)
+
+
+def _set_heights(ax: Axes, height: tuple[float, float], factor: float = 1) -> None:
+    ax.set(ylim=height)
+    ticks = y_ticks(*height, panel_inches(ax)[1])
+    ax.set_yticks(ticks, tick_labels(ticks, factor))
+
+
+def _draw_edges(ax: Axes, found: Frame, looks: Mapping[str, Line]) -> None:
     """Mean edges of each shift, side by side, with the spread over pairs."""
     shown = _distinct(found)
     ax.set(xlim=(-0.5, len(EDGES) - 0.5))
@@ -145,13 +178,11 @@ def _distinct(found: Frame) -> list[str]:
     return list(first.values())
 
 
-def _ranges(found: Frame) -> tuple[tuple[float, float], tuple[float, float]]:
-    """Of the prediction and of the accuracy; each holds the value from which on a head transfers."""
-    low, high = min(float(found["prediction"].min()), 0.0), max(float(found["prediction"].max()), 0.0)
-    air = max(0.0, _LEAST_WIDTH - (high - low)) / 2
-    x = padded(low - air, high + air, log=False)
-    y = padded(min(float(found["accuracy"].min()), _CHANCE), max(float(found["accuracy"].max()), _CHANCE), log=False)
-    return x, y
+def _range(values: Frame, holds: float, least_width: float = 0.0) -> tuple[float, float]:
+    """Of an axis; it holds the value from which on a head transfers."""
+    low, high = min(float(values.min()), holds), max(float(values.max()), holds)
+    air = max(0.0, least_width - (high - low)) / 2
+    return padded(low - air, high + air, log=False)
 
 
 def _words(one: Correlation) -> str:

@@ -8,6 +8,8 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
 from matplotlib.text import Text
 from scipy import stats
 
@@ -77,7 +79,15 @@ def test_the_interval_is_scipys_correlation_and_its_bootstrap() -> None:
     assert np.isnan(interval(x[:2], y[:2])).all() and np.isnan(interval(np.ones(9), y[:9])).all()
 
 
-def test_the_figure_shows_every_pair_once_coloured_by_shift() -> None:
+def drawn_marks(figure: Figure) -> list[list[Line2D]]:
+    """The lines of marks of each panel."""
+    return [
+        [line for line in ax.lines if line.get_marker() != "None" and np.size(line.get_xdata()) > 1]
+        for ax in figure.axes
+    ]
+
+
+def test_the_figure_shows_every_pair_once_in_the_panel_of_its_shift() -> None:
     tables = [transfer_table(dataset=shift, slope=slope) for shift, slope in zip(SHIFTS, (1, -0.5), strict=True)]
     table = pd.concat(tables)
     with warnings.catch_warnings():
@@ -88,10 +98,10 @@ def test_the_figure_shows_every_pair_once_coloured_by_shift() -> None:
     assert_no_text_overlaps(figure)
     assert_fit_for_print(figure)
     found = transfer_prediction.numbers(table)
-    drawn = [line for line in figure.axes[0].lines if line.get_marker() != "None"]
-    assert len(drawn) == 2 and len({line.get_color() for line in drawn}) <= 2
-    points = {(x, y) for line in drawn for x, y in np.asarray(line.get_xydata()).tolist()}
-    assert points == set(zip(found["prediction"], found["accuracy"], strict=True)) and len(points) == 20
+    for shift, (drawn,) in zip(sorted(SHIFTS), drawn_marks(figure)[:2], strict=True):
+        of_shift = found[found["dataset"] == shift]
+        points = {(x, y) for x, y in np.asarray(drawn.get_xydata()).tolist()}
+        assert points == set(zip(of_shift["prediction"], of_shift["accuracy"], strict=True)) and len(points) == 10
     texts = " ".join(text.get_text() for text in figure.findobj(Text))
     by_name = {one.series: one for one in correlations(table) if one.quantity == "prediction"}
     assert [round(one.value) for name, one in by_name.items() if name != ALL_PAIRS] == [-1, 1]
@@ -107,11 +117,9 @@ def test_connectivity_is_drawn_once_where_several_networks_saw_the_same_images()
     for rows, num_series, num_drawn in ((swav_rows, 1, 1), (both, 2, 1), (pd.concat([both, other]), 3, 2)):
         figure = transfer_prediction.draw(rows)
         assert figure is not None
-        points, edges = (
-            [line for line in ax.lines if line.get_marker() != "None" and np.size(line.get_xdata()) > 1]
-            for ax in figure.axes
-        )
-        assert len(points) == num_series and len(edges) == num_drawn
+        *points, edges = drawn_marks(figure)
+        assert sum(map(len, points)) == num_series and len(edges) == num_drawn
+        assert len(points) == rows["dataset"].nunique()
         texts = " ".join(text.get_text().replace("\n", " ") for text in figure.texts)
         assert ("once where several networks saw the same images" in texts) == (num_series > num_drawn)
 
@@ -232,8 +240,11 @@ def test_shifts_are_correlated_by_their_means() -> None:
     assert all(one.value < 0 for series, one in found.items() if series not in (SHIFT_MEANS, ALL_PAIRS))
     figure = transfer_prediction.draw(shifts(6))
     assert figure is not None
-    large = [line for line in figure.axes[0].lines if line.get_markersize() > 7]
-    assert len(large) == 6 and any("shift means: 1.00 (" in text.get_text() for text in figure.findobj(Text))
+    assert_no_text_overlaps(figure)
+    *of_shifts, means, _ = figure.axes
+    large = [line for line in means.lines if line.get_marker() != "None"]
+    assert len(of_shifts) == len(large) == 6
+    assert any("shift means: 1.00 (" in text.get_text().replace("\n", " ") for text in figure.findobj(Text))
     assert SHIFT_MEANS not in {one.series for one in correlations(shifts(2))}
 
 
