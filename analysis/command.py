@@ -8,8 +8,7 @@ import shlex
 import sys
 import time
 import warnings
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -20,17 +19,17 @@ from analysis import publication, stored, table
 from analysis.curves import add_curves
 from analysis.headline import fully_measured, publish_headline
 from analysis.pipeline import MEASUREMENTS, Outcome, analyse, warning_lines
-from analysis.publication import FIGURES, REPORT, TRACKING
+from analysis.publication import FIGURES, REPORT
 from analysis.publish import publish
 from analysis.saturation import saturated_lines
 from analysis.settings import AnalysisSettings
-from analysis.survey import Work, sweep_name
+from analysis.survey import Work
+from analysis.tracked import Tracking
 from ray_ssl import interrupts
 from ray_ssl.checkpoints import SET_ASIDE
 from ray_ssl.data.base import Dataset
 from ray_ssl.errors import UserError
 from ray_ssl.ledger import AnyTrial, Ledger, Trial, TrialState, no_sweep
-from ray_ssl.mlflow_client import default_store, shown, ui_command
 from ray_ssl.progress import REDRAW_SECONDS, duration, is_live
 from ray_ssl.storage import Storage
 from ray_ssl.tracking import Tracker
@@ -54,46 +53,6 @@ def quiet() -> None:
         logger.propagate = False
     if not sys.warnoptions:
         warnings.simplefilter("ignore")
-
-
-@dataclass(frozen=True)
-class Tracking:
-    """Where a sweep is logged."""
-
-    uri: str
-    experiment: str
-    sweep: str
-    artifact_root: str | None
-
-    @classmethod
-    def named(cls, storage: Storage, ledger: Ledger, uri: str | None, experiment: str) -> Tracking:
-        """Returns the given server or database, or the SQLite file in the storage folder."""
-        artifact_root = None
-        if uri is None:
-            uri, artifact_root = default_store(storage)
-        return cls(uri, experiment, sweep_name(ledger.sweep), artifact_root)
-
-    def remember(self, ledger: Ledger) -> None:
-        """Writes where the sweep is logged, for later analyses."""
-        known = {"uri": self.uri, "experiment": self.experiment, "artifact_root": self.artifact_root}
-        if ledger.sweep.read_sealed(TRACKING) != known:
-            ledger.sweep.write_sealed(TRACKING, known)
-
-    def connect(self, owner: bool = True, may_send: Callable[[], bool] = lambda: True) -> Tracker:
-        """Returns a connected tracker; for the arguments see there. Raises UserError where no server answers."""
-        tracker = Tracker(self.uri, self.experiment, self.sweep, self.artifact_root, may_send)
-        tracker.connect(owner)
-        return tracker
-
-    @property
-    def shown_uri(self) -> str:
-        """The address without a password."""
-        return shown(self.uri)
-
-    @property
-    def ui_command(self) -> str:
-        """What a user types to look at the runs."""
-        return ui_command(self.uri, self.artifact_root)
 
 
 def analyse_with_progress(

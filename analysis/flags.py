@@ -21,6 +21,7 @@ from ray_ssl.flags import Parser, add_storage_flag
 from ray_ssl.ledger import MEASUREMENTS
 from ray_ssl.part import Part, explain
 from ray_ssl.plugins import plugin_module, plugin_names
+from ray_ssl.shift import KINDS
 from ray_ssl.storage import Storage
 
 _SHARED: Final = {field.name for field in fields(AnalysisSettings)} - {*PAIR, *ESTIMATED, "num_graph_images"}
@@ -185,6 +186,8 @@ def advise_flags(arguments: Sequence[str]) -> argparse.Namespace:
             if len(sets) > 1:
                 parser.error(f"there is one {alias}, given --{alias} {f' --{alias} '.join(sets)}")
             flags.data[option] = prefix + sets[0]
+    if (target := (flags.target or [""])[0]).partition(":")[0] in KINDS:
+        parser.error(f"--target is a set of images, e.g. folder:PATH, given {target}: give it as --shift {target}")
     return flags
 
 

@@ -99,7 +99,7 @@ def has_report(sweep: Storage, made_from: str) -> bool:
 
 
 class Destination(Protocol):
-    """Where a sweep is logged; see `analysis.command.Tracking`."""
+    """Where a sweep is logged; see `analysis.tracked.Tracking`."""
 
     @property
     def uri(self) -> str: ...

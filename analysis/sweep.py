@@ -15,8 +15,6 @@ from analysis.blocks import check_by_block
 from analysis.command import (
     FIGURES,
     REPORT,
-    TRACKING,
-    Tracking,
     analyse_with_progress,
     finish,
     send_the_rest,
@@ -26,8 +24,9 @@ from analysis.flags import MEASURE_AGAIN, add_measure_flags, refuse_other_number
 from analysis.measurable import check_layers, measurable, not_measured
 from analysis.pipeline import MEASUREMENTS
 from analysis.settings import read_settings, with_targets
-from analysis.survey import missing_work, sweep_name
+from analysis.survey import missing_work
 from analysis.tasks import TARGETS, find_tasks, groups_of_data, metric_and_group
+from analysis.tracked import Tracking
 from ray_ssl import interrupts
 from ray_ssl.checkpoints import saved_epochs
 from ray_ssl.cluster import MachineOptions, ray_session
@@ -40,6 +39,7 @@ from ray_ssl.follower import Follower
 from ray_ssl.ledger import Ledger, Trial, TrialState, no_sweep
 from ray_ssl.storage import Storage
 from ray_ssl.targets import Targets, attach_targets, read_targets, whole_targets, write_targets
+from ray_ssl.tracking import Tracker
 
 
 def parse(arguments: Sequence[str]) -> argparse.Namespace:
@@ -90,13 +90,13 @@ def run(flags: argparse.Namespace) -> int:
     if not trials and encoder.is_folder_of_encoders(ledger.sweep):
         return encoder.show(ledger.sweep)
     if not trials and ledger.all_trials() and not (flags.metrics or flags.levels or flags.methods or flags.targets):
-        return _draw_graph(ledger, _tracking(ledger, flags.tracking_uri))
+        return _draw_graph(ledger, Tracking.recalled(ledger, flags.tracking_uri), flags.tracking_uri is None)
     if not trials:
         raise no_sweep(ledger.sweep, flags.sweep)
     default_groups = (*groups_of_data(trials[0].config.data.shift), *estimated_groups(ledger.sweep))
     tasks = find_tasks(flags.metrics, flags.levels, default_groups)
     check_by_block(tasks, flags.images_per_block)
-    tracking = _tracking(ledger, flags.tracking_uri)
+    tracking = Tracking.recalled(ledger, flags.tracking_uri)
     targets = _targets(ledger, trials[0], flags.targets)
     groups = {metric_and_group(task)[1] for task in tasks}
     settings = with_targets(settings, targets, tasks if groups == {TARGETS} else ())
@@ -117,8 +117,7 @@ def run(flags: argparse.Namespace) -> int:
         work = missing_work(ledger, measured, settings, tasks)
     elif not any(saved_epochs(ledger.trial(trial.key)) for trial in trials):
         raise _no_checkpoint(ledger, trials)
-    tracker = tracking.connect(owner=False)
-    Follower(tracker, ledger).catch_up()
+    tracker = _connect(ledger, tracking, remember=flags.tracking_uri is None)
     with interrupts.orderly(), tempfile.TemporaryDirectory(prefix="ray_ssl_") as scratch:
         if work and dataset is not None:
             with ray_session(machine, dataset.num_bytes, nested_train=False):
@@ -135,10 +134,18 @@ def run(flags: argparse.Namespace) -> int:
     return EXIT_SOME_FAILED if errors else EXIT_DONE
 
 
-def _draw_graph(ledger: Ledger, tracking: Tracking) -> int:
-    """Draws and logs what a sweep over trainings on an exact graph measured; they are measured while they run."""
+def _connect(ledger: Ledger, tracking: Tracking, remember: bool) -> Tracker:
+    """Returns a tracker that knows what the ledger does; remembers where the sweep is logged from now on."""
     tracker = tracking.connect(owner=False)
+    if remember:
+        tracking.remember(ledger)
     Follower(tracker, ledger).catch_up()
+    return tracker
+
+
+def _draw_graph(ledger: Ledger, tracking: Tracking, remember: bool) -> int:
+    """Draws and logs what a sweep over trainings on an exact graph measured; they are measured while they run."""
+    tracker = _connect(ledger, tracking, remember)
     print("nothing to measure: trainings on an exact graph are measured while they run")
     with interrupts.orderly(), tempfile.TemporaryDirectory(prefix="ray_ssl_") as scratch:
         num_rows = finish(ledger, tracker, Path(scratch))
@@ -171,18 +178,6 @@ def _of_methods(trials: list[Trial], methods: Sequence[str] | None) -> list[Tria
             hint = did_you_mean(name, known)  # names those that there are where none is close
             raise UserError(f"--methods: no trial of {name!r}{hint}")
     return [trial for trial in trials if methods is None or trial.config.method.name in methods]
-
-
-def _tracking(ledger: Ledger, uri: str | None) -> Tracking:
-    known = ledger.sweep.read_sealed(TRACKING)
-    if known is None and uri is None:
-        raise UserError(f"{ledger.sweep.uri} does not say where it is logged; give --tracking-uri")
-    experiment = known["experiment"] if known else "analysis"
-    name = sweep_name(ledger.sweep)
-    if uri is not None:
-        return Tracking(uri, experiment, name, None)
-    assert known is not None
-    return Tracking(known["uri"], experiment, name, known["artifact_root"])
 
 
 def _targets(ledger: Ledger, trial: Trial, source: str | None) -> Targets | None:

@@ -128,6 +128,9 @@ def _check_source(dataset: str) -> None:
     """Raises ValueError for a name that is none of a source, or for one without the path it needs."""
     source, _, path = dataset.partition(":")
     known = [n for n in sources() if n != "cifar"] + ["cifar10", "cifar100"]
+    if source not in known and "/" in source:
+        ways = "give images in a folder as folder:PATH, Parquet files as parquet:PATH"
+        raise ValueError(f"unknown dataset {dataset!r}: {ways}")
     if source not in known:
         raise ValueError(f"unknown dataset {dataset!r}{did_you_mean(source, known)}")
     if (source in ("parquet", "folder")) != bool(path):

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Final
 from urllib.parse import urlsplit
 
 from ray_ssl.errors import UserError
+from ray_ssl.mlflow_artifacts import ARTIFACTS, beside_database
 from ray_ssl.storage import Storage
 
 if TYPE_CHECKING:
@@ -28,12 +29,9 @@ _RIGHTS_SECONDS: Final = 5.0
 _PASSING_STATUS: Final = (401, 403, 408, 425, 429)  # access and load change, a bad request does not
 
 
-_ARTIFACTS: Final = "mlflow-artifacts"
-
-
 def local_store(folder: Path) -> tuple[str, str]:
     """Returns the default address of MLflow under a storage folder, and the artifact root beside it."""
-    return f"sqlite:///{folder.resolve() / 'mlflow.db'}", str(folder.resolve() / _ARTIFACTS)
+    return f"sqlite:///{folder.resolve() / 'mlflow.db'}", str(folder.resolve() / ARTIFACTS)
 
 
 def default_store(storage: Storage) -> tuple[str, str]:
@@ -94,7 +92,7 @@ def experiment_id(client: "MlflowClient", name: str, artifact_root: str | None) 
 
     found = _find_experiment(client, name)
     if found is None:
-        root = artifact_root or _beside_database(client.tracking_uri)
+        root = artifact_root or beside_database(client.tracking_uri)
         location = None if root is None else Path(root).resolve().as_uri()
         try:
             return client.create_experiment(name, artifact_location=location, tags=_TRAINING)
@@ -131,12 +129,6 @@ def _find_experiment(client: "MlflowClient", name: str) -> "Experiment | None":
 def _is_denied(error: "MlflowException") -> bool:
     """Whether the server knows the user, but gives him no right to this."""
     return error.get_http_status_code() == 403 and "Permission denied" in str(error)
-
-
-def _beside_database(uri: str) -> Path | None:
-    """The artifact root of an sqlite database that was given; MLflow's own would be in the current folder."""
-    is_file = urlsplit(uri).scheme.partition("+")[0] == "sqlite"
-    return Path(uri.partition("://")[2].removeprefix("/")).parent / _ARTIFACTS if is_file else None
 
 
 def is_final(error: Exception, uri: str) -> bool:

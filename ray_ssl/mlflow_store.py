@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from ray_ssl.errors import UserError
+from ray_ssl.mlflow_artifacts import find_artifacts
 from ray_ssl.mlflow_client import experiment_id, explain, is_final, open_client
 
 if TYPE_CHECKING:
@@ -102,6 +103,7 @@ class RunStore:
         """
         try:
             self._client = open_client(self.uri)
+            find_artifacts(self._client.tracking_uri)
             self._experiment_id = experiment_id(self._client, self._experiment, self._artifact_root)
             self._load(owner)
         except UserError:

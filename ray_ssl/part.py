@@ -2,7 +2,8 @@
 
 import json
 import types
-from typing import Annotated, Any, Union, get_args, get_origin
+from collections.abc import Iterable
+from typing import Annotated, Any, Final, Literal, Union, get_args, get_origin
 
 from pydantic import (
     BaseModel,
@@ -13,9 +14,10 @@ from pydantic import (
     ValidatorFunctionWrapHandler,
     WrapValidator,
 )
+from pydantic.fields import FieldInfo
 
 from ray_ssl.errors import did_you_mean
-from ray_ssl.plugins import plugin_module
+from ray_ssl.plugins import plugin_module, plugin_names
 
 Probability = Annotated[float, Field(ge=0, le=1)]
 Count = Annotated[int, Field(ge=1, lt=2**31)]  # the table of measurements holds epochs, depths and widths in 32 bits
@@ -49,7 +51,8 @@ def plugin_config(package: str, base: type[Part]) -> WrapValidator:
         if isinstance(value, str):
             value = {"name": value}
         if not isinstance(value, dict) or not isinstance(value.get("name"), str):
-            raise ValueError('needs a "name"')
+            known = ", ".join(plugin_names(package))
+            raise ValueError(f'needs a "name", one of {known}; given {_shortly(value)}')
         config_type = plugin_module(package, value["name"]).Config
         try:
             return config_type.model_validate_json(json.dumps(value))
@@ -73,7 +76,7 @@ def explain(error: ValidationError, root: type[Part], as_flag: bool = False) -> 
         as_flag: Options are named as they are typed, --num-images.
     """
     first = error.errors(include_url=False)[0]
-    path = [str(p) for p in first["loc"] if not str(p).startswith("function-")]
+    path = [p for p in first["loc"] if isinstance(p, str) and not p.startswith("function-")]
     where = f"--{path[-1].replace('_', '-')}" if as_flag and path else ".".join(path)
     if first["type"] == "extra_forbidden":
         return f"unknown option {where!r}{did_you_mean(path[-1], _known_options(root, path[:-1]))}"
@@ -82,15 +85,77 @@ def explain(error: ValidationError, root: type[Part], as_flag: bool = False) -> 
         return message if message.startswith("unknown option") else f"{where}.{message}"
     if first["type"] == "value_error":
         return f"{where}: {message}" if where else message
-    return f"{where or 'configuration'}: {message[0].lower()}{message[1:]}, given {first['input']!r}"
+    given, where = _shortly(first["input"]), where or "the configuration"
+    if first["type"] == "missing" and first["loc"][-1:] == tuple(path[-1:]):  # not one of a tuple's values
+        return f"{where} is missing"
+    if first["type"] == "json_invalid":
+        return f"{where} is not JSON: {message.removeprefix('Invalid JSON: ')}; given {given}"
+    parent = _part_at(root, path[:-1])
+    field = parent.model_fields.get(path[-1]) if parent and path else None
+    return f"{where} takes {_takes(field, first['type']) if field else _OPTIONS}, given {given}"
 
 
-def _known_options(root: type[Part], path: list[str]) -> list[str]:
-    """The option names of the part at `path`; plug-in parts report their own (see `plugin_config`)."""
+def _part_at(root: type[Part], path: list[str]) -> type[Part] | None:
+    """The part at `path`; plug-in parts report their own errors (see `plugin_config`)."""
     for name in path:
         field = root.model_fields.get(name)
         inner = part_type(field.annotation) if field else None
         if inner is None:
-            return []
+            return None
         root = inner
-    return list(root.model_fields)
+    return root
+
+
+def _known_options(root: type[Part], path: list[str]) -> list[str]:
+    part = _part_at(root, path)
+    return list(part.model_fields) if part else []
+
+
+_OPTIONS: Final = "options by name, each with its value"
+_NUMBERS: Final = {int: "a whole number", float: "a number"}
+_TEXTS: Final = {bool: "true or false", str: "text"}
+_EVIDENT: Final = 2**31 - 1
+"""Whole numbers are told a limit from here on only where they are beyond it."""
+
+
+def _takes(field: FieldInfo, error: str) -> str:
+    """Returns what an option takes, in words; `error` is the type of pydantic's error."""
+    return _in_words(field.annotation, field.metadata, beyond=error.startswith("less_than"))
+
+
+def _in_words(annotation: Any, limits: Iterable[Any], beyond: bool) -> str:
+    origin, inner = get_origin(annotation), get_args(annotation)
+    if origin is Annotated:
+        return _in_words(inner[0], [*limits, *inner[1:]], beyond)
+    if origin in (Union, types.UnionType):
+        return _in_words(inner[0], limits, beyond)
+    if origin is Literal:
+        return f"one of {', '.join(map(str, inner))}"
+    if origin is tuple:
+        return f"{len(inner)} values, each {_in_words(inner[0], limits, beyond)}"
+    if annotation in _NUMBERS:
+        return f"{_NUMBERS[annotation]}{_range(annotation, limits, beyond)}"
+    return _TEXTS.get(annotation, _OPTIONS)
+
+
+def _range(kind: type, limits: Iterable[Any], beyond: bool) -> str:
+    """The limits of a number in words, e.g. " of at least 1" or " from 0 to 1"."""
+    known = {name: value for limit in limits for one in getattr(limit, "metadata", [limit])
+             for name in ("ge", "gt", "le", "lt") if (value := getattr(one, name, None)) is not None}  # fmt: skip
+    if kind is int and "lt" in known:
+        known["le"] = known.pop("lt") - 1
+    if kind is int and known.get("le", 0) >= _EVIDENT and not beyond:
+        del known["le"]
+    if {"ge", "le"} <= known.keys():
+        return f" from {known['ge']} to {known['le']}"
+    words = {"ge": "of at least", "gt": "above", "le": "of at most", "lt": "below"}
+    found = [f"{word} {known[name]}" for name, word in words.items() if name in known]
+    return f" {' and '.join(found)}" if found else ", finite" if kind is float else ""
+
+
+def _shortly(value: Any) -> str:
+    text = repr(value)
+    return text if len(text) <= _MOST_LETTERS else f"{text[:_MOST_LETTERS]}..."
+
+
+_MOST_LETTERS: Final = 80

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from analysis import publication, stored
-from analysis.command import Tracking, quiet, read_measurements
+from analysis.command import quiet, read_measurements
 from analysis.graph.experiment import ALIGNMENT, LEAST_LOSS, SMALLEST, Study, graph_of
 from analysis.graph.options import ks_that_fit, sizes_that_fit, that_fit
 from analysis.graph.recorded import (
@@ -26,6 +26,7 @@ from analysis.graph.ties import at_a_gap, spectrum_with_ties
 from analysis.graph.trial import GraphData, train_on_graph
 from analysis.graph.words import heads, say, say_ties
 from analysis.settings import AnalysisSettings
+from analysis.tracked import Tracking
 from ray_ssl import interrupts
 from ray_ssl.capacity import capacity, cluster_nodes, warn_of_absent_machines
 from ray_ssl.cluster import cluster_to_join, local_node, ray_session

@@ -142,7 +142,7 @@ class Grid:
     def _with_flag(self, message: str) -> str:
         """Names the flag where the message names an option."""
         paths = sorted(self.flags, key=len, reverse=True)
-        path = next((p for p in paths if message.startswith(f"{p}:")), None)
+        path = next((p for p in paths if message.startswith((f"{p}:", f"{p} "))), None)
         return message.replace(path, self.flags[path], 1) if path else message
 
 

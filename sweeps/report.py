@@ -8,9 +8,9 @@ import textwrap
 from collections import Counter
 from collections.abc import Collection, Mapping, Sequence
 
-from analysis.command import Tracking
 from analysis.pipeline import MEASUREMENTS
 from analysis.publication import FIGURES, REPORT
+from analysis.tracked import Tracking
 from ray_ssl.config import TrainingConfig
 from ray_ssl.errors import EXIT_BAD_INPUT, EXIT_DONE, EXIT_SOME_FAILED, print_error
 from ray_ssl.ledger import DATA, FAILED, AnyTrial, GraphTrial, Ledger, Trial, TrialState, names_apart

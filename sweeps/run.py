@@ -7,11 +7,12 @@ from pathlib import Path
 from typing import Any
 
 from analysis import publication
-from analysis.command import Tracking, analyse_with_progress, quiet
+from analysis.command import analyse_with_progress, quiet
 from analysis.flags import refuse_other_numbers
 from analysis.measurable import check_layers, check_measurable, not_measured
 from analysis.settings import with_targets
 from analysis.survey import Survey, survey
+from analysis.tracked import Tracking
 from ray_ssl import interrupts
 from ray_ssl.capacity import Capacity, capacity, cluster_nodes, warn_of_absent_machines
 from ray_ssl.cluster import cluster_to_join, local_node, ray_session

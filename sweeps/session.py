@@ -9,7 +9,8 @@ from pathlib import Path
 from typing import Any
 
 from analysis import publication
-from analysis.command import Tracking, finish, send_the_rest
+from analysis.command import finish, send_the_rest
+from analysis.tracked import Tracking
 from ray_ssl.capacity import Capacity
 from ray_ssl.follower import Follower
 from ray_ssl.launch import run_trials

@@ -1,8 +1,8 @@
 """`python -m analysis advise CHECKPOINT --source SET --target SET`: which layer and which head to use in a target.
 
 Measured of every layer, from labelled images of the source and images of the target whose labels are not looked at:
-heads on held-out images of the source, their accuracy expected in the target, how far the domains lie apart. A rule of
-a few thresholds (`analysis.advice.rule`) makes of it a layer, and LP, PFA, FT or LP-FT. Nothing is written.
+heads on held-out images of the source, and how far the domains lie apart. Their accuracy in the target is estimated.
+A rule of a few thresholds (`analysis.advice.rule`) makes of it a layer, and LP, PFA, FT or LP-FT. Nothing is written.
 
 Source and target are what --dataset and --shift say, as everywhere, by default those of the checkpoint; --source SET
 and --target SET say the same. The target may be a folder of images or Parquet without labels. Where it has labels they
@@ -19,7 +19,7 @@ import torch
 
 from analysis.advice.domains import Domains, domains_of
 from analysis.advice.evidence import FINE_TUNING, TRANSFER, Case, better, cases_of, finished, lines
-from analysis.advice.facts import LOGISTIC, LayerFacts, measure_layers
+from analysis.advice.facts import LOGISTIC, HeadFacts, LayerFacts, measure_layers
 from analysis.advice.rule import FT, LP, LP_FT, PFA, Advice, recommend
 from analysis.flags import each_once, read_data_config
 from ray_ssl.checkpoints import Checkpoint
@@ -39,9 +39,9 @@ _HOW = {
 
 
 _COLUMNS = (
-    "layer", "LP valid.", "expected", "PFA", "valid.", "expected", "agree", "domain acc.", "distance", "rank"
+    "layer", "LP source", "~target", "PFA", "source", "~target", "agree", "domain acc.", "distance", "rank"
 )  # fmt: skip
-"""See `analysis.advice.facts`; "expected" is of the target."""
+"""See `analysis.advice.facts`; "source" is accuracy on validation images, "~target" the expected accuracy."""
 
 
 FEW_IMAGES = 50
@@ -49,9 +49,12 @@ FEW_IMAGES = 50
 
 
 _EXPLAINED = (
-    "valid.    accuracy on validation images of the source",
-    "expected  accuracy in the target, by a head's confidence alone: often too high, most under large shifts",
+    "source    MEASURED accuracy of the head on validation images of the source",
+    "~target   its accuracy in the target, ESTIMATED from its confidence, no label was seen: often too high, most "
+    "under large shifts",
     "agree     share of target images that LP and PFA give the same class; it decides nothing",
+    "domain    accuracy of a classifier that tells the domains apart, 50% where it cannot; distance: of the domains' "
+    "means, relative to the classes'",
 )
 """What the columns of `_COLUMNS` are, where their names do not say it."""
 
@@ -69,10 +72,11 @@ def run(flags: argparse.Namespace) -> int:
     evidence = each_once(flags.evidence)
     for uri in evidence:
         finished(uri)
-    config = data_config(checkpoint, flags.data)
-    if not config.shift:
-        raise UserError("--shift says what the target is, e.g. --shift to:folder:PATH or --shift blur:0.5")
-    dataset = load_dataset(config)
+    try:
+        config = data_config(checkpoint, flags.data)
+        dataset = _with_shift(config)
+    except UserError as error:
+        raise UserError(_as_typed(str(error), flags)) from None
     images = domains_of(dataset, flags.level, config.data_seed)
     layers = measure_layers(checkpoint, images, "cuda" if torch.cuda.is_available() else "cpu")
     cases: list[Case] = []
@@ -92,6 +96,23 @@ def run(flags: argparse.Namespace) -> int:
         print("evidence  none given: how often such advice is right is not known here; --evidence SWEEP_FOLDER ... of "
               "finished sweeps/finetune.py and sweeps/transfer.py tells")  # fmt: skip
     return EXIT_DONE
+
+
+def _with_shift(config: DataConfig) -> Dataset:
+    if not config.shift:
+        raise UserError(
+            "--shift says what the target is, e.g. --shift to:folder:PATH (or --target folder:PATH) or --shift blur:0.5"
+        )
+    return load_dataset(config)
+
+
+def _as_typed(message: str, flags: argparse.Namespace) -> str:
+    """Names the flags that were typed for others (`analysis.flags.advise_flags`)."""
+    if flags.source:
+        message = message.replace("--dataset", "--source", 1)
+    if flags.target:
+        message = message.replace("--shift to:", "--target ", 1).replace("--shift", "--target", 1)
+    return message
 
 
 def data_config(checkpoint: Checkpoint, given: dict[str, str]) -> DataConfig:
@@ -135,7 +156,7 @@ def _table(layers: Sequence[LayerFacts]) -> list[str]:
         probe, pfa = layer.heads[LOGISTIC], layer.heads[layer.best_pfa]
         shares = (layer.agreement, layer.domain_accuracy)
         rows.append((
-            layer.name, *map(_percent, probe), f"t = {layer.best_pfa[-1]}", *map(_percent, (*pfa, *shares)),
+            layer.name, *_accuracies(probe), f"t = {layer.best_pfa[-1]}", *_accuracies(pfa), *map(_percent, shares),
             f"{layer.domain_distance:.2f}", f"{layer.effective_rank:.1f}",
         ))  # fmt: skip
     first, *others = [max(map(len, column)) for column in zip(*rows, strict=True)]
@@ -185,6 +206,11 @@ def _words(advice: Advice) -> str:
 
 def _indented(title: str, reasons: Sequence[str]) -> list[str]:
     return [f"{title if i == 0 else '':10}{reason}" for i, reason in enumerate(reasons)]
+
+
+def _accuracies(head: HeadFacts) -> tuple[str, str]:
+    """In the source, measured, and in the target, an estimate that is marked as one."""
+    return _percent(head.validation), f"~{_percent(head.expected)}"
 
 
 def _percent(share: float) -> str:

@@ -80,7 +80,8 @@ def recommend(layers: Sequence[LayerFacts], num_classes: int, ways: Collection[s
         order, why = (LP_FT, LP, PFA, FT), "neither poor nor saturated: fine-tuning pays, after a probe that keeps them"
     if good > 0:
         goes = f"goes {good:.0%} of the way from chance to all right"
-        shift = f"{min(max(lost, 0.0), 1.0):.0%} of that is expected to be lost in the target; it decides nothing"
+        share = f"{min(max(lost, 0.0), 1.0):.0%}"
+        shift = f"{share} of that is lost in the target by the estimate, which nobody measured; it decides nothing"
     else:
         goes, shift = "is no better than chance", "there is nothing to lose in the target"
     reasons = (f"features: a linear probe of the representation {goes}, {why}", f"shift: {shift}")
@@ -97,8 +98,8 @@ def _frozen(layers: Sequence[LayerFacts], ways: Collection[str], reasons: tuple[
     head = max(found, key=lambda name: found[name].heads[name].validation)
     mine, theirs = layer.heads[LOGISTIC], found[head].heads[head]
     gain, behind = theirs.expected - mine.expected, mine.validation - theirs.validation
-    about = (f"PFA: {head} of {found[head].name} against a linear probe of {layer.name} "
-             f"{100 * gain:+.1f} points expected in the target, {-100 * behind:+.1f} on validation images")  # fmt: skip
+    about = (f"PFA: t = {head[-1]}, layer {found[head].name}, against LP, layer {layer.name}: {-100 * behind:+.1f} "
+             f"points measured in the source, {100 * gain:+.1f} estimated in the target")  # fmt: skip
     if LP not in ways or (gain >= GAIN and behind <= SLACK):
         return Advice(PFA, found[head].name, head, (*reasons, about))
     return Advice(LP, layer.name, LOGISTIC, (*reasons, about))

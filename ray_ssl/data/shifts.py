@@ -209,9 +209,11 @@ def _two_sets(config: DataConfig, shift: Shift, load: Loader) -> _Shifted:
             f"case: {_few(alike)}: name them alike"
         )
     if not common:
+        nested = any("/" in name for one in names for name in one)
+        hint = "; of folders DOMAIN/CLASS give one domain, e.g. folder:PATH/DOMAIN" if nested else ""
         raise UserError(
             f"--shift {config.shift}: {source.name} and {target.name} have no class in common: {_few(names[0])}; "
-            f"{_few(names[1])}"
+            f"{_few(names[1])}{hint}"
         )
     if len(common) == 1:
         raise UserError(

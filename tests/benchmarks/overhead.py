@@ -12,7 +12,8 @@ from pathlib import Path
 
 import torch
 
-from analysis.command import Tracking, quiet
+from analysis.command import quiet
+from analysis.tracked import Tracking
 from ray_ssl.capacity import capacity, cluster_nodes
 from ray_ssl.cluster import MachineOptions, local_cpus, ray_session
 from ray_ssl.config import PretrainConfig, replace

@@ -21,9 +21,10 @@ from pathlib import Path
 from typing import Any
 from unittest import mock
 
-from analysis.command import Tracking, quiet
+from analysis.command import quiet
 from analysis.pipeline import MEASUREMENTS
 from analysis.table import read_table
+from analysis.tracked import Tracking
 from ray_ssl.capacity import capacity, cluster_nodes
 from ray_ssl.cluster import MachineOptions, ray_session
 from ray_ssl.config import PretrainConfig, replace

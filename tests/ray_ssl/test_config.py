@@ -1,6 +1,7 @@
 """Configurations: exact round trips, one-line refusals, and a key that changes with every number."""
 
 import json
+import re
 
 import pytest
 from hypothesis import given, settings
@@ -89,6 +90,60 @@ def test_bad_values_are_refused_in_one_line(values: object, message: str) -> Non
         PretrainConfig.from_json(json.dumps(values))
     assert message in str(caught.value)
     assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("values", "message"),
+    [
+        ({"training": {"epochs": 0}}, "training.epochs takes a whole number of at least 1, given 0"),
+        (
+            {"training": {"epochs": 2**31}},
+            "training.epochs takes a whole number from 1 to 2147483647, given 2147483648",
+        ),
+        ({"training": {"epochs": "3"}}, "training.epochs takes a whole number of at least 1, given '3'"),
+        ({"training": {"epochs": 2.5}}, "training.epochs takes a whole number of at least 1, given 2.5"),
+        ({"training": {"precision": "fp16"}}, "training.precision takes one of auto, bf16, fp32, given 'fp16'"),
+        ({"training": 3}, "training takes options by name, each with its value, given 3"),
+        ({"data": {"num_images": 0}}, "data.num_images takes a whole number of at least 1, given 0"),
+        ({"data": {"dataset": 1}}, "data.dataset takes text, given 1"),
+        ({"views": {"hue": 0.6}}, "views.hue takes a number from 0 to 0.5, given 0.6"),
+        ({"views": {"crop_scale": [0.5]}}, "views.crop_scale takes 2 values, each a number from 0 to 1, given [0.5]"),
+        ({"views": {"blur_sigma": [0, 1]}}, "views.blur_sigma takes 2 values, each a number above 0, given 0"),
+        ({"optimiser": {"momentum": 1}}, "optimiser.momentum takes a number of at least 0 and below 1, given 1"),
+        ({"method": {"name": "supervised", "augment": 1}}, "method.augment takes true or false, given 1"),
+        ({"method": {"name": "simclr", "temperature": 0}}, "method.temperature takes a number above 0, given 0"),
+        ({"backbone": 3}, 'backbone: needs a "name", one of res_lh, resnet18, resnet50, vit; given 3'),
+        ({"seed": -1}, "seed takes a whole number of at least 0, given -1"),
+        ({"seed": list(range(99))}, "seed takes a whole number of at least 0, given [0, 1, 2"),
+        ([], "the configuration takes options by name, each with its value, given []"),
+    ],
+)
+def test_what_an_option_takes_is_said_in_words(values: object, message: str) -> None:
+    with pytest.raises(UserError) as caught:
+        PretrainConfig.from_json(json.dumps(values))
+    assert str(caught.value).startswith(message) and len(str(caught.value)) < 200
+
+
+@pytest.mark.parametrize("name", plugin_names("ray_ssl.methods"))
+def test_no_option_is_refused_in_the_words_of_a_library(name: str) -> None:
+    base = PretrainConfig.from_dict({"method": {"name": name}})
+    said = []
+    for path in all_options(base):
+        for wrong in (None, True, -(10**30), 10**30, 0.123, "?", [], {"?": 1}):
+            try:
+                replace(base, {path: wrong})
+            except UserError as error:
+                said.append(str(error))
+    assert len(said) > 100
+    for one in said:
+        assert not re.search(r"\b(input|valid|string|integer|float|dictionary|object)\b", one), one
+
+
+def test_what_is_not_json_is_said() -> None:
+    with pytest.raises(
+        UserError, match=r"^the configuration is not JSON: EOF .* line 1 column 9; given '\{\"seed\": '$"
+    ):
+        PretrainConfig.from_json('{"seed": ')
 
 
 def test_a_configuration_cannot_be_changed() -> None:

@@ -3,6 +3,7 @@
 import hashlib
 import json
 import os
+import shutil
 import sqlite3
 import subprocess
 import sys
@@ -139,3 +140,32 @@ def test_a_damaged_checkpoint_is_set_aside_and_comes_back_with_the_same_command(
     assert_every_point_once(finished, 4, 1)
     code, out, err = run(finished, *SHORT)
     assert "nothing to do: every trial is trained and measured" in out
+
+
+def test_a_copy_is_measured_and_resumed_beside_its_original(finished: Path, tmp_path: Path) -> None:
+    """And a moved folder goes on as itself."""
+    original = sweep_folder(finished)
+    (tmp_path / "results").mkdir()
+    copy = Path(shutil.copytree(original, tmp_path / "results" / original.name))
+    before = contents(finished / "results")
+    code, out, err = run(tmp_path, str(copy), "--metrics", "ncc", module="analysis")
+    assert (code, err) == (0, "") and f"note: this folder is a copy of {original}: it is logged on its own" in out
+    code, out, err = run(tmp_path, *SHORT, "--metrics", "linear_probe", "ncc")
+    assert (code, err) == (0, "") and "nothing to do" in out
+    assert contents(finished / "results") == before
+    assert_every_point_once(tmp_path, 4, 1)
+    (tmp_path / "results").rename(tmp_path / "moved")
+    code, out, err = run(tmp_path, f"moved/{original.name}", module="analysis")
+    assert (code, err) == (0, "") and "note: this folder" not in out
+    assert not (tmp_path / "results").exists()
+    (tmp_path / "moved").rename(tmp_path / "results")
+    assert_every_point_once(tmp_path, 4, 1)
+    assert contents(finished / "results") == before
+
+
+def contents(folder: Path) -> dict[str, str]:
+    """sha256 of every file, of the database what is in it."""
+    with closing(sqlite3.connect(folder / "mlflow.db")) as database:
+        found = {"mlflow.db": hashlib.sha256("".join(database.iterdump()).encode()).hexdigest()}
+    paths = (path for path in folder.rglob("*") if path.is_file() and not path.name.startswith("mlflow.db"))
+    return found | {str(path.relative_to(folder)): hashlib.sha256(path.read_bytes()).hexdigest() for path in paths}

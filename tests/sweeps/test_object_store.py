@@ -11,6 +11,7 @@ import pytest
 from pyarrow import fs
 
 from analysis.table import KEY, read_table
+from analysis.tracked import original, place
 from ray_ssl import object_store
 from ray_ssl.batches import Share, StreamSource, read_here
 from ray_ssl.checkpoints import (
@@ -29,7 +30,7 @@ from ray_ssl.data_config import DataConfig
 from ray_ssl.distributed import World
 from ray_ssl.errors import UserError
 from ray_ssl.lease import Lease
-from ray_ssl.ledger import Ledger
+from ray_ssl.ledger import SWEEP, Ledger
 from ray_ssl.storage import _FILESYSTEMS, Storage
 from sweeps.data_card import source_hash
 from tests.ray_ssl.test_batches import write_set
@@ -210,3 +211,15 @@ def test_a_bucket_that_is_not_there_is_one_line(bucket: str, tmp_path: Path) -> 
     assert code == 2
     assert len(err.strip().splitlines()) == 1
     assert "missing" in err
+
+
+def test_a_copy_on_it_is_told_from_another_address_of_the_folder(bucket: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    one, copy = (Storage.at(bucket.format(f"{name}/s")) for name in ("one", "copy"))
+    for sweep in (one, copy):
+        sweep.write_sealed(SWEEP, {"question": "q", "shared": {}})
+    known = {"uri": "http://server", "experiment": "e", "artifact_root": None, "folder": place(one)}
+    assert original(one, known) is None
+    assert original(copy, known) == one
+    monkeypatch.setattr("analysis.tracked.place", lambda folder: "/mounted/s")
+    assert original(one, known) is None
+    assert not [name for name in one.names() if name.startswith(".same")]

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from analysis.command import Tracking
+from analysis.tracked import Tracking
 from ray_ssl.ledger import DONE, Ledger, make_trials
 from ray_ssl.search import GridSource
 from ray_ssl.storage import Storage

@@ -208,7 +208,9 @@ def test_the_headline_says_where_the_evidence_is_against_it() -> None:
         (["--shift", "blur:1", "--evidence", "nowhere"], "nowhere' has no finished trial"),
         (["--dataset", "folder:nowhere", "--shift", "blur:1"], "nowhere"),
         (["--source", "folder:nowhere", "--target", "shapes"], "nowhere"),
-        (["--target", "nothing"], "unknown dataset 'nothing'"),
+        (["--target", "nothing"], "--target: unknown dataset 'nothing'"),
+        (["--source", "nothing", "--target", "shapes"], "--source: unknown dataset 'nothing'"),
+        (["--target", "a/b"], "--target: unknown dataset 'a/b': give images in a folder as folder:PATH"),
     ],
 )
 def test_bad_input_is_one_line(
@@ -217,6 +219,23 @@ def test_bad_input_is_one_line(
     assert entry.main(["advise", f"{trial.uri}/{FOLDER}", *arguments]) == EXIT_BAD_INPUT
     error = capsys.readouterr().err
     assert error.startswith("error: ") and message in error and error.count("\n") == 1
+
+
+@pytest.mark.parametrize("target", ["blur:0.5", "to:folder:a", "subpopulations"])
+def test_a_target_that_is_a_shift_is_told_its_flag(target: str, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        advise_flags(["x", "--target", target])
+    assert f"--target is a set of images, e.g. folder:PATH, given {target}: give it as --shift {target}" in (
+        capsys.readouterr().err
+    )
+
+
+def test_a_table_tells_what_is_measured_from_what_is_estimated() -> None:
+    header, row = command._table([layer("representation", 0.5, 0.25, pfa=(0.4, 0.125))])
+    assert header.split()[:3] == ["layer", "LP", "source"] and header.count("~target") == row.count("~") == 2
+    assert "50.0% ~25.0% t = 1 40.0% ~12.5%" in " ".join(row.split())
+    for column in ("source", "~target", "agree"):
+        assert any(line.startswith(column) for line in command._EXPLAINED)
 
 
 @pytest.mark.parametrize(("alias", "option"), [("source", "dataset"), ("target", "shift")])
@@ -235,7 +254,7 @@ def test_source_and_target_are_other_names_of_options(
 
 def test_what_is_lost_is_a_share_and_few_validation_images_are_warned_of(dataset: Dataset) -> None:
     below_chance = recommend([layer("representation", 0.5, 0.0)], 2 + 1)
-    assert any("100% of that is expected to be lost" in reason for reason in below_chance.reasons)
+    assert any("100% of that is lost in the target by the estimate" in reason for reason in below_chance.reasons)
     worse = recommend([layer("representation", 0.0, 0.2)], 2)
     assert "no better than chance" in worse.reasons[0] and "nothing to lose" in worse.reasons[1]
     assert "16 validation images of the source, 6.2%" in command._few(16)[0] and not command._few(50)

@@ -326,7 +326,7 @@ def test_help_says_how_many_images_are_drawn(
         ((*FLAGS, "--resolution", "1"), "the graph has 1 node(s), 3 are needed"),
         ((*FLAGS, "--crops", "40"), "a crop of 40 pixels does not fit images of 32"),
         ((*FLAGS, "--resolution", "0"), "resolution of views is 1 or more, given 0"),
-        ((*FLAGS, "--num-images", "x"), "--num-images: input should be a valid integer"),
+        ((*FLAGS, "--num-images", "x"), "--num-images takes a whole number of at least 1, given 'x'"),
         ((*FLAGS, "--crops", "1", "20"), "--crops are 2 pixels (the --resolution) or more, given 1 20"),
     ],
 )

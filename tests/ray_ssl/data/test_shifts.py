@@ -284,6 +284,12 @@ def test_sets_that_do_not_fit_are_refused(animals: tuple[Path, Path], tmp_path: 
     real, drawn = (f"folder:{folder}" for folder in animals)
     with pytest.raises(UserError, match="real and shapes have no class in common: cat, cow, dog; triangle, square, "):
         load("to:shapes", real, num_images=None)
+    for place in ("photo/dog", "photo/ox", "sketch/dog", "sketch/ox"):
+        write_folder(tmp_path / "several" / place.partition("/")[0], {place.partition("/")[2]: random_images(4, 8)})
+    with pytest.raises(
+        UserError, match=r"no class in common: .*; of folders DOMAIN/CLASS give one domain, e\.g\. folder:"
+    ):
+        load(f"to:folder:{tmp_path / 'several'}", real, num_images=None)
     one = write_folder(tmp_path / "one", {name: random_images(4, 8) for name in ("ant", "dog")})
     message = "real and one have one class in common, dog, at least 2 are needed: cat, cow, dog; ant, dog"
     with pytest.raises(UserError, match=message):
