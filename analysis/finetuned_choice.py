@@ -1,8 +1,8 @@
 """Fine-tuned networks in a table: what each began with, and which learning rate and epoch validation images choose.
 
-As `finetuned_outcomes`, whose rule it is, from the table alone, where the trial's method says what it began with
-(`method_name`) and a row of its own which learning rate it had. Of equal ones the smallest rate and the earliest epoch
-are taken; tables that were measured before rates were put into them know the epoch alone.
+As `finetuned_outcomes`, from the table alone, where the trial's method says what it began with (`method_name`) and a
+row of its own which learning rate it had. Of equal ones the smallest rate and the earliest epoch are taken; tables that
+were measured before rates were put into them know the epoch alone.
 """
 
 from __future__ import annotations
@@ -23,9 +23,6 @@ ACCURACY, DISTANCE, RELATIVE_DISTANCE = "head_accuracy", "feature_distance", "re
 RATE: Final = "peak_learning_rate"
 LP, FT, LP_FT = "lp", "ft", "lp_ft"
 PROTOCOLS: Final = {LP: "LP", FT: "FT", LP_FT: "LP-FT"}
-
-_WITH_HEAD: Final = {True: LP_FT, False: FT}
-"""Protocol of trials that begin with a probe's head, and of those that do not."""
 
 USUAL: Final = "BatchNorm in training"
 """Names the setting "" where it stands beside others."""
@@ -55,18 +52,17 @@ def without_fine_tuned(table: Frame) -> Frame:
 def chosen(table: Frame) -> Frame:
     """Returns what validation images choose: a row for each case and protocol, sorted.
 
-    The linear probe (`LP`) is epoch 0 of a trial that begins with its head; it has no seed, and stands there once. It
-    is a candidate of LP-FT, too, of trials of which a later epoch is measured. Two trials of one case and rate differ
-    in something that the table does not say: their case is left out.
+    The linear probe (`LP`) is epoch 0 of a trial that begins with its head; it has no seed, and stands there once. Two
+    trials of one case and rate differ in something that the table does not say: their case is left out.
 
     Args:
         table: As `analysis.table.read_table` returns it, of any number of data sets and sweeps.
 
     Returns:
         Columns `CASE` ("level": what is learned, "class" or "superclass"; "network": e.g. "vicreg-5-32"; "setting": ""
-        or e.g. "frozen BatchNorm"), protocol, trial_key, epoch, rate (NaN at epoch 0), and accuracies 0..1 on
-        "validation", "test" and "target" images (NaN where there is no target), and `lowest_rate` and `highest_rate` of
-        those that were chosen from.
+        or e.g. "frozen BatchNorm"), protocol, trial_key, epoch, rate, and accuracies 0..1 on "validation", "test" and
+        "target" images (NaN where there is no target), and `lowest_rate` and `highest_rate` of those that were chosen
+        from.
     """
     rows = _with_starts(table[(table["metric"] == ACCURACY) & (table["layer_name"] == "representation")])
     wide = rows.pivot_table(index=[*CASE, "probe", "trial_key", "epoch"], columns="split", values="value")
@@ -74,17 +70,14 @@ def chosen(table: Frame) -> Frame:
     rates = table[table["metric"] == RATE].drop_duplicates("trial_key").set_index("trial_key")["value"]
     wide = wide.assign(rate=wide["trial_key"].map(rates).astype(float))
     wide = wide[~_unclear(wide)]
-    begins, probed = wide["epoch"] == 0, wide["probe"]
-    probes = wide[begins & probed].assign(protocol=LP, seed=0)
-    tuned = wide[~begins | (probed & _is_trained(wide))].assign(protocol=lambda rows: rows["probe"].map(_WITH_HEAD))
-    wide = pd.concat([probes, tuned], ignore_index=True)
-    grid = wide.groupby([*CASE, "protocol"])["rate"]
-    wide = wide.assign(lowest_rate=grid.transform("min"), highest_rate=grid.transform("max"))
-    # No rate had a part in epoch 0: among equals it counts as the smallest.
     begins = wide["epoch"] == 0
-    wide = wide.assign(rate=wide["rate"].mask(begins), order=wide["rate"].mask(begins, 0.0))
-    best = wide.sort_values([VALIDATION, "order", "epoch", "trial_key"], ascending=[False, True, True, True])
-    best = best.drop_duplicates([*CASE, "protocol"]).drop(columns=["probe", "order"])
+    protocol = wide["probe"].map({True: LP_FT, False: FT}).where(~begins, LP)
+    wide = wide.assign(protocol=protocol.astype(object))[wide["probe"] | ~begins]
+    wide = wide.assign(seed=wide["seed"].where(wide["protocol"] != LP, 0))
+    best = wide.sort_values([VALIDATION, "rate", "epoch", "trial_key"], ascending=[False, True, True, True])
+    grid = best.groupby([*CASE, "protocol"])["rate"]
+    best = best.assign(lowest_rate=grid.transform("min"), highest_rate=grid.transform("max"))
+    best = best.drop_duplicates([*CASE, "protocol"]).drop(columns="probe")
     best.columns.name = None
     return best.sort_values([*CASE, "protocol"], ignore_index=True)
 
@@ -153,11 +146,6 @@ def side_by_side(found: Frame, value: str) -> Frame:
     probes = probes.rename(columns={value: LP})[[*START, LP]]
     wide = tuned.reindex(columns=[FT, LP_FT]).reset_index().merge(probes, on=list(START), how="left")
     return wide[[*CASE, *PROTOCOLS]]
-
-
-def _is_trained(wide: Frame) -> Frame:
-    """Which rows are of a trial of which a later epoch than its start is measured."""
-    return wide.groupby("trial_key")["epoch"].transform("max") > 0
 
 
 def _unclear(wide: Frame) -> Frame:

@@ -4,11 +4,8 @@
     ft      fine-tuning with a fresh head
     lp_ft   fine-tuning that begins with the probe's head
 
-Of the trials that differ in the learning rate alone, the one with the best validation accuracy at any epoch is taken,
-at that epoch; of equal ones the smallest rate and the earliest epoch. Target images choose nothing. The linear probe
-is a candidate of LP-FT like its later epochs: who chooses on validation images does not throw the best network away.
-There we differ from the authors' code of arXiv 2202.10054, which leaves the start out lest a good one be all that is
-chosen. A fresh head before its first step, at chance, is no candidate.
+Of the trials that differ in the learning rate alone, the one with the best validation accuracy at any epoch after its
+start is taken, at that epoch; of equal ones the smallest rate and the earliest epoch. Target images choose nothing.
 """
 
 from __future__ import annotations
@@ -44,8 +41,8 @@ class Chosen(NamedTuple):
     """What was chosen for a case.
 
     Attributes:
-        rate: Its option `learning_rate`; NaN at epoch 0.
-        epoch: 0 for the linear probe, also where LP-FT chose it.
+        rate: Its option `learning_rate`; NaN for the linear probe.
+        epoch: 0 for the linear probe.
         accuracy: By name of the images, 0..1.
         distance: Mean distance of the representation from its start, by name of the images.
         relative: The same relative to the spread of the start's, see `finetuned`.
@@ -72,30 +69,20 @@ def choose(trials: Iterable[Trial], measurements: Any) -> list[Chosen]:
         method: Any = trial.config.method
         if not getattr(method, "start", "") or trial.key not in by_trial:
             continue
-        epochs = by_trial[trial.key]
-        for epoch, values in epochs.items():
+        for epoch, values in by_trial[trial.key].items():
+            protocol = PROTOCOLS[method.head] if epoch else PROBE if method.head == "probe" else ""
+            if not protocol:
+                continue  # a fresh head before its first step
+            # The probe is the same whatever trains after it, and has no seed.
+            case = Case(method.start, protocol, method.batch_norm, trial.config.seed)
+            case = case if epoch else case._replace(batch_norm="frozen", seed=0)
+            rate = trial.config.optimiser.learning_rate if epoch else math.nan
             accuracy = values[ACCURACY]
-            # No rate had a part in epoch 0: among equals it counts as the smallest.
-            rate, order = (trial.config.optimiser.learning_rate,) * 2 if epoch else (math.nan, 0.0)
-            rank = (-accuracy[VALIDATION], order, epoch)
-            for case in _cases(trial, epoch, max(epochs)):
-                if case not in best or rank < best[case][0]:
-                    chosen = Chosen(case, rate, epoch, accuracy, values[DISTANCE], values[RELATIVE_DISTANCE])
-                    best[case] = rank, chosen
+            rank = (-accuracy[VALIDATION], trial.config.optimiser.learning_rate, epoch)
+            if case not in best or rank < best[case][0]:
+                chosen = Chosen(case, rate, epoch, accuracy, values[DISTANCE], values[RELATIVE_DISTANCE])
+                best[case] = rank, chosen
     return [best[case][1] for case in sorted(best)]
-
-
-def _cases(trial: Trial, epoch: int, last: int) -> list[Case]:
-    """Returns for which cases an epoch of a trial may be chosen; `last` is the last one that is measured."""
-    method: Any = trial.config.method
-    own = Case(method.start, PROTOCOLS[method.head], method.batch_norm, trial.config.seed)
-    if epoch:
-        return [own]
-    if method.head != "probe":
-        return []  # a fresh head before its first step
-    # The probe is the same whatever trains after it, and has no seed.
-    probe = Case(method.start, PROBE, "frozen", 0)
-    return [probe, own] if last else [probe]
 
 
 def _by_trial(measurements: Any) -> dict[str, dict[int, dict[str, dict[str, float]]]]:

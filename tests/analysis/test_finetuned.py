@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import math
-from collections.abc import Mapping, Sequence
 from dataclasses import replace as change
 from pathlib import Path
 from typing import Any
@@ -254,36 +252,7 @@ def test_rate_and_epoch_are_chosen_on_validation_alone(
         for rate in (0.1, 0.01)
     }
     validation = {("fresh", 0.1): (0.9, 0.3, 0.6), ("fresh", 0.01): (0.2, 0.6, 0.5),
-                  ("probe", 0.1): (0.7, 0.1, 0.1), ("probe", 0.01): (0.7, 0.8, 0.8)}  # fmt: skip
-    rows = chosen_from(trials, validation)
-    found = {one.case.protocol: one for one in choose(trials.values(), rows)}
-    assert set(found) == {"lp", "ft", "lp_ft"}
-    assert (found["ft"].rate, found["ft"].epoch) == (0.01, 1)  # a fresh head at epoch 0 counts for nothing
-    assert found["ft"].accuracy[TARGET] == pytest.approx(0.4)
-    assert (found["lp_ft"].rate, found["lp_ft"].epoch) == (0.01, 1)
-    assert found["lp"].epoch == 0 and found["lp"].accuracy[VALIDATION] == 0.7
-    shown = lines([one._replace(case=one.case._replace(seed=seed)) for one in found.values() for seed in range(2)])
-    assert len(shown) == 4 and "40.0 ± 0.0" in next(line for line in shown if " ft " in line)
-
-
-@pytest.mark.parametrize(
-    ("later", "epoch", "rate"), [((0.6, 0.5), 0, math.nan), ((0.7, 0.7), 0, math.nan), ((0.6, 0.71), 2, 0.1)]
-)
-def test_lp_ft_is_the_probe_where_no_later_epoch_is_better(
-    sweep: tuple[Storage, Checkpoint, Probe], dataset: Dataset, later: tuple[float, float], epoch: int, rate: float
-) -> None:
-    trial = trial_of(sweep, dataset, method__head="probe", optimiser__learning_rate=0.1)
-    rows = chosen_from({"one": trial}, {"one": (0.7, *later)})
-    probe, both = choose([trial], rows)
-    assert (probe.case.protocol, both.case.protocol) == ("lp", "lp_ft")
-    assert both.epoch == epoch and both.rate == pytest.approx(rate, nan_ok=True)
-    assert both.accuracy[VALIDATION] == max(0.7, *later) and (both.accuracy == probe.accuracy) == (epoch == 0)
-    begun = choose([trial], rows[rows["epoch"] == 0])  # of LP-FT nothing is measured yet
-    assert [one.case.protocol for one in begun] == ["lp"]
-
-
-def chosen_from(trials: Mapping[Any, Trial], validation: Mapping[Any, Sequence[float]]) -> Any:
-    """Returns a table with each trial's accuracy on validation images, epoch by epoch; that in the target is 1 - it."""
+                  ("probe", 0.1): (0.7, 0.1, 0.1), ("probe", 0.01): (0.7, 0.2, 0.2)}  # fmt: skip
     rows = [
         {"trial_key": trials[case].key, "epoch": epoch, "layer_name": "representation", "split": split,
          "metric": metric, "value": accuracy if split == VALIDATION else 1 - accuracy}
@@ -291,7 +260,14 @@ def chosen_from(trials: Mapping[Any, Trial], validation: Mapping[Any, Sequence[f
         for split in (VALIDATION, TARGET)
         for metric in ("head_accuracy", "feature_distance", "relative_feature_distance")
     ]  # fmt: skip
-    return pd.DataFrame(rows)
+    found = {one.case.protocol: one for one in choose(trials.values(), pd.DataFrame(rows))}
+    assert set(found) == {"lp", "ft", "lp_ft"}
+    assert (found["ft"].rate, found["ft"].epoch) == (0.01, 1)  # a fresh head at epoch 0 counts for nothing
+    assert found["ft"].accuracy[TARGET] == pytest.approx(0.4)
+    assert (found["lp_ft"].rate, found["lp_ft"].epoch) == (0.01, 1)
+    assert found["lp"].epoch == 0 and found["lp"].accuracy[VALIDATION] == 0.7
+    shown = lines([one._replace(case=one.case._replace(seed=seed)) for one in found.values() for seed in range(2)])
+    assert len(shown) == 4 and "40.0 ± 0.0" in next(line for line in shown if " ft " in line)
 
 
 def test_a_start_that_is_not_there_or_does_not_fit(
