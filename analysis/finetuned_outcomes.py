@@ -6,6 +6,8 @@
 
 Of the trials that differ in the learning rate alone, the one with the best validation accuracy at any epoch after its
 start is taken, at that epoch; of equal ones the smallest rate and the earliest epoch. Target images choose nothing.
+The start is left out as in the authors' code (arXiv 2202.10054): were it a candidate, LP-FT could be the linear probe
+itself, and what compares the two would hold of nothing.
 """
 
 from __future__ import annotations
