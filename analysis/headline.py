@@ -6,6 +6,9 @@ import math
 from typing import Any, Final
 
 from analysis.curves import TRAINING
+from analysis.graph.look import EIGENVALUE, PREFIX
+from analysis.metrics.base import UNLABELLED
+from analysis.table import GRAPH
 from ray_ssl.ledger import Ledger, TrialState
 from ray_ssl.mlflow_store import PARENT, now_ms
 from ray_ssl.tracking import Tracker
@@ -44,7 +47,8 @@ def headline(ledger: Ledger, measurements: Frame) -> dict[str, float]:
     Returns:
         "linear_accuracy/LEVEL/best" and ".../mean" over the finished trials, 0..1: of the representation after the
         last epoch, on test images; absent where no trial has it. "trials/finished" (those that were stopped early
-        count) and "trials/failed".
+        count) and "trials/failed". Of a sweep on an exact graph "graph/NUMBER" and "graph/LEVEL/NUMBER", what that
+        looks like (see `analysis.graph.look`), without its eigenvalues.
     """
     states = [ledger.state(trial.key) for trial in ledger.all_trials()]
     rows: Frame = measurements[
@@ -62,7 +66,19 @@ def headline(ledger: Ledger, measurements: Frame) -> dict[str, float]:
             values[f"linear_accuracy/{level}/mean"] = sum(last) / len(last)
     values["trials/finished"] = float(sum(state in (TrialState.DONE, TrialState.STOPPED) for state in states))
     values["trials/failed"] = float(states.count(TrialState.FAILED))
-    return values
+    return values | _of_graph(measurements)
+
+
+def _of_graph(measurements: Frame) -> dict[str, float]:
+    """What the graph looks like; of several in one table nothing."""
+    rows: Frame = measurements[measurements.method == GRAPH]
+    if rows.trial_key.nunique() != 1:
+        return {}
+    return {
+        f"graph/{f'{one.level}/' if one.level != UNLABELLED else ''}{one.metric.removeprefix(PREFIX)}": float(one.value)
+        for one in rows.itertuples()
+        if not one.metric.startswith(EIGENVALUE) and math.isfinite(one.value)
+    }
 
 
 def fully_measured(ledger: Ledger, measurements: Frame) -> list[str]:

@@ -44,6 +44,9 @@ KEY: Final = ("sweep", "trial_key", "dataset", "epoch", "layer", "level", "split
 IMAGES: Final = "images"
 IMAGES_LAYER: Final = -2
 
+GRAPH: Final = "graph"
+"""Method of what an exact graph of positive pairs looks like, which is no network: layer "images", epoch 0."""
+
 FOREIGN: Final = "foreign"
 """Method of networks that were trained elsewhere."""
 

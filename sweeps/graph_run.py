@@ -11,20 +11,24 @@ from typing import Any
 from analysis import publication, stored
 from analysis.command import quiet, read_measurements
 from analysis.graph.experiment import ALIGNMENT, LEAST_LOSS, SMALLEST, Study, graph_of
+from analysis.graph.look import Look, look
 from analysis.graph.options import ks_that_fit, sizes_that_fit, that_fit
 from analysis.graph.recorded import (
     Settings,
     about,
     eigenvectors_key,
+    graph_key,
+    has_look,
     missing_sizes,
     missing_steps,
     training_key,
     training_of,
     write_eigenvectors,
+    write_look,
 )
 from analysis.graph.ties import at_a_gap, spectrum_with_ties
 from analysis.graph.trial import GraphData, train_on_graph
-from analysis.graph.words import heads, say, say_ties
+from analysis.graph.words import clusters, heads, say, say_ties
 from analysis.settings import AnalysisSettings
 from analysis.tracked import Tracking
 from ray_ssl import interrupts
@@ -55,6 +59,7 @@ class Plan:
     """What is to be done, on which graph.
 
     Attributes:
+        seen: What the graph looks like.
         data: The images: those asked for, or fewer where there are not so many and no number was asked for.
         settings: What identifies the graph.
         sizes: Numbers of eigenvectors to compare, ascending.
@@ -62,6 +67,7 @@ class Plan:
     """
 
     study: Study
+    seen: Look
     data: DataConfig
     settings: Settings
     sizes: list[int]
@@ -87,7 +93,7 @@ def run(request: GraphRequest) -> int:
     if cluster_to_join(request.machine) is None:
         capacity(request.machine, 1, [local_node(request.machine)])  # else nothing is begun
     plan = make_plan(request)
-    for line in (*say(plan.study), *say_ties(plan.study, plan.sizes)):
+    for line in (*say(plan.study, plan.seen), *say_ties(plan.study, plan.sizes)):
         print(line, flush=True)
     shared = plan.settings | {"num_steps": request.num_steps}
     request = replace(request, name=request.name or study_folder(request.sweep.name, request.data, shared))
@@ -143,7 +149,7 @@ def make_plan(request: GraphRequest) -> Plan:
         print(f"k         --k not given: {gap}, for eigenvalues {ks[0]} and {ks[0] + 1} are equal", flush=True)
         ks, sizes = [gap], sizes_that_fit([gap], request.sizes, found.graph.num_nodes)
     trials = [GraphTrial(training_key(settings, training_of(config)), config) for config in request.configs(ks, data)]
-    return Plan(study, data, settings, sizes, trials)
+    return Plan(study, look(study), data, settings, sizes, trials)
 
 
 def _load(config: DataConfig) -> Dataset:
@@ -166,7 +172,8 @@ def _run_leased(request: GraphRequest, storage: Storage, lease: Lease, plan: Pla
     ledger.remember_command(shown(request.command), str(Path.cwd()))
     params = flatten(shared) | {"dataset": plan.study.dataset.name, "question": _first_line(request)}
     num_rows, errors = None, []
-    if not source.num_trials and not missing_sizes(ledger.sweep, plan.sizes, plan.settings):
+    known = has_look(ledger.sweep, plan.settings) and not missing_sizes(ledger.sweep, plan.sizes, plan.settings)
+    if known and not source.num_trials:
         num_rows = publication.published_rows(ledger, publication.drawn_from(ledger.sweep, None), tracking, params)
     if num_rows is None:
         logged = Logged(ledger, tracking.connect(may_send=lease.is_held), tracking, params)
@@ -199,6 +206,7 @@ def _work(
     request: GraphRequest, ledger: Ledger, plan: Plan, source: GridSource[GraphTrial], follower: Follower
 ) -> list[str]:
     """Measures the eigenvectors and runs the trials that are missing; returns nothing: trials say how they ended."""
+    write_look(ledger.sweep, plan.study, plan.seen, plan.settings)
     write_eigenvectors(ledger.sweep, plan.study, plan.sizes, plan.settings)
     _print_heads(ledger, plan)
     if not source.num_trials:
@@ -220,7 +228,8 @@ def _num_bytes(study: Study) -> int:
 
 
 def _print_heads(ledger: Ledger, plan: Plan) -> None:
-    for line in heads(read_measurements(ledger.sweep), plan.keys):
+    found = read_measurements(ledger.sweep)
+    for line in (*clusters(found, graph_key(plan.settings)), *heads(found, plan.keys)):
         print(line, flush=True)
 
 

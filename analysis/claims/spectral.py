@@ -9,6 +9,7 @@ its classifiers.
 
 from __future__ import annotations
 
+from collections.abc import Callable, Collection
 from typing import Final
 
 from analysis.claims.base.contract import DIFFERENCE, Claim, Frame
@@ -34,8 +35,27 @@ def unfinished(table: Frame) -> str:
 
 def tied(table: Frame) -> str:
     """Returns what is to be said of trainings on a graph where eigenvalue k equals the next."""
-    equal = table.loc[(table["metric"] == NUM_EQUAL) & (table["value"] > 0), "width"]
-    where = " and ".join(f"{k} and {k + 1}" for k in sorted(set(equal)))
+    return _said(set(table.loc[(table["metric"] == NUM_EQUAL) & (table["value"] > 0), "width"]))
+
+
+def tied_at(k: int, metric: str, level: str) -> Callable[[Frame], str]:
+    """Returns what says it of encoders that were compared with the top k eigenvectors.
+
+    Args:
+        k: Of them.
+        metric: Number of eigenvalues that equal the k-th.
+        level: Where it stands.
+    """
+
+    def said(table: Frame) -> str:
+        rows = table[(table["metric"] == metric) & (table["level"] == level) & (table["split"] == "test")]
+        return _said({k} if (rows["value"] > 0).any() else set())
+
+    return said
+
+
+def _said(ks: Collection[int]) -> str:
+    where = " and ".join(f"{k} and {k + 1}" for k in sorted(ks))
     return f"eigenvalues {where} are equal: compared with the closest of all spans of least loss" if where else ""
 
 
@@ -58,6 +78,7 @@ CLAIMS: Final = (
         "mean squared cosine with the top 20 eigenvectors of the graph of test images, end less initialisation",
         lambda table: per_trial(by_epoch(table, ALIGNMENT, "none"), gain), "above", 0.0,
         (Measured(ALIGNMENT, "none", "test", 2, start=True),), on_graph=_ON_GRAPH,
+        caveat=tied_at(20, f"{NUM_EQUAL}_top20", "none"),
     ),
     Claim(
         "encoders_approach_estimated_eigenvectors", "arXiv 2106.04156",
@@ -65,5 +86,6 @@ CLAIMS: Final = (
         "mean squared cosine with the top 10 eigenvectors of the graph of classes (test), end less initialisation",
         lambda table: per_trial(by_epoch(table, ESTIMATED, "class"), gain), "above", 0.0,
         (Measured(ESTIMATED, "class", "test", 2, start=True),), within=DIFFERENCE,
+        caveat=tied_at(10, "estimated_num_equal_top10", "class"),
     ),
 )  # fmt: skip

@@ -12,14 +12,13 @@ from analysis.connectivity.estimated import CLASS, IMAGE, EstimatedGraph, file_n
 from analysis.connectivity.groups import Labels
 from analysis.connectivity.stored import record_name
 from analysis.graph.pair_graph import Floats
-from analysis.graph.spectrum import top_eigenpairs
+from analysis.graph.top import TopSpans, top_spans
 from analysis.settings import NO_ESTIMATE, AnalysisSettings
 from analysis.table import KIND, MEASUREMENTS
 from analysis.tasks import CLASS_GRAPH, ESTIMATED, IMAGE_GRAPH, metric_and_group
 from ray_ssl.errors import UserError
 from ray_ssl.storage import Storage
 
-MOST_EIGENVECTORS: Final = 50
 KINDS: Final = {CLASS_GRAPH: CLASS, IMAGE_GRAPH: IMAGE}
 """By group of label levels."""
 
@@ -30,19 +29,18 @@ class Eigenvectors(NamedTuple):
     Attributes:
         groups: int64 [N], the label that each node is.
         weights: float64 [N], of the nodes.
-        vectors: float64 [N, k], k = 50 or N.
+        top: They themselves. An estimated graph may have many components: errors that are no edge leave groups alone.
     """
 
     groups: Labels
     weights: Floats
-    vectors: Floats
+    top: TopSpans
 
 
 def eigenvectors(estimated: EstimatedGraph) -> Eigenvectors:
     """Returns them."""
     graph = estimated.graph
-    spectrum = top_eigenpairs(graph, min(MOST_EIGENVECTORS, graph.num_nodes))
-    return Eigenvectors(estimated.groups, np.array(graph.node_weights), spectrum.vectors)
+    return Eigenvectors(estimated.groups, np.array(graph.node_weights), top_spans(graph))
 
 
 def estimated_groups(sweep: Storage) -> tuple[str, ...]:

@@ -17,7 +17,7 @@ import numpy as np
 from analysis import stored
 from analysis.connectivity.classifier import ClassifierSettings
 from analysis.connectivity.estimated import CLASS, IMAGE, EstimatedGraph, estimate, file_name, mean_errors
-from analysis.connectivity.graph_facts import AGREEMENT_SIZES, NodeLabels, agreement, facts, numbers, say, say_agreement
+from analysis.connectivity.graph_facts import NodeLabels, agreement, agreement_sizes, facts, numbers, say, say_agreement
 from analysis.connectivity.groups import GroupErrors, Labels, class_groups, groups_with_all, image_groups
 from analysis.connectivity.networks import Wanted, measure, refuse_other_way
 from analysis.images import graph_images
@@ -171,7 +171,7 @@ def _rows(
     found = list(numbers(facts(own, _of_nodes(nodes, own))))
     others = [one for other, one in estimates.items() if other != seed]
     if others:
-        sizes = [k for k in AGREEMENT_SIZES if k < own.graph.num_nodes]
+        sizes = agreement_sizes([own, *others])
         found += [
             (UNLABELLED, f"agreement_top{k}", float(agreement([own, *others], k)[0, 1:].mean())) for k in sizes
         ]  # fmt: skip

@@ -17,6 +17,7 @@ from analysis.graph.labels import EdgeWeights, edge_weights
 from analysis.graph.pair_graph import Floats
 from analysis.graph.partition import SweepCut, conductances, spectral_clusters, sweep_cut
 from analysis.graph.spectrum import ZERO, Spectrum, top_eigenpairs
+from analysis.graph.ties import is_tied
 from analysis.graph.weighted_graph import WeightedGraph
 from analysis.metrics.base import UNLABELLED
 from analysis.metrics.cluster_purity import purity
@@ -140,8 +141,21 @@ def _purity(clusters: Labels, labels: Labels) -> float:
     return purity(torch.from_numpy(clusters), torch.from_numpy(labels))
 
 
+def agreement_sizes(estimates: Sequence[EstimatedGraph]) -> list[int]:
+    """Returns those of `AGREEMENT_SIZES` that are below the number of nodes, and at which no graph has equal
+    eigenvalues: the top eigenvectors would be an arbitrary choice there."""
+    sizes = [k for k in AGREEMENT_SIZES if k < estimates[0].graph.num_nodes]
+    spectra = [top_eigenpairs(one.graph, max(sizes) + 1) for one in estimates] if sizes else []
+    return [k for k in sizes if not any(is_tied(one, k) for one in spectra)]
+
+
 def agreement(estimates: Sequence[EstimatedGraph], k: int) -> Floats:
-    """Returns the mean squared cosine of the top k eigenvectors of every two graphs of the same nodes, [S, S]."""
+    """Returns the mean squared cosine of the top k eigenvectors of every two graphs of the same nodes, [S, S].
+
+    Args:
+        estimates: Of S seeds.
+        k: One of `agreement_sizes`.
+    """
     found = np.eye(len(estimates))
     tops = [top_eigenpairs(one.graph, k).vectors for one in estimates]
     for i, j in combinations(range(len(estimates)), 2):
@@ -214,8 +228,7 @@ def say_agreement(estimates: Mapping[int, EstimatedGraph]) -> Iterator[str]:
     num_nodes = graphs[0].graph.num_nodes
     shared = [
         f"top {k}: {agreement(graphs, k)[others].mean():.3f} (random spans {random_alignment(k, num_nodes):.3f})"
-        for k in AGREEMENT_SIZES
-        if k < num_nodes
+        for k in agreement_sizes(graphs)
     ]
-    yield (f"seeds     two of {len(graphs)} estimates: correlation of errors {weights:.3f}; mean squared cosine of "
-           f"eigenvectors {', '.join(shared)}")  # fmt: skip
+    of_spans = f"; mean squared cosine of eigenvectors {', '.join(shared)}" if shared else ""
+    yield f"seeds     two of {len(graphs)} estimates: correlation of errors {weights:.3f}{of_spans}"

@@ -40,6 +40,7 @@ TITLE = "Features against the top eigenvectors of the positive-pair graph"
 ALIGNMENT, SMALLEST = "eigenvector_alignment", "eigenvector_cosine"
 NUM_ENCODED: Final = 20
 ENCODERS: Final = f"spectral_alignment_top{NUM_ENCODED}"
+ENCODED_EQUAL: Final = f"{NUM_EQUAL}_top{NUM_ENCODED}"
 QUANTITIES: Final = {
     ENCODERS: "mean squared cosine",
     ALIGNMENT: "mean squared cosine",
@@ -52,15 +53,16 @@ NEEDS = (OneOf(((Measured(ENCODERS, num_epochs=2),), (Measured(ALIGNMENT, num_ep
 def numbers(table: Frame) -> Frame:
     """Returns each quantity by network, split and epoch, with what a random span has of it (`chance`; NaN: unknown) and
     whether eigenvalue k equals the next (`tied`)."""
-    table = prepare(_with_angles(table), *QUANTITIES, NUM_NODES, NUM_EQUAL)
+    table = prepare(_with_angles(table), *QUANTITIES, NUM_NODES, NUM_EQUAL, ENCODED_EQUAL)
     nodes = table[table["metric"] == NUM_NODES].groupby(["network", "split"])["value"].max()
-    equal = table[table["metric"] == NUM_EQUAL].groupby("network")["value"].max()
+    equal = table[table["metric"].isin([NUM_EQUAL, ENCODED_EQUAL])].groupby(["network", "split"])["value"].max()
     table = table[table["layer_name"] == REPRESENTATION]
     found = [values(table, metric, split=measured_split(table, metric), level=False) for metric in QUANTITIES]
     found = over_seeds(pd.concat(found), ["metric", "split", "epoch"])
     k = found["width"].where(found["metric"] != ENCODERS, NUM_ENCODED)
-    num_nodes = nodes.reindex(pd.MultiIndex.from_frame(found[["network", "split"]])).to_numpy(float)
-    found = found.assign(k=k, num_nodes=num_nodes, tied=found["network"].map(equal).fillna(0) > 0)
+    at = pd.MultiIndex.from_frame(found[["network", "split"]])
+    num_nodes, tied = nodes.reindex(at).to_numpy(float), equal.reindex(at).fillna(0).to_numpy(float) > 0
+    found = found.assign(k=k, num_nodes=num_nodes, tied=tied)
     chance = pd.Series([_random(*row) for row in zip(found["metric"], k, num_nodes, strict=True)], found.index, float)
     return found.assign(chance=chance.where(~found["tied"]))
 
@@ -107,12 +109,12 @@ def _of_what(found: Frame) -> Frame:
 
 def _spans(found: Frame) -> str:
     """How it is known what random spans have."""
-    if not (found["metric"] == SMALLEST).any():
-        return "a random span has k / nodes; "
     equal = [f"{k:.0f} and {k + 1:.0f}" for k in sorted(set(found.loc[found["tied"], "k"]))]
     tied = f"eigenvalues {', '.join(equal)} are equal: compared with the closest span of least loss; " if equal else ""
     if found["tied"].all():
         return tied
+    if not (found["metric"] == SMALLEST).any():
+        return f"{tied}a random span has k / nodes; "
     return f"{tied}a random span has k / nodes, and as the smallest cosine the mean of {NUM_DRAWS} drawn ones; "
 
 

@@ -2,8 +2,10 @@
 
 The 10 strongest directions of the representation's mean over each node's views against the top 10 eigenvectors of the
 graph that `python -m analysis connectivity SWEEP --groups class` (or image) estimates by classifiers
-(`--metrics estimated_alignment`). Dotted: what a random span of 10 has, 10 / nodes. Estimates are noisy: the note says
-how far two of them, of other seeds, agree. No published panel; the theory is that of arXiv 2106.04156.
+(`--metrics estimated_alignment`). Dotted: what a random span of 10 has, 10 / nodes. Where eigenvalue 10 equals the
+next, means are compared with the closest of all spans of least loss, and a random span has no line. Estimates are
+noisy: the note says how far two of them, of other seeds, agree. No published panel; the theory is that of arXiv
+2106.04156.
 """
 
 from __future__ import annotations
@@ -24,6 +26,7 @@ TITLE = "Representations against the top eigenvectors of the estimated graph"
 NUM_EIGENVECTORS: Final = 10
 ALIGNMENT: Final = f"estimated_alignment_top{NUM_EIGENVECTORS}"
 NUM_NODES: Final = "estimated_num_nodes"
+NUM_EQUAL: Final = f"estimated_num_equal_top{NUM_EIGENVECTORS}"
 NODES: Final = {"class": "classes", "sample": "images"}
 """What the nodes are, by level."""
 AGREEMENT: Final = {
@@ -36,13 +39,17 @@ NEEDS = (Measured(ALIGNMENT, num_epochs=2),)
 
 
 def numbers(table: Frame) -> Frame:
-    """Returns the mean squared cosine by network, level and epoch, with what a random span has of it (`chance`)."""
-    table = prepare(table, ALIGNMENT, NUM_NODES)
+    """Returns the mean squared cosine by network, level and epoch, with what a random span has of it (`chance`; NaN:
+    unknown) and whether the eigenvalue equals the next (`tied`)."""
+    table = prepare(table, ALIGNMENT, NUM_NODES, NUM_EQUAL)
     table = table[table["layer_name"] == REPRESENTATION]
     nodes = table[table["metric"] == NUM_NODES].groupby("level")["value"].max()
+    equal = table[table["metric"] == NUM_EQUAL].groupby("level")["value"].max()
     found = over_seeds(values(table, ALIGNMENT), ["level", "epoch"])
+    tied = found["level"].map(equal).fillna(0) > 0
     num_nodes = found["level"].map(nodes).astype(float)
-    return found.assign(num_nodes=num_nodes, chance=random_alignment(float(NUM_EIGENVECTORS), num_nodes))
+    chance = random_alignment(float(NUM_EIGENVECTORS), num_nodes)
+    return found.assign(num_nodes=num_nodes, chance=chance.where(~tied), tied=tied)
 
 
 def draw(table: Frame) -> Figure | None:
@@ -56,11 +63,22 @@ def draw(table: Frame) -> Figure | None:
     found = shown.in_columns(found.sort_values("level", kind="stable"), column="name", row="quantity")
     note = (
         f"{subject(table)}; principal angles between the {NUM_EIGENVECTORS} strongest directions of means over the "
-        f"views of a node and the top {NUM_EIGENVECTORS} eigenvectors{_agreement(table)}; a random span has "
-        f"{NUM_EIGENVECTORS} / nodes; {seeds_note(found)}{shown.left_out}."
+        f"views of a node and the top {NUM_EIGENVECTORS} eigenvectors{_agreement(table)}; {_spans(found)}"
+        f"{seeds_note(found)}{shown.left_out}."
     )
     return lines(found, shown.lines, Words(TITLE, note, EPOCH_AXIS), shown.key_of(found), x="epoch",
                  possible={"": (0.0, 1.0)}, level="random span")  # fmt: skip
+
+
+def _spans(found: Frame) -> str:
+    """What the means are compared with where the eigenvalue equals the next, and what a random span has elsewhere."""
+    graphs = [f"the graph of {NODES[level]}" for level in NODES if level in set(found.loc[found["tied"], "level"])]
+    tied = (
+        f"in {' and '.join(graphs)} eigenvalues {NUM_EIGENVECTORS} and {NUM_EIGENVECTORS + 1} are equal: compared with "
+        "the closest span of least loss; "
+    )
+    random = f"a random span has {NUM_EIGENVECTORS} / nodes; "
+    return f"{tied if graphs else ''}{'' if found['tied'].all() else random}"
 
 
 def _agreement(table: Frame) -> str:

@@ -12,17 +12,20 @@ import argparse
 import shlex
 from collections.abc import Sequence
 from functools import partial
+from typing import Any
 
 from analysis.flags import texts
 from analysis.graph.experiment import Study, graph_of
+from analysis.graph.look import look
 from analysis.graph.options import add_graph_flags, images_and_views, ks_that_fit, sizes_that_fit, that_fit
-from analysis.graph.recorded import about, eigenvectors_key, write_eigenvectors
+from analysis.graph.recorded import about, eigenvectors_key, graph_key, write_eigenvectors, write_look
 from analysis.graph.spectrum import top_eigenpairs
-from analysis.graph.words import heads, say, say_ties
+from analysis.graph.words import clusters, heads, say, say_ties
 from analysis.table import MEASUREMENTS, read_table
 from ray_ssl.data import load_dataset
 from ray_ssl.errors import UserError
 from ray_ssl.flags import Parser, add_storage_flag, usual_storage
+from ray_ssl.mlflow_client import shown
 from ray_ssl.naming import study_folder
 from ray_ssl.storage import Storage
 
@@ -64,21 +67,30 @@ def run(flags: argparse.Namespace) -> int:
         storage = storage.child(study_folder("graph", config, settings | {"sizes": sizes}))
     print(f"results   {storage.uri}", flush=True)
     study = Study(dataset, found, top_eigenpairs(found.graph, sizes[-1] + 1))
-    for line in (*say(study), *say_ties(study, sizes)):
+    seen = look(study)
+    for line in (*say(study, seen), *say_ties(study, sizes)):
         print(line, flush=True)
+    write_look(storage, study, seen, settings)
     write_eigenvectors(storage, study, sizes, settings)
-    keys = [eigenvectors_key(settings, size) for size in sizes]
-    for line in heads(read_table(storage.filesystem, storage.path(MEASUREMENTS)), keys):
+    keys, found = [eigenvectors_key(settings, size) for size in sizes], _table(storage)
+    for line in (*clusters(found, graph_key(settings)), *heads(found, keys)):
         print(line, flush=True)
     code = show(storage)
-    print(f"next:\n  python sweeps/graph.py {shlex.join(_without_places(flags.typed))}")
+    print(f"next:\n  python sweeps/graph.py {shlex.join(_of_the_sweep(flags))}")
     return code
 
 
-def _without_places(words: Sequence[str]) -> list[str]:
-    """The words of the command that are the sweep's too: all but the folder, which is not one of sweeps."""
-    kept = [word for word in words if not word.startswith("--storage=")]
-    if "--storage" in kept:
-        at = kept.index("--storage")
-        del kept[at : at + 2]
-    return kept
+def _table(storage: Storage) -> Any:
+    return read_table(storage.filesystem, storage.path(MEASUREMENTS))
+
+
+def _of_the_sweep(flags: argparse.Namespace) -> list[str]:
+    """The words of the command as the sweep's: --storage, the folder itself, is there that of sweeps and --name."""
+    words = [word for word in flags.typed if not word.startswith("--storage=")]
+    if "--storage" in words:
+        at = words.index("--storage")
+        del words[at : at + 2]
+    if flags.storage is None:
+        return words
+    storage = Storage.at(flags.storage)
+    return [*words, "--storage", shown(storage.ancestor(1).uri), "--name", storage.name]

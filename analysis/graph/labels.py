@@ -91,9 +91,28 @@ def cluster_purity(graph: PairGraph, clusters: Integers, labels: Integers, num_l
         labels: int64 [n], 0 .. num_labels - 1.
         num_labels: Of them.
     """
+    return float(_joint(graph, clusters, labels, num_labels).max(1).sum())
+
+
+def agreement(graph: PairGraph, clusters: Integers, labels: Integers, num_labels: int) -> tuple[float, float]:
+    """Returns `cluster_purity`, and the normalised mutual information of a view's cluster and its image's label, 0 ..
+    1: over the mean of both entropies, as scikit-learn's. For the arguments see `cluster_purity`."""
+    joint = _joint(graph, clusters, labels, num_labels)
+    of_cluster, of_label = joint.sum(1), joint.sum(0)
+    entropies = _entropy(of_cluster) + _entropy(of_label)
+    shared = entropies - _entropy(joint.ravel())
+    return float(joint.max(1).sum()), float(np.clip(2 * shared / entropies, 0, 1)) if entropies else 1.0
+
+
+def _joint(graph: PairGraph, clusters: Integers, labels: Integers, num_labels: int) -> Floats:
+    """Probability of a view's cluster and its image's label, float64 [number of clusters, num_labels]."""
     shares = label_shares(graph, clusters, int(clusters.max()) + 1)
-    joint = (shares.T @ one_hot(labels, num_labels)).toarray() / graph.num_images
-    return float(joint.max(1).sum())
+    return (shares.T @ one_hot(labels, num_labels)).toarray() / graph.num_images
+
+
+def _entropy(shares: Floats) -> float:
+    there = shares[shares > 0]
+    return -float(there @ np.log(there))
 
 
 def head_error(graph: PairGraph, features: Floats, labels: Integers, num_labels: int) -> float:

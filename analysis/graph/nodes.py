@@ -8,10 +8,10 @@ from typing import Any, Final
 import numpy as np
 
 from analysis.graph.pair_graph import Floats
-from analysis.graph.spectrum import top_eigenpairs
+from analysis.graph.top import TopSpans, top_spans
+from analysis.graph.top import fingerprint as of_top
 from analysis.graph.views import Pixels, ViewFamily, build, node_pictures
 
-MOST_EIGENVECTORS: Final = 50
 CROP: Final = 7 / 8
 """Side of the crops over that of the images."""
 
@@ -26,12 +26,12 @@ class GraphNodes:
     Attributes:
         pictures: uint8 [N, S, S, 3]: one view of each, at full resolution (see `views.node_pictures`).
         weights: float64 [N]: probability of each.
-        vectors: float64 [N, k]: top eigenvectors of the normalised adjacency, k = 50 or N.
+        top: Top eigenvectors of the normalised adjacency.
     """
 
     pictures: Pixels
     weights: Floats
-    vectors: Floats
+    top: TopSpans
 
 
 def encoder_family(side: int) -> ViewFamily:
@@ -43,11 +43,11 @@ def graph_nodes(images: Pixels) -> GraphNodes:
     """Returns the nodes of the graph of `encoder_family` on images uint8 [n, S, S, 3]."""
     family = encoder_family(images.shape[1])
     found = build(images, family)
-    spectrum = top_eigenpairs(found.graph, min(MOST_EIGENVECTORS, found.graph.num_nodes))
-    return GraphNodes(node_pictures(images, found, family), np.array(found.graph.node_weights), spectrum.vectors)
+    weights = np.array(found.graph.node_weights)
+    return GraphNodes(node_pictures(images, found, family), weights, top_spans(found.graph))
 
 
 def fingerprint() -> dict[str, Any]:
     """Returns what decides the graph, besides the images."""
     family = asdict(ViewFamily()) | {"crop_sizes": CROP}
-    return {"view_family": family, "num_eigenvectors": MOST_EIGENVECTORS}
+    return {"view_family": family, **of_top()}

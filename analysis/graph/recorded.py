@@ -12,10 +12,11 @@ from typing import Any
 from analysis import stored
 from analysis.graph.contrastive import START, Training, marks
 from analysis.graph.experiment import GRAPH_TASK, Study, measure_eigenvectors
+from analysis.graph.look import NUM_EIGENVALUES, Look, measure_look
 from analysis.graph.views import ViewFamily
 from analysis.metrics.base import Measurement
 from analysis.survey import sweep_name
-from analysis.table import Checkpoint, LayerMeasurement
+from analysis.table import GRAPH, IMAGES, IMAGES_LAYER, Checkpoint, LayerMeasurement
 from ray_ssl.data import Dataset
 from ray_ssl.graph_config import GraphConfig
 from ray_ssl.storage import Storage
@@ -32,6 +33,11 @@ def about(dataset: Dataset, family: ViewFamily) -> Settings:
 def eigenvectors_key(settings: Settings, size: int) -> str:
     """Returns the key of the top eigenvectors, so many of them, 16 hex digits."""
     return _key(settings | {"eigenvectors": size})
+
+
+def graph_key(settings: Settings) -> str:
+    """Returns the key of the graph itself, 16 hex digits."""
+    return _key(settings | {"look": NUM_EIGENVALUES})
 
 
 def training_of(config: GraphConfig) -> Training:
@@ -57,6 +63,19 @@ def write_eigenvectors(storage: Storage, study: Study, sizes: Sequence[int], set
         key = eigenvectors_key(settings, size)
         at = Checkpoint(sweep_name(storage), key, "eigenvectors", 0, size, 0, study.dataset.name, 0)
         write_rows(storage, at, measure_eigenvectors(study, size), settings)
+
+
+def has_look(storage: Storage, settings: Settings) -> bool:
+    """Returns whether the table has what the graph looks like."""
+    return (graph_key(settings), 0, GRAPH_TASK) in stored.present(storage)
+
+
+def write_look(storage: Storage, study: Study, seen: Look, settings: Settings) -> None:
+    """Writes what the graph looks like into the table in `storage`, where it lacks it."""
+    if not has_look(storage, settings):
+        at = Checkpoint(sweep_name(storage), graph_key(settings), GRAPH, 0, 0, 0, study.dataset.name, 0)
+        rows = [LayerMeasurement(IMAGES_LAYER, IMAGES, row) for row in measure_look(study, seen)]
+        stored.write(storage, at, GRAPH_TASK, rows, settings)
 
 
 def missing_steps(present: Collection[tuple[str, int, str]], key: str, num_steps: int) -> list[int]:

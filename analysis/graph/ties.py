@@ -12,8 +12,9 @@ from typing import Final, NamedTuple
 
 import numpy as np
 
-from analysis.graph.pair_graph import Floats, PairGraph, Sparse, one_hot
+from analysis.graph.pair_graph import Floats, Sparse, one_hot
 from analysis.graph.spectrum import ZERO, Spectrum, top_eigenpairs
+from analysis.graph.weighted_graph import Graph
 from ray_ssl.errors import UserError
 
 EQUAL: Final = 1e-9
@@ -45,7 +46,7 @@ def is_tied(spectrum: Spectrum, k: int) -> bool:
     return float(spectrum.values[k - 1] - spectrum.values[k]) <= EQUAL
 
 
-def nearest_gaps(graph: PairGraph, spectrum: Spectrum, k: int) -> list[int]:
+def nearest_gaps(graph: Graph, spectrum: Spectrum, k: int) -> list[int]:
     """Returns the nearest numbers of eigenvectors after which the eigenvalue falls, below k and above it; of the
     components that is known, of others as far as the spectrum goes."""
     num_components = int(graph.components.max()) + 1
@@ -55,7 +56,7 @@ def nearest_gaps(graph: PairGraph, spectrum: Spectrum, k: int) -> list[int]:
     return [*([max(below)] if below else []), *([min(above)] if above else [])]
 
 
-def at_a_gap(graph: PairGraph, spectrum: Spectrum, k: int) -> int:
+def at_a_gap(graph: Graph, spectrum: Spectrum, k: int) -> int:
     """Returns k, or where eigenvalue k is above 0 and equals the next the nearest number at a gap that the spectrum
     reaches, if any does."""
     if spectrum.values[k - 1] <= ZERO or not is_tied(spectrum, k):
@@ -64,33 +65,43 @@ def at_a_gap(graph: PairGraph, spectrum: Spectrum, k: int) -> int:
     return min(gaps, key=lambda i: abs(i - k)) if gaps else k
 
 
-def spectrum_with_ties(graph: PairGraph, ks: Sequence[int], least: int) -> Spectrum:
+def spectrum_with_ties(graph: Graph, ks: Sequence[int], least: int) -> Spectrum:
     """Returns the `least` top eigenpairs or as many as `minimisers` needs of each k, each below `least`.
 
     Raises:
         UserError: Too many eigenvalues are equal to the k-th.
     """
     spectrum = top_eigenpairs(graph, least)
-    while torn := [k for k in ks if _goes_on(graph, spectrum, k)]:
-        num_known, k = len(spectrum.values), torn[0]
-        count = min(2 * num_known, graph.num_nodes)
-        if count * graph.num_nodes > MOST_NUMBERS:
+    for k in ks:
+        found = with_all_equal(graph, spectrum, k)
+        if found is None:
+            num_known = len(spectrum.values)
             raise UserError(
                 f"--k {k}: eigenvalues {k} to {num_known} and perhaps more are equal, too many to compare features "
                 f"with; choose --k at a gap: {' or '.join(map(str, nearest_gaps(graph, spectrum, k))) or 'none known'}"
             )
+        spectrum = found
+    return spectrum
+
+
+def with_all_equal(graph: Graph, spectrum: Spectrum, k: int) -> Spectrum | None:
+    """Returns the spectrum, of more eigenvalues where `minimisers` needs them for k; None where these are too many."""
+    while _goes_on(graph, spectrum, k):
+        count = min(2 * len(spectrum.values), graph.num_nodes)
+        if count * graph.num_nodes > MOST_NUMBERS:
+            return None
         spectrum = top_eigenpairs(graph, count)
     return spectrum
 
 
-def _goes_on(graph: PairGraph, spectrum: Spectrum, k: int) -> bool:
+def _goes_on(graph: Graph, spectrum: Spectrum, k: int) -> bool:
     """Whether more eigenvalues may equal the k-th than are known, and their vectors are not known otherwise."""
     values = spectrum.values
     known = len(values) == graph.num_nodes or graph.components.max() >= k or values[k - 1] <= ZERO
     return not known and values[k - 1] - values[-1] <= EQUAL
 
 
-def minimisers(graph: PairGraph, spectrum: Spectrum, k: int) -> Minimisers:
+def minimisers(graph: Graph, spectrum: Spectrum, k: int) -> Minimisers:
     """Returns the spans that have the least loss.
 
     Args:
@@ -123,7 +134,7 @@ def closest(basis: Floats, spans: Minimisers) -> Floats:
     the span of the features has the least loss. Directions of T that features of few dimensions lack are columns of 0.
 
     Args:
-        basis: float64 [N, D], orthonormal, D <= k.
+        basis: float64 [N, D], orthonormal; of D > k the span is the closest in that all of it counts.
         spans: Of N nodes. Where eigenvalue k is 0 the result has a columns.
     """
     if not spans.num_chosen:

@@ -8,9 +8,9 @@ from typing import Any, Final
 import numpy as np
 
 from analysis.graph.experiment import BOUND, GAP, HEAD_ERROR, PURITY, Study
-from analysis.graph.facts import crossing_purity, describe, path_lengths
-from analysis.graph.labels import LabelWeights, label_weights
-from analysis.graph.partition import SweepCut, sweep_cut
+from analysis.graph.labels import LabelWeights
+from analysis.graph.look import PREFIX, SAMPLE, Look
+from analysis.graph.partition import SweepCut
 from analysis.graph.ties import EQUAL, is_tied, nearest_gaps
 from analysis.metrics.base import UNLABELLED
 
@@ -18,30 +18,26 @@ CHANCE_MARGIN: Final = 0.2
 """What keeps labels no more often than chance and this share of it (or of its distance to 1) counts as chance."""
 
 
-def say(study: Study) -> Iterator[str]:
+def say(study: Study, seen: Look) -> Iterator[str]:
     """Yields what the graph looks like, in lines."""
-    graph, values = study.graph, study.spectrum.values
-    facts = describe(graph)
+    facts, paths, values = seen.facts, seen.paths, study.spectrum.values
     yield (f"graph     {facts.num_images} images of {study.dataset.name}, {facts.num_nodes} nodes, "
            f"{facts.num_components} component(s), the largest {facts.largest_component:.1%} of the weight")  # fmt: skip
     yield (f"          {facts.shared:.1%} of the views are of several images; a step over a view leaves its image with "
            f"probability {facts.crossing:.2f}")  # fmt: skip
-    paths = path_lengths(graph)
     sampled = paths.num_sources < paths.num_nodes
     sources = f"from {paths.num_sources} random nodes" if sampled else "between all nodes"
     yield (f"paths     the largest component has {paths.num_nodes} nodes; shortest paths {sources}: mean "
            f"{paths.mean:.2f} steps, longest {'at least ' * sampled}{paths.longest}")  # fmt: skip
     shown = np.unique(np.geomspace(1, len(values), 8).round().astype(int))
     yield "spectrum  " + ", ".join(f"{values[i - 1]:.4f} (no. {i})" for i in shown)
-    yield f"cut       {_cut(sweep_cut(graph, study.spectrum), facts.num_components)}"
-    samples = np.arange(graph.num_images)
-    levels = [("sample", samples, graph.num_images)]
-    levels += [(level.name, study.all_labels(level), level.num_classes) for level in study.levels]
-    for name, labels, count in levels:
-        found = label_weights(graph, labels, count)
-        crossing = "" if name == "sample" else f"; {what_steps_keep(*crossing_purity(graph, labels, count))}"
-        yield (f"{name:9} weight within {found.within:.3f} (chance {found.chance:.3f}), mean weight of a pair within "
-               f"over between {_contrast(found):.1f}, label error {found.label_error:.3f}{crossing}")  # fmt: skip
+    yield f"cut       {_cut(seen.cut, facts.num_components)}"
+    for level in seen.levels:
+        found = level.weights
+        crossing = "" if level.level == SAMPLE else f"; {what_steps_keep(level.kept, level.kept_chance)}"
+        yield (f"{level.level:9} weight within {found.within:.3f} (chance {found.chance:.3f}), mean weight of a pair "
+               f"within over between {_contrast(found):.1f}, label error {found.label_error:.3f}"
+               f"{crossing}")  # fmt: skip
     if study.unlabelled:
         yield (f"labels    {study.unlabelled}: left out is what asks for them (weight within classes, purity of "
                "clusters, linear heads)")  # fmt: skip
@@ -77,6 +73,26 @@ def what_steps_keep(kept: float, chance: float) -> str:
         "" if more else f": no more than chance and {CHANCE_MARGIN:.0%} of it, edges say next to nothing of labels"
     )
     return f"a step to another image keeps it {kept:.3f} (chance {chance:.3f}){verdict}"
+
+
+def clusters(measurements: Any, key: str) -> Iterator[str]:
+    """Yields how well spectral clusters agree with the labels, a line for each level.
+
+    Args:
+        measurements: See `analysis.table`.
+        key: The graph's, see `recorded.graph_key`.
+    """
+    rows = measurements[measurements["trial_key"] == key]
+    value = {(one.metric.removeprefix(PREFIX), one.level): one.value for one in rows.itertuples()}
+    for level in (level for metric, level in value if metric == "cluster_nmi"):
+        purity, purity_chance, nmi, nmi_chance, gap, most, least, count = (
+            value[name, level]
+            for name in ("cluster_purity", "cluster_purity_chance", "cluster_nmi", "cluster_nmi_chance", "eigengap",
+                         "largest_conductance", "largest_conductance_lower", "num_labels")
+        )  # fmt: skip
+        yield (f"{level:9} {count:.0f} spectral clusters: purity {purity:.3f} (chance {purity_chance:.3f}), NMI "
+               f"{nmi:.3f} (chance {nmi_chance:.3f}); {f'eigengap {gap:.4f}' if gap > EQUAL else 'tied'}; largest "
+               f"conductance of one {most:.3f}, of the best partition at least {least:.3f}")  # fmt: skip
 
 
 def heads(measurements: Any, keys: Sequence[str]) -> Iterator[str]:

@@ -9,16 +9,16 @@ from typing import Final
 import numpy as np
 
 from analysis.features import LayerFeatures
-from analysis.graph.alignment import Alignment, alignment, feature_basis
+from analysis.graph.alignment import feature_basis
+from analysis.graph.top import SIZES as SIZES
+from analysis.graph.top import UNKNOWN, fingerprint
 from analysis.labels import LabelLevel
 from analysis.metrics.base import SPLITS, Measurement, MetricSpec
 from analysis.sums import CLASS_MOMENTS
 from analysis.tasks import ESTIMATED
 
-SIZES: Final = (5, 10, 20, 50)
-"""Numbers of eigenvectors that are compared with, k."""
-
 NUM_NODES: Final = "estimated_num_nodes"
+NUM_EQUAL: Final = "estimated_num_equal"
 
 SPECS = (
     *(
@@ -26,11 +26,14 @@ SPECS = (
         for k in SIZES
         for name in ("estimated_alignment", "estimated_coverage")
     ),
+    *(MetricSpec(f"{NUM_EQUAL}_top{k}", 0, math.inf, "") for k in SIZES),
     MetricSpec(NUM_NODES, 1, math.inf, ""),
 )
 
 GROUPS: Final = ESTIMATED
 ON_REQUEST: Final = True
+NUMBERS_FROM: Final = fingerprint()
+"""What changes the numbers, besides the images and the estimate."""
 
 
 def measure(features: LayerFeatures, levels: list[LabelLevel]) -> Iterator[Measurement]:
@@ -45,7 +48,11 @@ def measure(features: LayerFeatures, levels: list[LabelLevel]) -> Iterator[Measu
       eigenvectors, up to rotation; k / N: unrelated.
     - estimated_coverage_topK: of all directions of the means; D / N of D unrelated ones.
 
-    And estimated_num_nodes, N. NaN where the graph has k nodes or fewer, or a group has no picture.
+    And estimated_num_equal_topK, how many eigenvalues besides the top k equal the k-th, as in a graph of more than k
+    components, where errors that are no edge leave groups alone: above 0, k is tied, the top k eigenvectors are an
+    arbitrary choice, and both are of the closest span of least loss instead (see `TopSpans.alignment`), to which a
+    random one is closer than k / N. And estimated_num_nodes, N. NaN where the graph has k nodes or fewer, or a group
+    has no picture.
 
     Why means: features that minimise the spectral contrastive loss on views are top eigenvectors f of the graph of
     views (arXiv 2106.04156). B f, with B the graph's factor (see `PairGraph`) and groups in the place of images, are
@@ -66,9 +73,10 @@ def measure(features: LayerFeatures, levels: list[LabelLevel]) -> Iterator[Measu
             means = moments.means[graph.groups].cpu().numpy()
             basis = feature_basis(means, graph.weights) if np.isfinite(means).all() else None
             for k in SIZES:
-                found = Alignment(math.nan, math.nan)
-                if basis is not None and k < num_nodes:
-                    found = alignment(basis, graph.vectors[:, :k])
+                there = k < num_nodes
+                found = graph.top.alignment(basis, k) if basis is not None and there else UNKNOWN
                 yield Measurement(level.name, split, f"estimated_alignment_top{k}", found.principal)
                 yield Measurement(level.name, split, f"estimated_coverage_top{k}", found.whole)
+                equal = graph.top.num_equal(k) if there else math.nan
+                yield Measurement(level.name, split, f"{NUM_EQUAL}_top{k}", equal)
             yield Measurement(level.name, split, NUM_NODES, float(num_nodes))

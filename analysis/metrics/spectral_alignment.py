@@ -7,14 +7,13 @@ from collections.abc import Iterator
 from typing import Final
 
 from analysis.features import LayerFeatures
-from analysis.graph.alignment import NUM_NODES, Alignment, alignment, feature_basis
+from analysis.graph.alignment import NUM_EQUAL, NUM_NODES, feature_basis
 from analysis.graph.nodes import fingerprint
+from analysis.graph.top import SIZES as SIZES
+from analysis.graph.top import UNKNOWN
 from analysis.labels import LabelLevel
 from analysis.metrics.base import SPLITS, UNLABELLED, Measurement, MetricSpec
 from analysis.tasks import GRAPH
-
-SIZES: Final = (5, 10, 20, 50)
-"""Numbers of eigenvectors that are compared with, k."""
 
 SPECS = (
     *(
@@ -22,6 +21,7 @@ SPECS = (
         for k in SIZES
         for name in ("spectral_alignment", "spectral_coverage")
     ),
+    *(MetricSpec(f"{NUM_EQUAL}_top{k}", 0, math.inf, "", labelled=False) for k in SIZES),
     MetricSpec(NUM_NODES, 1, math.inf, "", labelled=False),
 )
 
@@ -42,7 +42,10 @@ def measure(features: LayerFeatures, levels: list[LabelLevel]) -> Iterator[Measu
     - spectral_coverage_topK: of all directions of the features. 1: the eigenvectors are linear functions of the
       features; D / N of D unrelated ones.
 
-    And graph_num_nodes, N. NaN for a graph of fewer than k nodes. Features are the network's of one picture of each
+    And graph_num_equal_topK, how many eigenvalues besides the top k equal the k-th: where it is above 0, k is tied, the
+    top k eigenvectors are an arbitrary choice, and both are of the closest span of least loss instead (see
+    `TopSpans.alignment`), to which a random one is closer than k / N. And graph_num_nodes, N. NaN for a graph of fewer
+    than k nodes. Features are the network's of one picture of each
     node, in full resolution and colour; the graph's own views are coarse and grey, so its eigenvectors are not those of
     the augmentation that the network was trained with.
 
@@ -54,8 +57,9 @@ def measure(features: LayerFeatures, levels: list[LabelLevel]) -> Iterator[Measu
     for split, rows, nodes in zip(SPLITS, (features.train, features.test), features.nodes, strict=True):
         basis = feature_basis(rows.cpu().double().numpy(), nodes.weights)
         for k in SIZES:
-            there = k <= nodes.vectors.shape[1]
-            found = alignment(basis, nodes.vectors[:, :k]) if there else Alignment(math.nan, math.nan)
+            there = k <= len(nodes.weights)
+            found = nodes.top.alignment(basis, k) if there else UNKNOWN
             yield Measurement(UNLABELLED, split, f"spectral_alignment_top{k}", found.principal)
             yield Measurement(UNLABELLED, split, f"spectral_coverage_top{k}", found.whole)
+            yield Measurement(UNLABELLED, split, f"{NUM_EQUAL}_top{k}", nodes.top.num_equal(k) if there else math.nan)
         yield Measurement(UNLABELLED, split, NUM_NODES, float(len(nodes.weights)))

@@ -18,6 +18,7 @@ from analysis.figures.base.numbers import EIGENVECTORS, LEARNED, Frame, networks
 from analysis.finetuned_choice import which_checkpoints
 from analysis.report.domain_tables import finetuning_table, transfer_table
 from analysis.report.facts import Facts
+from analysis.report.graph_look import look_of_graphs
 from analysis.report.graph_tables import QUESTION, eigenvectors_table, learned_table
 from analysis.report.images import figures
 from analysis.report.markup import paragraphs, section, text
@@ -26,7 +27,7 @@ from analysis.report.records import commands, environment, graph_scale, grid, op
 from analysis.report.results import with_networks
 from analysis.report.tables import claims_table, results_table, targets_table
 from analysis.survey import TRAINED
-from analysis.table import FOREIGN
+from analysis.table import FOREIGN, GRAPH
 
 _HERE: Final = Path(__file__).parent
 _CHART_SCRIPTS: Final = ("measured", "controls", "networks", "drawing", "pointing", "listing", "start")
@@ -128,8 +129,8 @@ def _chart(content: Content) -> str:
 
 
 def _charted(content: Content) -> Frame:
-    """What the chart has lines of: eigenvectors of a graph are one point each."""
-    return content.measurements[content.measurements["method"] != EIGENVECTORS]
+    """What the chart has lines of: eigenvectors of a graph, and what it looks like, are one point each."""
+    return content.measurements[~content.measurements["method"].isin((EIGENVECTORS, GRAPH))]
 
 
 def _grid(content: Content) -> str:
@@ -157,6 +158,7 @@ def _scale(content: Content) -> str:
 
 
 _SECTIONS: Final[dict[str, tuple[str, Callable[[Content], str]]]] = {
+    "look": ("What the graph looks like", lambda content: look_of_graphs(content.measurements)),
     "graph": ("Learned on the graph", lambda content: learned_table(content.measurements)),
     "eigenvectors": ("Its eigenvectors", lambda content: eigenvectors_table(content.measurements)),
     "claims": ("Claims", _claims),

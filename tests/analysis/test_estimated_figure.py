@@ -69,6 +69,22 @@ def test_the_claim_is_the_gain_of_class_means(table: Frame) -> None:
     assert set(check(fallen, names=[CLAIM])["verdict"]) == {FAILS}
 
 
+def test_equal_eigenvalues_are_said_and_a_random_span_has_no_line(table: Frame) -> None:
+    equal = table[table["metric"] == figure.NUM_NODES].assign(metric=figure.NUM_EQUAL)
+    equal = equal.assign(value=(equal["level"] == "class") * 3.0)
+    both = pd.concat([table, equal])
+    found = figure.numbers(both)
+    assert found.loc[found["level"] == "class", "chance"].isna().all()
+    assert found.loc[found["level"] == "sample", "chance"].to_numpy() == pytest.approx(10 / 500)
+    drawn = figure.draw(both)
+    said = " ".join(text.get_text() for text in drawn.texts).replace("\n", " ") if drawn else ""
+    assert "in the graph of classes eigenvalues 10 and 11 are equal: compared with the closest span" in said
+    notes = check(both, names=[CLAIM])["note"]
+    assert notes.str.contains("eigenvalues 10 and 11 are equal: compared with the closest of all spans").all()
+    assert not check(table, names=[CLAIM])["note"].str.contains("equal").any()
+    assert len(figure.numbers(table)) == len(found) and figure.numbers(table)["chance"].notna().all()
+
+
 @pytest.mark.parametrize("epochs", [(), (0,)])
 def test_what_is_lacking_is_said_with_what_gives_it(table: Frame, epochs: tuple[int, ...]) -> None:
     rows = table[table["epoch"].isin(epochs) | (table["metric"] != figure.ALIGNMENT)]

@@ -10,6 +10,7 @@ from __future__ import annotations
 from typing import Any, Final, TypeAlias
 
 from analysis.graph.alignment import EIGENVALUE_SUM, NUM_NODES, NUM_STEPS
+from analysis.table import GRAPH
 
 Frame: TypeAlias = Any
 """A pandas DataFrame or Series; see `analysis.figures.base.numbers`."""
@@ -18,7 +19,7 @@ LEARNED: Final = ("spectral table", "spectral network")
 """Methods of features that are learned on an exact graph, of which an epoch is a full-batch step."""
 
 EIGENVECTORS: Final = "eigenvectors"
-OF_GRAPH: Final = (EIGENVECTORS, *LEARNED)
+OF_GRAPH: Final = (GRAPH, EIGENVECTORS, *LEARNED)
 
 LEAST_LOSS: Final = "least_loss"
 _DIGITS: Final = 9

@@ -10,6 +10,7 @@ import pandas as pd
 from analysis.figures.base.graphs import EIGENVECTORS as EIGENVECTORS
 from analysis.figures.base.graphs import LEARNED as LEARNED
 from analysis.figures.base.graphs import OF_GRAPH, apart
+from analysis.table import GRAPH
 from ray_ssl.errors import UserError
 
 Frame: TypeAlias = Any
@@ -28,8 +29,13 @@ def width_name(method: str) -> str:
 
 
 def networks_alone(table: Frame) -> Frame:
-    """Returns the rows of networks: not of eigenvectors of an exact graph and of features that are learned on it."""
+    """Returns the rows of networks: not of an exact graph, its eigenvectors and features that are learned on it."""
     return table[~table["method"].isin(OF_GRAPH)]
+
+
+def without_looks(table: Frame) -> Frame:
+    """Returns the rows of what figures draw, not those of what exact graphs themselves look like."""
+    return table[table["method"] != GRAPH]
 
 
 def trials(table: Frame) -> Frame:
@@ -42,6 +48,7 @@ def trials(table: Frame) -> Frame:
     Raises:
         UserError: Several data sets.
     """
+    table = without_looks(table)
     datasets = sorted(table["dataset"].unique())
     if len(datasets) > 1:
         raise UserError(f"a figure shows one data set, the table has {', '.join(datasets)}: draw each by itself")
@@ -69,7 +76,7 @@ def prepare(table: Frame, *metrics: str) -> Frame:
     Raises:
         UserError: Several data sets.
     """
-    found = trials(table)
+    found, table = trials(table), without_looks(table)
     table = table[table["metric"].isin(metrics)]
     table = table.drop_duplicates(["trial_key", "epoch", "layer", "level", "split", "metric"], keep="last")
     network = table["trial_key"].map(dict(zip(found["trial_key"], found["network"], strict=True)))
@@ -165,6 +172,7 @@ def evenly(items: list[Any], most: int) -> list[Any]:
 
 def subject(table: Frame) -> str:
     """Returns what all trials share: "vicreg, depth 2 on cifar100"."""
+    table = without_looks(table)
     names = {"method": "", "depth": "depth ", "width": f"{width_name(table['method'].iloc[0])} "}
     shared = [
         f"{names[name]}{table[name].iloc[0]}"

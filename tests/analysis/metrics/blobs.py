@@ -11,6 +11,7 @@ from torch import Tensor
 from analysis.connectivity.compared import Eigenvectors
 from analysis.features import LayerFeatures
 from analysis.graph.nodes import GraphNodes
+from analysis.graph.top import TopSpans
 from analysis.labels import LabelLevel, TargetFacts
 from analysis.tasks import ESTIMATED
 
@@ -31,7 +32,9 @@ def nodes(count: int, seed: int) -> GraphNodes:
     """Nodes of unequal weight with 50 orthonormal vectors."""
     weights = draw(count, seed=seed).double().abs() + 0.1
     vectors = torch.linalg.qr(draw(count, min(count, 50), seed=seed).double())[0]
-    return GraphNodes(np.zeros((count, 8, 8, 3), np.uint8), (weights / weights.sum()).numpy(), vectors.numpy())
+    return GraphNodes(
+        np.zeros((count, 8, 8, 3), np.uint8), (weights / weights.sum()).numpy(), TopSpans(vectors.numpy())
+    )
 
 
 def blobs(
@@ -65,7 +68,7 @@ def blobs_for(metric) -> tuple[LayerFeatures, list[LabelLevel]]:
     if groups == ESTIMATED:  # more nodes than the largest k
         features, levels = blobs(num_test=600, num_dims=num_dims, num_classes=60)
         of = nodes(60, 10)
-        features.graph = Eigenvectors(np.arange(60), of.weights, of.vectors)
+        features.graph = Eigenvectors(np.arange(60), of.weights, of.top)
         return features, levels[:1]
     features, levels = blobs(num_dims=num_dims)
     if groups == ("sample",):
