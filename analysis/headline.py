@@ -8,7 +8,7 @@ from typing import Any, Final
 from analysis.curves import TRAINING
 from analysis.graph.look import EIGENVALUE, PREFIX
 from analysis.metrics.base import UNLABELLED
-from analysis.table import GRAPH
+from analysis.table import IMAGES
 from ray_ssl.ledger import Ledger, TrialState
 from ray_ssl.mlflow_store import PARENT, now_ms
 from ray_ssl.tracking import Tracker
@@ -71,7 +71,7 @@ def headline(ledger: Ledger, measurements: Frame) -> dict[str, float]:
 
 def _of_graph(measurements: Frame) -> dict[str, float]:
     """What the graph looks like; of several in one table nothing."""
-    rows: Frame = measurements[measurements.method == GRAPH]
+    rows: Frame = measurements[(measurements.layer_name == IMAGES) & measurements.metric.str.startswith(PREFIX)]
     if rows.trial_key.nunique() != 1:
         return {}
     return {

@@ -58,7 +58,7 @@ def parse(arguments: Sequence[str]) -> argparse.Namespace:
     )  # fmt: skip
     parser.add_argument(
         "--num-images", type=int, metavar="N",
-        help=f"--groups image: so many (default: {AnalysisSettings.num_samples}, those of level sample)",
+        help=f"--groups image: so many (default: {AnalysisSettings.num_samples}, those of level sample, or all)",
     )  # fmt: skip
     parser.add_argument(
         "--way", choices=WAYS, default="joint",

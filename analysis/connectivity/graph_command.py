@@ -40,6 +40,10 @@ NUM_IMAGE_VIEWS: Final = 100
 """Test views of each image where it is a group: all that there are of it."""
 
 
+LEFT_OUT: Final = "left out"
+"""What becomes of the agreement of seeds at equal eigenvalues; tables from before have it, and are written anew."""
+
+
 class Nodes(NamedTuple):
     """The groups of a kind.
 
@@ -66,7 +70,7 @@ def run(flags: argparse.Namespace, ledger: Ledger, trials: Sequence[Trial]) -> i
     settings = ClassifierSettings(way=flags.way, num_steps=flags.steps)
     if kind == IMAGE:
         settings = ClassifierSettings(way=flags.way, num_steps=flags.steps, num_test_views=NUM_IMAGE_VIEWS)
-        nodes = _images(dataset, AnalysisSettings.num_samples if flags.num_images is None else flags.num_images)
+        nodes = _images(dataset, _usual_number(dataset) if flags.num_images is None else flags.num_images)
     else:
         nodes = _classes(dataset)
     seeds = sorted({trial.config.seed for trial in trials})
@@ -116,6 +120,17 @@ def _classes(dataset: Dataset) -> Nodes:
     return Nodes(wanted, num_test, levels)
 
 
+def _usual_number(dataset: Dataset) -> int:
+    """How many images where no number is given: those of level sample, or all that there are, which is said."""
+    usual, there = AnalysisSettings.num_samples, len(dataset.train)
+    if there >= usual:
+        return usual
+    if there < LEAST_NODES:
+        raise UserError(f"{dataset.name}: a graph of images needs {LEAST_NODES} training images, it has {there}")
+    print(f"images    --num-images not given: all {there} training images there are, not {usual}", flush=True)
+    return there
+
+
 def _images(dataset: Dataset, num_images: int) -> Nodes:
     if not LEAST_NODES <= num_images <= len(dataset.train):
         raise UserError(
@@ -151,7 +166,7 @@ def _write(
     """Puts the facts of each trial's seed into the table, where they are not."""
     task, chosen = (
         task_name(kind),
-        settings.to_dict() | {"num_groups": len(nodes.wanted.within), "seeds": sorted(errors)},
+        settings.to_dict() | {"num_groups": len(nodes.wanted.within), "seeds": sorted(errors), "ties": LEFT_OUT},
     )
     present = stored.present(ledger.sweep, {task: chosen})
     lacking = [trial for trial in trials if (trial.key, 0, task) not in present]

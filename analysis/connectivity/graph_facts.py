@@ -17,7 +17,7 @@ from analysis.graph.labels import EdgeWeights, edge_weights
 from analysis.graph.pair_graph import Floats
 from analysis.graph.partition import SweepCut, conductances, spectral_clusters, sweep_cut
 from analysis.graph.spectrum import ZERO, Spectrum, top_eigenpairs
-from analysis.graph.ties import is_tied
+from analysis.graph.ties import EQUAL, is_tied
 from analysis.graph.weighted_graph import WeightedGraph
 from analysis.metrics.base import UNLABELLED
 from analysis.metrics.cluster_purity import purity
@@ -197,13 +197,13 @@ def say(found: Facts) -> Iterator[str]:
            f"{estimated.share_of_edges:.1%} of the pairs have one")  # fmt: skip
     paths, mass = found.paths, found.component_weights
     yield (f"paths     {len(mass)} component(s), the largest {mass.max():.1%} of the weight, {paths.num_nodes} nodes; "
-           f"shortest paths: mean {paths.mean:.2f} steps, longest {paths.longest}")  # fmt: skip
+           f"{_lengths(paths)}")  # fmt: skip
     shown = np.unique(np.geomspace(1, len(values), 8).round().astype(int))
     at, gap = found.largest_gap
     below = int((values < -ZERO).sum())
     yield "spectrum  " + ", ".join(f"{values[i - 1]:.4f} (no. {i})" for i in shown)
-    yield (f"          largest eigengap from the second on {gap:.4f}, after no. {at}; smallest eigenvalue "
-           f"{found.smallest:.4f} of all errors, edges or not")  # fmt: skip
+    largest = f"largest eigengap from the second on {gap:.4f}, after no. {at}" if gap > EQUAL else "no eigengap"
+    yield f"          {largest}; smallest eigenvalue {found.smallest:.4f} of all errors, edges or not"
     if below:
         yield f"          {below} eigenvalue(s) are below 0, where an exact graph has none; they count as 0 in all else"
     cut = found.cut
@@ -216,6 +216,12 @@ def say(found: Facts) -> Iterator[str]:
                f"{level.purity_chance:.3f}), NMI {level.nmi:.3f} (chance {level.nmi_chance:.3f}); eigengap "
                f"{level.gap:.4f}; largest conductance of one {level.expansion:.3f}, of the best partition at least "
                f"{level.expansion_lower:.3f}")  # fmt: skip
+
+
+def _lengths(paths: PathLengths) -> str:
+    if paths.num_nodes == 1:
+        return "no path"
+    return f"shortest paths: mean {paths.mean:.2f} steps, longest {paths.longest}"
 
 
 def say_agreement(estimates: Mapping[int, EstimatedGraph]) -> Iterator[str]:

@@ -112,6 +112,11 @@ def _out(folder: str) -> Any:
     return out
 
 
+def _said(name: str) -> str:
+    """A figure as it is named in a line, "fig2 left"."""
+    return name.replace("_", " ") if name.startswith("fig") else name
+
+
 def _answer(arguments: list[str]) -> int:
     flags = _parse(arguments)
     _check_order(flags)
@@ -120,7 +125,7 @@ def _answer(arguments: list[str]) -> int:
 
     from analysis.command import quiet, read_measurements
     from analysis.connectivity.compared import outdated
-    from analysis.figures.base import draw_one, lacks, why_not_drawn
+    from analysis.figures.base import draw_one, is_of_networks, lacks, no_networks, why_not_drawn
     from analysis.flags import each_once, unlike
     from analysis.publication import figures_folder
     from analysis.stored import read_projections
@@ -154,6 +159,7 @@ def _answer(arguments: list[str]) -> int:
         points = points[points["trial_key"].isin(table["trial_key"])]
     out = _out(flags.out) if flags.out else sweeps[0].child(figures_folder(folders, flags.trials or ()))
     written = 0
+    together = {name for name in names if is_of_networks(name, table)} if len(names) > 1 else set[str]()
     with tempfile.TemporaryDirectory(prefix="ray_ssl_") as scratch:
         for name in names:
             paths = draw_one(name, table, Path(scratch), points)
@@ -165,9 +171,12 @@ def _answer(arguments: list[str]) -> int:
             for one, of_one, folder in several:
                 if lacking := lacks(name, one, folder, projections=of_one):
                     print(f"without {folder}: {name} {lacking}", flush=True)
-            if not paths:
-                print(f"{name.replace('_', ' ') if name.startswith('fig') else name} "
+            if not paths and name not in together:
+                print(f"{_said(name)} "
                       f"{why_not_drawn(name, table, typed, points, unmeasured, whole)}", flush=True)  # fmt: skip
+    if together:
+        said = ", ".join(_said(name) for name in names if name in together)
+        print(f"{len(together)} figures are {no_networks(typed, whole is not None)}: {said}", flush=True)
     if not written:
         raise UserError(f"nothing of {flags.figure} can be drawn from {typed!r}: the lines above say why")
     return EXIT_DONE

@@ -34,7 +34,7 @@ class LevelLook(NamedTuple):
 
     Attributes:
         level: Name; of "sample" each image is a label of its own.
-        num_labels: C.
+        num_labels: C, those that occur.
         weights: Of edges within and between labels.
         kept, kept_chance: Of steps to another image, see `crossing_purity`; NaN at level sample.
     """
@@ -89,10 +89,16 @@ def look(study: Study) -> Look:
     samples = label_weights(graph, np.arange(graph.num_images), graph.num_images)
     levels = [LevelLook(SAMPLE, graph.num_images, samples, nothing, nothing)]
     for level in study.levels:
-        labels, count = study.all_labels(level), level.num_classes
+        labels, count = _occurring(study, level)
         found = label_weights(graph, labels, count)
         levels.append(LevelLook(level.name, count, found, *crossing_purity(graph, labels, count)))
     return Look(describe(graph), path_lengths(graph), sweep_cut(graph, study.spectrum), levels)
+
+
+def _occurring(study: Study, level: LabelLevel) -> tuple[Integers, int]:
+    """The labels of all images, 0 .. C - 1 of the C that occur: few images may not have all of the names."""
+    names, labels = np.unique(study.all_labels(level), return_inverse=True)
+    return labels.astype(np.int64), len(names)
 
 
 def clusters_of(study: Study, spectrum: Spectrum, level: LabelLevel) -> ClusterFacts:
@@ -101,9 +107,9 @@ def clusters_of(study: Study, spectrum: Spectrum, level: LabelLevel) -> ClusterF
     Args:
         study: N nodes.
         spectrum: Of one eigenvalue more than there are labels.
-        level: C labels, fewer than nodes.
+        level: C labels that occur, 2 or more and fewer than nodes.
     """
-    graph, labels, count = study.graph, study.all_labels(level), level.num_classes
+    graph, (labels, count) = study.graph, _occurring(study, level)
     clusters = spectral_clusters(graph, spectrum, count)
     random = numpy_stream(0, f"clusters at random, {level.name}")
 
@@ -129,7 +135,8 @@ def measure_look(study: Study, seen: Look) -> Iterator[Measurement]:
     spectrum = study.spectrum if known else top_eigenpairs(study.graph, count)
     for name, value in (*_of_graph(seen), *_of_spectrum(spectrum)):
         yield Measurement(UNLABELLED, "train", PREFIX + name, float(value))
-    found = {one.name: clusters_of(study, spectrum, one) for one in study.levels if one.num_classes < count}
+    clustered = {one.level for one in seen.levels if 2 <= one.num_labels < count}
+    found = {one.name: clusters_of(study, spectrum, one) for one in study.levels if one.name in clustered}
     for level in seen.levels:
         for name, value in (*_of_level(level), *_of_clusters(found.get(level.level))):
             yield Measurement(level.level, "train", PREFIX + name, float(value))

@@ -28,8 +28,9 @@ _CAPTION: Final = (
     "independent images; the same clusters put on random nodes. Contrast: mean weight of a pair of nodes of one label "
     "over that of two. Kept: of steps over a view to another image, those that keep the label. Label error: "
     "views whose label is not their image's. NMI: of clusters and labels, 0 to 1. Sparsest partition: the largest "
-    "conductance of a spectral cluster, and what eigenvalues say that no partition into so many is below. At level "
-    "sample each image is a label."
+    "conductance of a spectral cluster, and what eigenvalues say that no partition into so many is below; where the "
+    "eigenvalues are tied, others cut as little, and the clusters are one choice of many. At level sample each image "
+    "is a label."
 )
 _HEAD: Final = (
     "level", "labels", "weight within (chance)", "between", "contrast", "kept (chance)", "label error",
@@ -101,7 +102,7 @@ def _line(value: Numbers, level: str) -> list[str]:
     clustered = math.isfinite(gap)
     return [
         markup.text(level), f"{of('num_labels'):,.0f}", beside("weight_within", "weight_within_chance"),
-        percent("weight_between"), f"{contrast:.1f}" if math.isfinite(contrast) else "no edge between",
+        percent("weight_between"), f"{contrast:.1f}" if math.isfinite(contrast) else "\N{INFINITY}",
         _NONE if level == SAMPLE else beside("step_keeps_label", "step_keeps_label_chance"), percent("label_error"),
         beside("cluster_purity", "cluster_purity_chance"), nmi if clustered else _NONE,
         (f"{gap:.4f}" if gap > EQUAL else "tied") if clustered else _NONE, partition if clustered else _NONE,

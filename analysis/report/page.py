@@ -17,6 +17,7 @@ from analysis.claims import check
 from analysis.figures.base.numbers import EIGENVECTORS, LEARNED, Frame, networks_alone
 from analysis.finetuned_choice import which_checkpoints
 from analysis.report.domain_tables import finetuning_table, transfer_table
+from analysis.report.estimated_look import look_of_estimates
 from analysis.report.facts import Facts
 from analysis.report.graph_look import look_of_graphs
 from analysis.report.graph_tables import QUESTION, eigenvectors_table, learned_table
@@ -164,6 +165,7 @@ _SECTIONS: Final[dict[str, tuple[str, Callable[[Content], str]]]] = {
     "claims": ("Claims", _claims),
     "finetuning": ("Probe, fine-tune, or both", lambda content: finetuning_table(content.measurements)),
     "transfer": ("Source and target", lambda content: transfer_table(content.measurements)),
+    "estimated": ("The estimated graph", lambda content: look_of_estimates(content.measurements)),
     "results": ("Results", _results),
     "targets": ("Targets of graded randomness", lambda content: targets_table(content.measurements)),
     "chart": ("Chart", _chart),

@@ -58,13 +58,18 @@ def _show(ledger: Ledger) -> str:
     trials.sort(key=lambda trial: (names[trial.key], trial.key))
     rows = [[trial.key, names[trial.key], states[trial.key].value, progress(ledger, trial, states[trial.key]),
              reason(ledger, trial.key, states[trial.key])] for trial in trials]  # fmt: skip
-    lines = [title, *([table([["key", "trial", "state", "epoch", "why"], *rows])] if rows else [])]
+    lines = [title, *([table([["key", "trial", "state", _steps(trials), "why"], *rows])] if rows else [])]
     lines += [TORN_SWEEP] if ledger.sweep.read_sealed(SWEEP) is None else []
     lines += [f"{key}: its config.json is torn or altered; the command writes it again" for key in unreadable]
     line = continue_line(ledger, {*states.values(), *([TrialState.NEW] if unreadable else [])})
     if line and not driver:
         lines.append(f"to go on:\n  {line}")
     return "\n".join(lines)
+
+
+def _steps(trials: Sequence[AnyTrial]) -> str:
+    """What the trials of a sweep count, "epoch" or "step"."""
+    return "/".join(sorted({trial.config.STEP for trial in trials}))
 
 
 def _summary(ledger: Ledger) -> list[str]:

@@ -95,7 +95,7 @@ def why_not_drawn(
     source = table if projections is None else drawn_of(name, table, projections)
     needs = _needs(module, table)
     if needs is None:
-        return f"is of networks, and {'--trials chose' if whole else f'{sweep} holds'} an exact graph's features alone"
+        return f"is {no_networks(sweep, whole is not None)}"
     shown = _shown(module, source)
     if shown.empty and not source.empty:
         return "leaves out fine-tuned networks, and there are no others: figure finetuning compares them"
@@ -138,10 +138,20 @@ def lacks(
     module = plugin_module(FIGURES, name)
     needs = _needs(module, table)
     if needs is None:
-        return f"is of networks, and {sweep} holds an exact graph's features alone"
+        return f"is {no_networks(sweep)}"
     source = table if projections is None else drawn_of(name, table, projections)
     found = first_lacking(needs, source, sweep, unmeasured)
     return None if found is None else str(found)
+
+
+def is_of_networks(name: str, table: pd.DataFrame) -> bool:
+    """Returns whether a table is of exact graphs alone, and the figure is not of any."""
+    return _needs(plugin_module(FIGURES, name), table) is None
+
+
+def no_networks(sweep: str, chosen: bool = False) -> str:
+    """Returns why figures of networks are not drawn, in words; `chosen`: of some trials of the sweep."""
+    return f"of networks, and {'--trials chose' if chosen else f'{sweep} holds'} an exact graph's features alone"
 
 
 def _needs(module: Any, table: Any) -> Sequence[Need] | None:

@@ -20,6 +20,7 @@ from analysis.graph.alignment import alignment, feature_basis
 from analysis.images import measured_images
 from analysis.measurable import unmeasurable
 from analysis.measure import measure_backbone
+from analysis.report import make_report
 from analysis.settings import AnalysisSettings
 from analysis.survey import columns
 from analysis.tasks import ESTIMATED, find_tasks
@@ -54,6 +55,13 @@ def test_both_graphs_have_rows_and_lines_and_nothing_is_measured_twice(
         assert f"python -m analysis {tmp_path} --metrics estimated_alignment" in out
     assert counted == ["0/joint", "1/joint", "0/images", "1/images"]
     table = measured(ledger)
+    page = make_report(ledger, table, tmp_path / "figures").decode().partition("<h2>The estimated graph</h2>")[2]
+    seen = page.partition("</section>")[0]
+    assert "20 classes of shapes; mean of 2 estimates" in seen and "30 training images of shapes; mean of 2" in seen
+    floor = table.loc[table["metric"] == "image_graph_floor", "value"].mean()
+    assert f"{floor:.3f} between the two that are told apart best" in seen
+    nmi = table[(table["metric"] == "image_graph_cluster_nmi") & (table["level"] == "superclass")]["value"].mean()
+    assert f"{nmi:.2f} (" in seen and seen.count('<th scope="row">superclass') == 2
     assert set(table["layer"]) == {-2} and set(table["level"]) == {"none", "class", "superclass"}
     counts = {
         kind: table[table["metric"] == f"{kind}_graph_num_nodes"]["value"].tolist() for kind in ("class", "image")
@@ -106,7 +114,10 @@ def test_errors_of_another_way_are_not_replaced(
         (["--groups", "class", "--pairs", "2"], "--pairs is for pairs of classes"),
         (["--num-images", "20"], "--num-images is for --groups image"),
         (["--groups", "image", "--num-images", "2"], "--num-images is 3 to the number of training images, 60, given 2"),
-        (["--groups", "image"], "--num-images is 3 to the number of training images, 60, given 500"),
+        (
+            ["--groups", "image", "--num-images", "61"],
+            "--num-images is 3 to the number of training images, 60, given 61",
+        ),
     ],
 )
 def test_what_cannot_be_is_one_line(
@@ -116,6 +127,18 @@ def test_what_cannot_be_is_one_line(
     assert command.main(["connectivity", str(tmp_path), *flags]) == 2
     err = capsys.readouterr().err
     assert words in err and err.count("\n") == 1
+
+
+def test_of_fewer_images_than_usual_all_are_taken(
+    tmp_path: Path, counted: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    ledger = make_sweep(tmp_path, PLAIN, seeds=(0,))
+    for flags in ([], ["--num-images", "60"]):  # the same numbers, which are measured once
+        assert command.main(["connectivity", str(tmp_path), "--groups", "image", *STEP, *flags]) == 0
+        said = "images    --num-images not given: all 60 training images there are, not 500\n"
+        assert (said in capsys.readouterr().out) == (not flags)
+    assert counted == ["0/images"]
+    assert set(measured(ledger).query("metric == 'image_graph_num_nodes'")["value"]) == {60}
 
 
 def test_too_few_classes_are_one_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

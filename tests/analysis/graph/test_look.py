@@ -13,6 +13,7 @@ from analysis.__main__ import main
 from analysis.figures.base.numbers import Frame
 from analysis.graph import top_eigenpairs
 from analysis.graph.labels import node_labels
+from analysis.graph.look import look, measure_look
 from analysis.graph.partition import spectral_clusters
 from analysis.headline import headline
 from analysis.publication import REPORT
@@ -68,3 +69,12 @@ def test_what_the_graph_looks_like_is_in_the_table_and_the_report(tmp_path: Path
     assert logged["graph/class/cluster_nmi"] == value["cluster_nmi", "class"]
     assert logged["graph/num_components"] == value["num_components", "none"]
     assert not any("eigenvalue_top" in name for name in logged)
+
+
+def test_there_are_as_many_clusters_as_labels_that_occur() -> None:
+    study = plan_of("--dataset", "shapes", "--num-images", "2", "--num-test-images", "2", "--resolution", "2").study
+    found = {(m.level, m.metric): m.value for m in measure_look(study, look(study))}
+    occurring = {level.name: len(np.unique(study.all_labels(level))) for level in study.levels}
+    assert occurring == {"class": 2, "superclass": 1}
+    assert {level: found[level, "graph_num_labels"] for level in occurring} == occurring
+    assert ("class", "graph_cluster_nmi") in found and ("superclass", "graph_cluster_nmi") not in found

@@ -12,8 +12,9 @@ from matplotlib.text import Text
 from analysis import encoder
 from analysis.__main__ import main
 from analysis.claims import check
+from analysis.figures import __main__ as figures_command
 from analysis.figures import eigenvector_angles, probe_by_purity, spectral_loss
-from analysis.figures.base import lacks, why_not_drawn
+from analysis.figures.base import is_of_networks, lacks, why_not_drawn
 from analysis.figures.base.numbers import Frame, trials
 from analysis.graph import top_eigenpairs
 from analysis.graph.alignment import NUM_EQUAL, NUM_NODES, NUM_STEPS
@@ -21,8 +22,10 @@ from analysis.report.graph_tables import eigenvectors_table, learned_table
 from analysis.report.results import with_networks
 from analysis.stored import read_projections
 from analysis.table import KIND, MEASUREMENTS, Checkpoint, read_table
+from ray_ssl.ledger import Ledger
 from ray_ssl.plugins import plugin_names
 from ray_ssl.storage import Storage
+from ray_ssl.sweep.overview import show
 from tests.analysis.graph.graphs import dense, random_graph
 from tests.analysis.graph.trained import IMAGES, train_all
 from tests.analysis.purity_tables import graph_table, purity_table
@@ -192,6 +195,20 @@ def test_why_a_figure_is_not_drawn_of_a_graph_is_true(table: Frame) -> None:
     assert "--trials chose" in why_not_drawn("fig1", top, "GRAPH", none, whole=(table, none))
     begun = table[table["epoch"] == 0]
     assert "the sweep's command again" in why_not_drawn("eigenvector_angles", begun, "GRAPH", none)
+
+
+def test_figures_of_networks_are_named_in_one_line_and_steps_are_called_so(
+    folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert figures_command.main(["all", str(folder), "--out", str(tmp_path)]) == 0
+    lines = [line for line in capsys.readouterr().out.splitlines() if "of networks" in line]
+    of_networks = [name for name in plugin_names("analysis.figures") if is_of_networks(name, read(folder))]
+    assert len(lines) == 1 and "fig2 left" in lines[0] and "accuracy_by_epoch" in lines[0]
+    assert lines[0].startswith(f"{len(of_networks)} figures are of networks, and {folder} holds an exact graph's")
+    assert lines[0].partition("alone: ")[2].count(", ") == len(of_networks) - 1
+    assert figures_command.main(["fig2_left", str(folder), "--out", str(tmp_path)]) == 2
+    assert f"fig2 left is of networks, and {folder} holds" in capsys.readouterr().out
+    assert show([Ledger(Storage.at(folder))]).splitlines()[1].split() == ["key", "trial", "state", "step", "why"]
 
 
 def test_every_study_has_a_default_folder_of_its_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
