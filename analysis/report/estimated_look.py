@@ -56,7 +56,7 @@ def _facts(value: Numbers, nodes: str, num_seeds: int) -> Iterator[tuple[str, st
     def of(name: str) -> float:
         return value.get((name, UNLABELLED), math.nan)
 
-    seeds = f"; mean of {num_seeds} estimates" if num_seeds > 1 else ""
+    seeds = f"; means over the graphs of {num_seeds} seeds" if num_seeds > 1 else ""
     yield "nodes", f"{of('num_nodes'):.0f} {nodes}{seeds}"
     yield "errors", (f"{of('error_between'):.3f} between two groups, {of('floor'):.3f} between the two that are told "
                      f"apart best, {of('error_within'):.3f} within one; {of('share_of_edges'):.1%} of the pairs have "

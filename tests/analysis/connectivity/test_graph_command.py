@@ -57,7 +57,7 @@ def test_both_graphs_have_rows_and_lines_and_nothing_is_measured_twice(
     table = measured(ledger)
     page = make_report(ledger, table, tmp_path / "figures").decode().partition("<h2>The estimated graph</h2>")[2]
     seen = page.partition("</section>")[0]
-    assert "20 classes of shapes; mean of 2 estimates" in seen and "30 training images of shapes; mean of 2" in seen
+    assert "20 classes of shapes; means over the graphs of 2" in seen and "30 training images of shapes; means" in seen
     floor = table.loc[table["metric"] == "image_graph_floor", "value"].mean()
     assert f"{floor:.3f} between the two that are told apart best" in seen
     nmi = table[(table["metric"] == "image_graph_cluster_nmi") & (table["level"] == "superclass")]["value"].mean()
