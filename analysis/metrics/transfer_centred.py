@@ -14,7 +14,6 @@ from ray_ssl.data.base import EXTRA
 
 GROUPS: Final = (DOMAINS,)
 WITHOUT_TARGET_LABELS: Final = True
-ON_REQUEST: Final = True
 HEADS: Final = tuple(f"centred_pfa{power}" for power in POWERS)
 SPECS = tuple(MetricSpec(f"{name}_accuracy_{head}", 0, 1, "up") for head in HEADS for name in DOMAIN_NAMES.values())
 

@@ -14,6 +14,7 @@ from analysis.figures.domain_distance_by_method import of_networks as distances
 from analysis.figures.finetuning import numbers as finetuned
 from analysis.figures.transfer_by_method import of_networks as accuracies
 from analysis.finetuned_choice import PROTOCOLS, TARGET, TEST, USUAL, without_fine_tuned
+from analysis.metrics.transfer import POWERS
 from analysis.report import markup
 
 _NONE: Final = "\N{EN DASH}"
@@ -21,9 +22,8 @@ _PLUS_MINUS: Final = "\N{PLUS-MINUS SIGN}"
 _INTERVAL: Final = f"mean {_PLUS_MINUS} half the 95 % confidence interval over seeds (Student's t; one seed has none)"
 _HEADS: Final = {
     LOGISTIC: "logistic",
-    "pfa1": "PFA, t\N{NO-BREAK SPACE}=\N{NO-BREAK SPACE}1",
-    "pfa2": "PFA, t\N{NO-BREAK SPACE}=\N{NO-BREAK SPACE}2",
-    "pfa3": "PFA, t\N{NO-BREAK SPACE}=\N{NO-BREAK SPACE}3",
+    **{f"pfa{t}": f"PFA, t\N{NO-BREAK SPACE}=\N{NO-BREAK SPACE}{t}" for t in POWERS},
+    **{f"centred_pfa{t}": f"PFA, centred, t\N{NO-BREAK SPACE}=\N{NO-BREAK SPACE}{t}" for t in POWERS},
 }
 
 
@@ -57,8 +57,8 @@ def _transfer_of(table: Frame) -> Iterator[str]:
             f"{table['dataset'].iloc[0]}, level {level}: accuracy in per cent on test images of heads of the "
             f"representation that learned labels of the source alone, after the last measured epoch; {_INTERVAL}; "
             f"sorted by the logistic head in the {by}{chance_words}. "
-            "PFA with the t that is best in the source. Distances: 1 is that of two classes; domains that are mixed "
-            "are told apart 50 % of the time."
+            "PFA, of features as they are and of centred ones, with the t that is best in the source. Distances: 1 is "
+            "that of two classes; domains that are mixed are told apart 50 % of the time."
         )
         titles = [f"domains: {DISTANCES[metric]}" for metric in metrics]
         head = ["trained on", "head", "in the source", "in the target", *titles, "seeds"]

@@ -175,16 +175,17 @@ def test_results_are_of_the_last_epoch_and_the_best_layer() -> None:
 def test_source_and_target_are_the_figures_numbers_with_their_interval() -> None:
     table = transferred()
     cells = cells_of(transfer_table(table))
-    assert cells[0][:4] == ["trained on", "head", "in the source", "in the target"] and len(cells) == 1 + 2 * len(
+    assert cells[0][:4] == ["trained on", "head", "in the source", "in the target"] and len(cells) == 1 + 3 * len(
         METHODS
     )
-    assert [row[0] for row in cells[1::2]] == sorted(
+    assert [row[0] for row in cells[1::3]] == sorted(
         METHODS, key=lambda name: -METHODS[name][0]
     )  # one depth, one width
     shown = transfer_by_method.numbers(table)
     for row in cells[1:]:
         network = f"{row[0]}, depth 2, width 16"
-        head = "logistic" if row[1] == "logistic" else f"pfa{row[1][-1]}"
+        centred = "centred_" if "centred" in row[1] else ""
+        head = "logistic" if row[1] == "logistic" else f"{centred}pfa{row[1][-1]}"
         for cell, domain in zip(row[2:4], ("source", "target"), strict=True):
             values = table[(table["method"] == row[0]) & (table["metric"] == f"{domain}_accuracy_{head}")
                            & (table["epoch"] == 20) & (table["split"] == "test")
@@ -195,7 +196,12 @@ def test_source_and_target_are_the_figures_numbers_with_their_interval() -> None
             assert one["mean"].tolist() == pytest.approx([values.mean()])
         assert len(row) == 8 and row[-1] == "3"
     alone = cells_of(transfer_table(table[table["method"] == "swav (source)"]))  # no figure compares one method
-    assert [row[1] for row in alone[1:]] == ["logistic", "PFA, t\N{NO-BREAK SPACE}=\N{NO-BREAK SPACE}2"]
+    heads = [
+        "logistic",
+        "PFA, t\N{NO-BREAK SPACE}=\N{NO-BREAK SPACE}2",
+        "PFA, centred, t\N{NO-BREAK SPACE}=\N{NO-BREAK SPACE}1",
+    ]
+    assert [row[1] for row in alone[1:]] == heads
     assert transfer_table(synthetic()) == "" == finetuning_table(synthetic())
 
 

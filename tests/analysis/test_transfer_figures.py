@@ -92,8 +92,8 @@ def test_the_power_of_pfa_is_chosen_in_the_source() -> None:
     only = {"source_accuracy_pfa1": 0.9, "target_accuracy_pfa3": 0.99}
     table["value"] = table["metric"].map(only).where(table["method"] == "swav (source)").fillna(table["value"])
     found = module_of("transfer_by_method").numbers(table)
-    assert set(found["head"]) == {"logistic", "pfa1", "pfa2"} and len(found) == len(METHODS) * 2 * 2
-    assert set(found.loc[found["method"] == "swav (source)", "head"]) == {"logistic", "pfa1"}
+    assert set(found["head"]) == {"logistic", "pfa1", "pfa2", "centred_pfa1"} and len(found) == len(METHODS) * 2 * 3
+    assert set(found.loc[found["method"] == "swav (source)", "head"]) == {"logistic", "pfa1", "centred_pfa1"}
     one = found[(found["method"] == "swav (source)") & (found["domain"] == "target") & (found["head"] == "pfa1")]
     rows = table[(table["method"] == "swav (source)") & (table["metric"] == "target_accuracy_pfa1")]
     rows = rows[(rows["split"] == "test") & (rows["layer"] == LAST)]

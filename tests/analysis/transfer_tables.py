@@ -45,7 +45,9 @@ def transferred(
 
 def _values(method: str, part: float) -> Iterator[tuple[str, float]]:
     target, distance = METHODS[method]
-    for head, less in {"logistic": 0.0, "pfa1": 0.12, "pfa2": 0.05, "pfa3": 0.07}.items():
+    heads = {"logistic": 0.0, "pfa1": 0.12, "pfa2": 0.05, "pfa3": 0.07}
+    heads |= {"centred_pfa1": 0.02, "centred_pfa2": 0.06, "centred_pfa3": 0.09}
+    for head, less in heads.items():
         yield f"target_accuracy_{head}", 0.15 + (target - 0.15) * part - less * part
         yield f"source_accuracy_{head}", 0.2 + (target + 0.08) * part - less * part
     yield "domain_accuracy", 0.95 - (0.35 if distance < 1 else 0.05) * part

@@ -41,15 +41,16 @@ _NOTHING = "\N{EN DASH}"
 
 
 class Series(NamedTuple):
-    """One dot of every row: its name in the key, its name above the numbers, and whether it is hollow."""
+    """One mark of every row: its name in the key, its name above the numbers, whether it is hollow, and its shape."""
 
     label: str
     head: str
     hollow: bool = False
+    shape: str = "o"
 
     def line(self, colour: object = INK) -> Line:
         """Returns how it is drawn."""
-        return Line(self.label, colour, "", "o", self.hollow)
+        return Line(self.label, colour, "", self.shape, self.hollow)
 
 
 def trained(rows: Frame) -> Frame:

@@ -13,12 +13,14 @@ from analysis.figures.base.numbers import Frame, prepare, values
 DOMAINS: Final = ("source", "target")
 LOGISTIC: Final = "logistic"
 PFA: Final = ("pfa1", "pfa2", "pfa3")
+CENTRED: Final = tuple(f"centred_{head}" for head in PFA)
+HEADS: Final = (LOGISTIC, *PFA, *CENTRED)
 TARGET_ACCURACY: Final = f"target_accuracy_{LOGISTIC}"
 
 
 def transfer_accuracies(rows: Frame) -> Frame:
     """Returns the accuracies on test images, of prepared rows, with the columns `domain` and `head`."""
-    names = {f"{domain}_accuracy_{head}": (domain, head) for domain in DOMAINS for head in (LOGISTIC, *PFA)}
+    names = {f"{domain}_accuracy_{head}": (domain, head) for domain in DOMAINS for head in HEADS}
     rows = pd.concat([values(rows, name) for name in names])
     domains, heads = (rows["metric"].map({name: pair[i] for name, pair in names.items()}) for i in (0, 1))
     return rows.assign(domain=domains, head=heads)
@@ -26,7 +28,7 @@ def transfer_accuracies(rows: Frame) -> Frame:
 
 def prepared(table: Frame, *more: str) -> Frame:
     """Returns the rows of the accuracies, and of more metrics, see `numbers.prepare`."""
-    return prepare(table, *(f"{domain}_accuracy_{head}" for domain in DOMAINS for head in (LOGISTIC, *PFA)), *more)
+    return prepare(table, *(f"{domain}_accuracy_{head}" for domain in DOMAINS for head in HEADS), *more)
 
 
 def with_intervals(found: Frame) -> Frame:
