@@ -175,8 +175,11 @@ def correlations_as_text(found: Sequence[Correlation]) -> Iterator[str]:
         unit = ("shift", "shifts") if series == SHIFT_MEANS else ("pair of classes", "pairs of classes")
         counts = f"{counted(mine[0].num_points, 'point', 'points')}, {counted(mine[0].num_units, *unit)} drawn anew"
         yield f"{series}: rank correlation with accuracy in the target, {counts}"
-        width = max(len(quantity_words(one.quantity)) for one in mine)
-        for one in mine:
+        known = [one for one in mine if not np.isnan(one.value)]
+        if not known:
+            yield "  none: all points are alike, or fewer than three"
+        width = max((len(quantity_words(one.quantity)) for one in known), default=0)
+        for one in known:
             yield f"  {quantity_words(one.quantity):<{width}} {one.value:5.2f} ({one.low:.2f} to {one.high:.2f})"
 
 

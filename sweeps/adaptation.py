@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 from collections.abc import Iterator
 from dataclasses import replace
+from itertools import product
 from typing import TYPE_CHECKING, Any, Final
 
 from ray_ssl.errors import UserError, did_you_mean
@@ -56,10 +57,11 @@ def _more(request: Request) -> Iterator[PretrainConfig]:
         for domains in fewer:
             yield request.grid.config({**point, DOMAINS_OPTION: domains})
     seeds = request.grid.axes["seed"]
-    with_target = "both" if request.base.data.num_extra else "all"  # DANN has no use for images of an unknown domain
+    both = "both" if request.base.data.num_extra else "all"
+    # DANN has no use for images of an unknown domain; self-training has, and is compared at equal images too.
+    seen = {"supervised": ["source"], "dann": [both], "self_training": sorted({both, "all"})}
     for name in request.given["baselines"]:
-        domains = {"supervised": "source", "dann": with_target}.get(name, "all")
-        for seed in seeds:
+        for seed, domains in product(seeds, seen[name]):
             yield request.grid.config({"method.name": name, "seed": seed, DOMAINS_OPTION: domains})
 
 

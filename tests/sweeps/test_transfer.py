@@ -45,10 +45,11 @@ def test_pretraining_on_both_domains_is_compared_with_the_source_alone_and_with_
     assert len(budgets) == 1
 
 
-def test_extra_images_are_one_more_pretraining(asked: Callable[..., Request]) -> None:
-    found = trained(asked("--shift", "domains", "--num-extra", "40", "--baselines", "dann"))
+def test_extra_images_are_one_more_pretraining_and_one_more_self_training(asked: Callable[..., Request]) -> None:
+    found = trained(asked("--shift", "domains", "--num-extra", "40", "--baselines", "dann", "self_training"))
     assert sorted(found) == [
-        "dann (source + target)", "vicreg (source + target + extra)", "vicreg (source + target)",
+        "dann (source + target)", "self_training (source + target + extra)", "self_training (source + target)",
+        "vicreg (source + target + extra)", "vicreg (source + target)",
         "vicreg (source)",
     ]  # fmt: skip
 
