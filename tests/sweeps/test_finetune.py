@@ -98,6 +98,11 @@ def test_mlflow_shows_the_accuracies_of_every_head_by_epoch(finished: tuple[Path
     for name in ("validation", "test", "target"):
         history = client.get_metric_history(children[0].info.run_id, f"analysis/head_accuracy/{name}")
         assert [point.step for point in history] == [0, 1, 2]
+    for name in ("test", "target"):
+        history = client.get_metric_history(children[0].info.run_id, f"analysis/relative_feature_distance/{name}")
+        assert [point.step for point in history] == [0, 1, 2] and history[0].value == 0 < history[2].value
+    names = {child.info.run_name for child in children}
+    assert len(names) == 16 and all(re.search(r" \(learning_rate 0\.0?1\)$", str(name)) for name in names)
 
 
 def test_the_same_line_again_has_nothing_to_do(finished: tuple[Path, str]) -> None:
