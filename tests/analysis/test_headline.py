@@ -7,6 +7,7 @@ import pandas as pd
 import pytest
 from mlflow.tracking import MlflowClient
 
+from analysis.finetuned_choice import chosen
 from analysis.headline import fully_measured, headline, publish_headline
 from analysis.publish import publish
 from ray_ssl.config import PretrainConfig, replace
@@ -112,3 +113,21 @@ def test_the_runs_of_trials_have_the_numbers_of_transfer_and_fine_tuning() -> No
         *(f"analysis/head_accuracy/{split}" for split in ("validation", "test", "target")),
         *(f"analysis/{kind}feature_distance/{split}" for kind in ("", "relative_") for split in ("test", "target")),
     }
+
+
+def test_what_fine_tuning_chose_is_on_the_sweep_s_run(monkeypatch: pytest.MonkeyPatch, ledger: Ledger) -> None:
+    table = fine_tuned(pretrained=(10, 100), settings=("", "frozen BatchNorm"))
+    keys = list(table["trial_key"].unique())
+    monkeypatch.setattr("analysis.headline.fully_measured", lambda ledger, measurements: keys)
+    values = {name: value for name, value in headline(ledger, table).items() if name.startswith("fine_tuning/")}
+    found, heads = chosen(table), ("ft", "lp", "lp_ft")
+    norms = ("", "frozen_BatchNorm/")
+    assert set(values) == {
+        *(f"fine_tuning/{norm}{head}/{split}" for norm in norms for head in heads for split in ("test", "target")),
+        *(f"fine_tuning/{norm}{head}/relative_feature_distance/{split}"
+          for norm in norms for head in ("ft", "lp_ft") for split in ("test", "target")),
+    }  # fmt: skip
+    of_ft = found[(found["protocol"] == "ft") & (found["setting"] == "") & (found["pretrained_epoch"] == 100)]
+    assert values["fine_tuning/ft/target"] == pytest.approx(of_ft["target"].mean())
+    del keys[:]  # none has been measured whole
+    assert not any(name.startswith("fine_tuning/") for name in headline(ledger, table))
