@@ -375,7 +375,7 @@ def test_figures_say_what_intervals_are_over_as_claims_do(table: Frame) -> None:
 def test_claims_count_the_trials_behind_them(table: Frame) -> None:
     several = fine_tuned((0, 1), (100,), pretrained_seeds=(0, 1, 2))
     for one, cases in ((table, 3), (several, 6)):
-        num_trials = check(one, names=NAMES).set_index("claim")["num_trials"]
+        num_trials: Frame = check(one, names=NAMES).set_index("claim")["num_trials"]
         assert num_trials["lp_above_ft_in_target"] == cases  # the probe is no fine-tuning
         assert num_trials["lp_ft_distorts_less"] == 2 * cases
 
