@@ -26,6 +26,10 @@ PROTOCOLS: Final = {LP: "LP", FT: "FT", LP_FT: "LP-FT"}
 
 USUAL: Final = "BatchNorm in training"
 """Names the setting "" where it stands beside others."""
+FINE_TUNINGS: Final = "fine-tunings of one encoder"
+"""What an interval of one encoder is over."""
+FROZEN: Final = "frozen BatchNorm"
+"""In the setting of trials that keep the statistics of the pretraining."""
 
 START: Final = ("dataset", "level", "network", "pretrained_seed", "pretrained_epoch")
 """Columns that say what is fine-tuned on which images; `pretrained_epoch` stands for the quality of its features."""
@@ -80,6 +84,34 @@ def chosen(table: Frame) -> Frame:
     best = best.drop_duplicates([*CASE, "protocol"]).drop(columns="probe")
     best.columns.name = None
     return best.sort_values([*CASE, "protocol"], ignore_index=True)
+
+
+def moved(found: Frame, table: Frame, metric: str = DISTANCE) -> Frame:
+    """Returns what was chosen, with mean distances of the representation in the place of accuracies.
+
+    Args:
+        found: As `chosen`.
+        table: That it was chosen from.
+        metric: `DISTANCE` or `RELATIVE_DISTANCE`.
+    """
+    rows = table[(table["metric"] == metric) & (table["layer_name"] == "representation")]
+    wide = rows.pivot_table(index=["trial_key", "epoch"], columns="split", values="value")
+    wide = wide.reindex(columns=[TEST, TARGET]).reset_index()
+    return found.drop(columns=[TEST, TARGET]).merge(wide, on=["trial_key", "epoch"])
+
+
+def in_training(found: Frame) -> Frame:
+    """Returns which rows with a setting are of trials whose BatchNorm, if the network has any, was in training."""
+    return ~found["setting"].str.contains(FROZEN, regex=False)
+
+
+def begins_elsewhere(found: Frame) -> Frame:
+    """Returns in which rows LP-FT does not begin as its probe: from an untrained encoder, with BatchNorm in training.
+
+    The probe is fitted with running statistics as they are initialised (mean 0, variance 1), far from those of a batch,
+    by which the first step is made.
+    """
+    return in_training(found) & (found["pretrained_epoch"] == 0)
 
 
 def newest(found: Frame) -> Frame:

@@ -6,6 +6,7 @@ import math
 from typing import Any, Final
 
 from analysis.curves import TRAINING
+from analysis.finetuned_choice import ACCURACY, LP, RELATIVE_DISTANCE, TARGET, TEST, chosen, moved, newest
 from analysis.graph.look import EIGENVALUE, PREFIX
 from analysis.metrics.base import UNLABELLED
 from analysis.table import IMAGES
@@ -48,14 +49,18 @@ def headline(ledger: Ledger, measurements: Frame) -> dict[str, float]:
         "linear_accuracy/LEVEL/best" and ".../mean" over the finished trials, 0..1: of the representation after the
         last epoch, on test images; absent where no trial has it. "trials/finished" (those that were stopped early
         count) and "trials/failed". Of a sweep on an exact graph "graph/NUMBER" and "graph/LEVEL/NUMBER", what that
-        looks like (see `analysis.graph.look`), without its eigenvalues.
+        looks like (see `analysis.graph.look`), without its eigenvalues. Of fine-tuning "fine_tuning/PROTOCOL/test",
+        ".../target" and ".../relative_feature_distance/IMAGES" for "lp", "ft" and "lp_ft", what validation images
+        choose of each encoder's newest checkpoint, mean over encoders and seeds, with "frozen_BatchNorm/" before the
+        protocol where that is so.
     """
+    ended = fully_measured(ledger, measurements)
     states = [ledger.state(trial.key) for trial in ledger.all_trials()]
     rows: Frame = measurements[
         (measurements.metric == "linear_accuracy")
         & (measurements.split == "test")
         & (measurements.layer_name == "representation")
-        & measurements.trial_key.isin(fully_measured(ledger, measurements))
+        & measurements.trial_key.isin(ended)
     ]
     values: dict[str, float] = {}
     for level in LEVELS:
@@ -66,7 +71,24 @@ def headline(ledger: Ledger, measurements: Frame) -> dict[str, float]:
             values[f"linear_accuracy/{level}/mean"] = sum(last) / len(last)
     values["trials/finished"] = float(sum(state in (TrialState.DONE, TrialState.STOPPED) for state in states))
     values["trials/failed"] = float(states.count(TrialState.FAILED))
-    return values | _of_graph(measurements)
+    return values | _of_graph(measurements) | _of_fine_tuning(measurements[measurements.trial_key.isin(ended)])
+
+
+def _of_fine_tuning(measurements: Frame) -> dict[str, float]:
+    """What was chosen of fully measured trials."""
+    if not (measurements.metric == ACCURACY).any():
+        return {}
+    choice: Frame = newest(chosen(measurements))
+    tables = {"": choice, f"{RELATIVE_DISTANCE}/": moved(choice, measurements, RELATIVE_DISTANCE)}
+    values = {}
+    for kind, table in tables.items():
+        for (setting, protocol), rows in table.groupby(["setting", "protocol"]):
+            where = "/".join(filter(None, (setting.replace(", ", "_").replace(" ", "_"), protocol)))
+            for images in (TEST, TARGET):
+                value = rows[images].mean()
+                if math.isfinite(value) and not (kind and protocol == LP):
+                    values[f"fine_tuning/{where}/{kind}{images}"] = float(value)
+    return values
 
 
 def _of_graph(measurements: Frame) -> dict[str, float]:

@@ -4,21 +4,27 @@ from __future__ import annotations
 
 from typing import Any
 
-from analysis.finetuned_choice import ACCURACY
+from analysis.finetuned_choice import ACCURACY, DISTANCE, RELATIVE_DISTANCE, VALIDATION
 from analysis.table import FOREIGN
 from ray_ssl.tracking import Tracker
 
 Frame = Any
 """A pandas frame; pyright cannot follow what selecting rows of one returns."""
 
-CURVES = ("linear_accuracy", "ncc_accuracy", "cdnv", "effective_rank", "target_accuracy_logistic")
+HEADS = ("logistic", "pfa1", "pfa2", "pfa3", "centred_pfa1", "centred_pfa2", "centred_pfa3")
+TRANSFER = (
+    *(f"{domain}_accuracy_{head}" for head in HEADS for domain in ("source", "target")),
+    *("domain_accuracy", "domain_distance", "domain_distance_of_class"),
+)
+CURVES = ("linear_accuracy", "ncc_accuracy", "cdnv", "effective_rank", *TRANSFER)
 PROFILES = ("linear_accuracy", "ncc_accuracy", "effective_rank")
 REPRESENTATION = "representation"
 
 
 def publish(tracker: Tracker, measurements: Frame) -> None:
     """Logs the test-split curves of the representation (step = epoch), those of the accuracy of a fine-tuned head on
-    each of its splits, and the last checkpoint's layer profiles (step = layer). What a run has already is not logged
+    each of its splits and of how far the representation moved there, and the last checkpoint's layer profiles
+    (step = layer). What a run has already is not logged
     again; the whole table is in the Parquet parts. Foreign encoders have no run.
     """
     measurements = measurements[measurements.method != FOREIGN]
@@ -33,6 +39,13 @@ def publish(tracker: Tracker, measurements: Frame) -> None:
     heads: Frame = measurements[measurements.metric == ACCURACY]
     for (key, split), rows in heads.groupby(["trial_key", "split"]):
         tracker.analysis_points(str(key), f"analysis/{ACCURACY}/{split}", _by_step(rows, "epoch"))
+    moved: Frame = measurements[
+        measurements.metric.isin((DISTANCE, RELATIVE_DISTANCE))
+        & (measurements.layer_name == REPRESENTATION)
+        & (measurements.split != VALIDATION)
+    ]
+    for (key, metric, split), rows in moved.groupby(["trial_key", "metric", "split"]):
+        tracker.analysis_points(str(key), f"analysis/{metric}/{split}", _by_step(rows, "epoch"))
 
 
 def _series(rows: Frame, metrics: tuple[str, ...], step: str) -> list[tuple[str, dict[int, float]]]:

@@ -7,12 +7,13 @@ import platform
 import shlex
 import socket
 import sys
-from functools import cache
+from collections.abc import Sequence
+from functools import cache, cached_property
 from importlib.metadata import PackageNotFoundError, version
 from typing import Final
 
 from ray_ssl.health import is_collapsed
-from ray_ssl.ledger import DONE, FAILED, STOPPED, AnyTrial, Ledger, TrialState
+from ray_ssl.ledger import DONE, FAILED, STOPPED, AnyTrial, Ledger, TrialState, names_apart
 from ray_ssl.mlflow_store import TrialRun
 from ray_ssl.naming import flatten
 from ray_ssl.progress import Board
@@ -33,14 +34,21 @@ class Follower:
     Args:
         tracker: Connected.
         ledger: The truth.
+        wanted: Trials that may be run besides those of the ledger. New runs in MLflow have names that tell all of them
+            apart; a run that is there already is found by its key, and keeps the name that it has.
     """
 
-    def __init__(self, tracker: Tracker, ledger: Ledger) -> None:
-        self.tracker, self.ledger = tracker, ledger
+    def __init__(self, tracker: Tracker, ledger: Ledger, wanted: Sequence[AnyTrial] = ()) -> None:
+        self.tracker, self.ledger, self._wanted = tracker, ledger, wanted
         self.board: Board | None = None
         self._running: dict[str, AnyTrial] = {}
         self._moved: set[str] = set()
         self._collapsed: dict[str, int] = {}  # evaluations in a row
+
+    @cached_property
+    def _names(self) -> dict[str, str]:
+        trials = {trial.key: trial for trial in (*self.ledger.all_trials(), *self._wanted)}
+        return names_apart(list(trials.values()))
 
     def catch_up(self) -> None:
         """Sends MLflow what ended trials have and it lacks: after a crash, or with another server."""
@@ -53,7 +61,7 @@ class Follower:
             history = done["history"] if done else []
             last = int(history[-1]["epoch"]) if history else shipped.get(trial.key, (-1, ""))[0]
             if shipped.get(trial.key) != (last, status):
-                self.tracker.begin(trial_run(trial))
+                self.tracker.begin(self._run(trial))
                 for metrics in history:
                     self._send(trial, metrics)
                 self._send_end(trial)
@@ -64,7 +72,7 @@ class Follower:
             self.warned(trial, "its process died; it goes on from its newest state")
         self._moved.discard(trial.key)
         self._running[trial.key] = trial
-        self.tracker.begin(trial_run(trial))
+        self.tracker.begin(self._run(trial))
         if self.board is not None:
             self.board.started(trial)
 
@@ -99,6 +107,9 @@ class Follower:
         for key in self._running:
             self.tracker.end(key, "KILLED", "interrupted")
 
+    def _run(self, trial: AnyTrial) -> TrialRun:
+        return trial_run(trial, self._names.get(trial.key, trial.name))  # a search suggests others
+
     def _send(self, trial: AnyTrial, metrics: EpochMetrics) -> None:
         values = {name: value for name, value in metrics.items() if name not in ("epoch", "time", "epoch_seconds")}
         self.tracker.points(trial.key, int(metrics["epoch"]), values, round(metrics["time"] * 1000))
@@ -122,11 +133,11 @@ class Follower:
             )
 
 
-def trial_run(trial: AnyTrial) -> TrialRun:
-    """Returns how MLflow describes a trial."""
+def trial_run(trial: AnyTrial, name: str) -> TrialRun:
+    """Returns how MLflow describes a trial, under a name that tells it from others of its sweep."""
     return TrialRun(
         key=trial.key,
-        name=trial.name,
+        name=name,
         params={name: str(value) for name, value in flatten(trial.config.to_dict()).items()},
         tags={"ray_ssl.method": trial.config.plain_method},
         artifacts={

@@ -70,6 +70,8 @@ def _run(request: Request) -> int:
     ledger.is_of(request.shared)
     starts, unmade = make_starts(request, ledger, pretrained)
     grid = replace(request.grid, axes={"method.start": tuple(starts), **request.grid.axes})
+    if line := _begun_untrained(grid.configs(), [epoch for _, epoch in pretrained]):
+        print(line, flush=True)
     request = replace(request, grid=grid, base=grid.config({}), stage=_Stage(request), unmade=unmade)
     code = run(request)
     if code == EXIT_DONE and not request.dry_run:
@@ -78,6 +80,27 @@ def _run(request: Request) -> int:
         for line in lines(choose(trials, read_measurements(ledger.sweep))):
             print(line, flush=True)
     return code
+
+
+def _begun_untrained(configs: Sequence[PretrainConfig], epochs: Sequence[int]) -> str:
+    """Returns a warning where LP-FT does not begin as its probe, "" where it does.
+
+    A probe of an untrained encoder is fitted with running statistics as they are initialised, far from a batch's.
+    """
+    from torch.nn.modules.batchnorm import _BatchNorm
+
+    from ray_ssl.backbones.base import build_backbone
+
+    methods: list[Any] = [config.method for config in configs]
+    if 0 not in epochs or all((one.head, one.batch_norm) != ("probe", "train") for one in methods):
+        return ""
+    network = build_backbone(configs[0].backbone, configs[0].data.image_size)
+    if not any(isinstance(module, _BatchNorm) for module in network.modules()):
+        return ""
+    return (
+        f"warning: {epochs.count(0)} of {len(epochs)} checkpoint(s) are untrained (epoch 0), and BatchNorm is in "
+        "training: LP-FT does not begin as its probe there; --batch-norms frozen does"
+    )
 
 
 def _pretrained(request: Request) -> list[tuple[Trial, int]]:

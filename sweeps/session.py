@@ -56,7 +56,7 @@ class Logged:
         Raises:
             KeyboardInterrupt: Stopped by the user, as everything else after MLflow's runs are ended.
         """
-        follower = Follower(self.tracker, self.ledger)
+        follower = Follower(self.tracker, self.ledger, source.trials)
         with tempfile.TemporaryDirectory(prefix="ray_ssl_") as scratch:
             try:
                 follower.catch_up()

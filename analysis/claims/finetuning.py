@@ -11,21 +11,26 @@ holds of one may not of the other. The linear probe has no seed. "At least" is: 
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Final
 
 from analysis.claims.base.contract import AT_LEAST, DIFFERENCE, SIZE, Claim, Frame
 from analysis.claims.base.interval import Estimate, estimate
 from analysis.finetuned_choice import (
-    DISTANCE,
+    FINE_TUNINGS,
     FT,
     LP,
     LP_FT,
     PROTOCOLS,
     TARGET,
     TEST,
+    USUAL,
+    begins_elsewhere,
     by_setting,
     chosen,
+    in_training,
+    moved,
     newest,
     side_by_side,
 )
@@ -38,20 +43,20 @@ _MARGIN: Final = f" (within {100 * AT_LEAST:g} point)"
 def less(table: Frame, left: str, right: str, images: str) -> Frame | Estimate:
     """Returns the accuracy of one protocol less that of another."""
     wide = side_by_side(newest(chosen(table)), images)
-    return _values(wide, wide[left] - wide[right])
+    return _values(wide, wide[left] - wide[right], tuned=len({left, right} - {LP}))
 
 
 def of_domains(table: Frame) -> Frame | Estimate:
     """Returns how far FT moves representations of the source over how far it moves those of the target."""
-    moved = _moved(table)
-    wide = side_by_side(moved, TEST)
-    return _values(wide, wide[FT] / side_by_side(moved, TARGET)[FT])
+    distances = _moved(table)
+    wide = side_by_side(distances, TEST)
+    return _values(wide, wide[FT] / side_by_side(distances, TARGET)[FT])
 
 
 def of_protocols(table: Frame) -> Frame | Estimate:
     """Returns how far LP-FT moves representations of the source over how far FT does."""
     wide = side_by_side(_moved(table), TEST)
-    return _values(wide, wide[LP_FT] / wide[FT])
+    return _values(wide, wide[LP_FT] / wide[FT], tuned=2)
 
 
 def rate_at_the_edge(table: Frame, protocols: tuple[str, ...]) -> str:
@@ -75,28 +80,56 @@ def rate_at_the_edge(table: Frame, protocols: tuple[str, ...]) -> str:
     )
 
 
+def batch_norm_moves(table: Frame) -> str:
+    """Returns a note where a floor is in the distances, "" where BatchNorm was frozen."""
+    rows = newest(chosen(table))
+    if not in_training(rows[rows["protocol"] != LP]).any():
+        return ""
+    return (
+        f"{USUAL}: its running statistics move features without a step of the weights, a floor under both distances "
+        "that draws their ratio to 1; --batch-norms frozen has none"
+    )
+
+
+def begun_untrained(table: Frame) -> str:
+    """Returns a note where LP-FT did not begin as its probe, "" where it did."""
+    rows = newest(chosen(table))
+    rows = rows[rows["protocol"] == LP_FT]
+    which = begins_elsewhere(rows)
+    if not which.any():
+        return ""
+    return (
+        f"in {which.sum()} of {len(rows)} cases the encoder was untrained and BatchNorm in training, where LP-FT does "
+        "not begin as its probe; --batch-norms frozen does"
+    )
+
+
+def _notes(table: Frame, notes: Sequence[Callable[[Frame], str]]) -> str:
+    return "; ".join(filter(None, (note(table) for note in notes)))
+
+
 def _moved(table: Frame) -> Frame:
     """What is chosen, with mean distances of the representation in the place of accuracies."""
-    rows = table[(table["metric"] == DISTANCE) & (table["layer_name"] == "representation")]
-    wide = rows.pivot_table(index=["trial_key", "epoch"], columns="split", values="value")
-    wide = wide.reindex(columns=[TEST, TARGET]).reset_index()
-    return newest(chosen(table)).drop(columns=[TEST, TARGET]).merge(wide, on=["trial_key", "epoch"])
+    return moved(newest(chosen(table)), table)
 
 
-def _values(wide: Frame, value: Frame) -> Frame | Estimate:
-    """A finite value for each network and seed of the pretraining (see `interval.estimate`), or the estimate over the
-    fine-tunings of one encoder.
+def _values(wide: Frame, value: Frame, tuned: int = 1) -> Frame | Estimate:
+    """A finite value for each network and seed of the pretraining (see `interval.estimate`), with the number of
+    `trials` behind it, or the estimate over the fine-tunings of one encoder.
     """
     found = wide.assign(value=value).dropna(subset="value")
-    encoders = found.groupby(["network", "pretrained_seed"])["value"].mean().reset_index()
+    encoders = found.groupby(["network", "pretrained_seed"])["value"].agg(value="mean", trials="size").reset_index()
+    encoders["trials"] *= tuned
     if len(encoders) != 1:
         return encoders.rename(columns={"pretrained_seed": "seed"})
-    over = estimate(found)
-    return over if over.num_units == 1 else over._replace(basis=f"{over.num_units} fine-tunings of one encoder")
+    over = estimate(found.assign(trials=tuned))
+    return over if over.num_units == 1 else over._replace(basis=f"{over.num_units} {FINE_TUNINGS}")
 
 
-_EDGE_OF_FT, _EDGE_OF_LP_FT, _EDGE_OF_BOTH = (
-    partial(rate_at_the_edge, protocols=protocols) for protocols in ((FT,), (LP_FT,), (FT, LP_FT))
+_EDGE_OF_FT = partial(rate_at_the_edge, protocols=(FT,))
+_OF_LP_FT, _OF_BOTH = (
+    partial(_notes, notes=(partial(rate_at_the_edge, protocols=protocols), begun_untrained))
+    for protocols in ((LP_FT,), (FT, LP_FT))
 )
 
 CLAIMS: Final = (
@@ -115,23 +148,24 @@ CLAIMS: Final = (
         "lp_ft_at_least_ft_in_source", PAPER, "LP-FT is best of both: at least fine-tuning in distribution.",
         f"accuracy in the source, LP-FT less FT{_MARGIN}",
         partial(less, left=LP_FT, right=FT, images=TEST), "above", -AT_LEAST,
-        (FineTuned((FT, LP_FT)),), compares=True, apart=by_setting, within=DIFFERENCE, caveat=_EDGE_OF_BOTH,
+        (FineTuned((FT, LP_FT)),), compares=True, apart=by_setting, within=DIFFERENCE, caveat=_OF_BOTH,
     ),
     Claim(
         "lp_ft_at_least_lp_in_target", PAPER, "LP-FT is best of both: at least linear probing out of distribution.",
         f"accuracy in the target, LP-FT less LP{_MARGIN}",
         partial(less, left=LP_FT, right=LP, images=TARGET), "above", -AT_LEAST,
         (FineTuned((LP, LP_FT), in_target=True),), compares=True, apart=by_setting, within=DIFFERENCE,
-        caveat=_EDGE_OF_LP_FT,
+        caveat=_OF_LP_FT,
     ),
     Claim(
         "ft_distorts_source_more", PAPER, "Fine-tuning distorts features more in distribution than out of it.",
         "mean feature distance of FT, source over target", of_domains, "above", 1.0,
-        (FineTuned((FT,), in_target=True),), compares=True, apart=by_setting, within=SIZE,
+        (FineTuned((FT,), in_target=True),), compares=True, apart=by_setting, within=SIZE, caveat=batch_norm_moves,
     ),
     Claim(
         "lp_ft_distorts_less", PAPER, "LP-FT distorts features less than fine-tuning.",
         "mean feature distance in the source, LP-FT over FT", of_protocols, "below", 1.0,
         (FineTuned((FT, LP_FT)),), compares=True, apart=by_setting, within=SIZE,
+        caveat=partial(_notes, notes=(batch_norm_moves, begun_untrained)),
     ),
 )  # fmt: skip

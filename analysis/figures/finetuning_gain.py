@@ -2,7 +2,8 @@
 
 Left: against the epochs of pretraining, which stand for the quality of the features. Right: against the strength of the
 corruption that makes the target (`--shift blur:0.5`), of the newest checkpoint, where the table holds several strengths
-of one corruption, each a sweep. Bars are 95 % intervals over seeds. Both are what arXiv 2202.10054 says the effect
+of one corruption, each a sweep. After 0 epochs with BatchNorm in training LP-FT does not begin as its probe: the gain
+there is not one of features. Bars are 95 % intervals over seeds. Both are what arXiv 2202.10054 says the effect
 needs: good features and a large shift.
 """
 
@@ -18,7 +19,7 @@ from analysis.figures.base.finetuned import CHOSEN, interval_note, over_seeds, s
 from analysis.figures.base.networks import DASHES, MARKERS, OKABE_ITO, in_order
 from analysis.figures.base.numbers import Frame, evenly
 from analysis.figures.base.sheet import Line, Words
-from analysis.finetuned_choice import FT, LP_FT, TARGET, chosen, newest, side_by_side
+from analysis.finetuned_choice import FT, LP_FT, TARGET, USUAL, begins_elsewhere, chosen, newest, side_by_side
 from analysis.needs import FineTuned
 from ray_ssl.shift import corruption_of
 
@@ -65,6 +66,9 @@ def draw(table: Frame) -> Figure | None:
     if found.empty:
         return None
     found = found.assign(name=start_names(found, several_datasets=True))
+    untrained = found["by"] == "pretrained_epoch"
+    untrained &= begins_elsewhere(found.assign(pretrained_epoch=found["at"]))
+    begun = f"; at 0 epochs ({USUAL}) LP-FT does not begin as its probe" if untrained.any() else ""
     names = list(found["name"].unique())
     shown = [name for by in BY for name in evenly(list(found.loc[found["by"] == by, "name"].unique()), MAX_LINES)]
     left_out = "" if len(shown) == len(names) else f"; {len(shown)} of {len(names)} lines (the CSV has all)"
@@ -74,5 +78,5 @@ def draw(table: Frame) -> Figure | None:
         row="LP-FT less FT (points)", column=in_order(found["by"].map(BY), BY.values()), group="", series=found["name"]
     )
     about = f"{shown[0]}; " if len(shown) == 1 else ""
-    note = f"{about}test images of the target; {CHOSEN}; {interval_note(found)}{left_out}."
+    note = f"{about}test images of the target; {CHOSEN}; {interval_note(found)}{left_out}{begun}."
     return bars(found, looks, Words(TITLE, note, ""), percent=True, zero=True, ends=(-1, 1))

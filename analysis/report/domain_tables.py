@@ -4,22 +4,40 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Sequence
-from typing import Final
+from typing import Any, Final
 
-from analysis.figures.base.finetuned import CHOSEN
+import pandas as pd
+
+from analysis.figures.base.finetuned import CHOSEN, over_seeds
 from analysis.figures.base.numbers import Frame
 from analysis.figures.base.transfer import DOMAINS, LOGISTIC
 from analysis.figures.domain_distance_by_method import DISTANCES
 from analysis.figures.domain_distance_by_method import of_networks as distances
 from analysis.figures.finetuning import numbers as finetuned
 from analysis.figures.transfer_by_method import of_networks as accuracies
-from analysis.finetuned_choice import PROTOCOLS, TARGET, TEST, USUAL, without_fine_tuned
+from analysis.finetuned_choice import (
+    FINE_TUNINGS,
+    LP,
+    PROTOCOLS,
+    RELATIVE_DISTANCE,
+    TARGET,
+    TEST,
+    USUAL,
+    chosen,
+    moved,
+    without_fine_tuned,
+)
 from analysis.metrics.transfer import POWERS
 from analysis.report import markup
 
 _NONE: Final = "\N{EN DASH}"
 _PLUS_MINUS: Final = "\N{PLUS-MINUS SIGN}"
 _INTERVAL: Final = f"mean {_PLUS_MINUS} half the 95 % confidence interval over seeds (Student's t; one seed has none)"
+_INTERVAL_OF_TUNED: Final = (
+    f"mean {_PLUS_MINUS} half the 95 % confidence interval over n seeds of the pretraining or, where there is one, n "
+    f"{FINE_TUNINGS} (Student's t; one has none)"
+)
+_NO_ROWS: Final = pd.DataFrame()
 _HEADS: Final = {
     LOGISTIC: "logistic",
     **{f"pfa{t}": f"PFA, t\N{NO-BREAK SPACE}=\N{NO-BREAK SPACE}{t}" for t in POWERS},
@@ -91,6 +109,7 @@ def finetuning_table(measurements: Frame) -> str:
     found = finetuned(measurements)
     if found.empty:
         return ""
+    apart = _distances(measurements)
     about = [name for name in ("dataset", "level", "network", "setting") if found[name].nunique() > 1]
     same = ["dataset", "level", "network", "setting", "pretrained_epoch"]
     in_target = (found["images"] == TARGET).any()
@@ -102,21 +121,36 @@ def finetuning_table(measurements: Frame) -> str:
             one = start[start["protocol"] == protocol].set_index("images")
             if one.empty:
                 continue
-            first = one.iloc[0]
+            first, place = one.iloc[0], tuple(start.iloc[0][[*same]])
+            away = apart.get((*place[:-2], place[-2].replace(USUAL, ""), place[-1], protocol), _NO_ROWS)
             lines.append([
                 words, *(markup.text(first[name]) or _NONE for name in about), str(first["pretrained_epoch"]),
                 _of(one, TEST, 100), *([_of(one, TARGET, 100)] if in_target else []),
+                *(_of(away, images, 1) for images in (TEST, *([TARGET] if in_target else []))),
                 first["rates"] or _NONE, first["epochs"] or _NONE, str(int(one["n"].max())),
             ])  # fmt: skip
     shared = ", ".join(str(found[name].iloc[0]) for name in same[:-1] if name not in about and found[name].iloc[0])
     caption = (
-        f"{shared}: accuracy in per cent on test images, {_INTERVAL}; {CHOSEN}. Source: in distribution (ID), target: "
-        "out of it (OOD). LP: linear probe; FT: fine-tuning with a fresh head; LP-FT: with the probe's."
+        f"{shared}: accuracy in per cent on test images, {_INTERVAL_OF_TUNED}; {CHOSEN}. "
+        "Source: in distribution (ID), target: out of it (OOD). LP: linear probe; FT: fine-tuning with a fresh head; "
+        "LP-FT: with the probe's. Moved: mean distance of the representation of an image from where it began, over the "
+        "root mean square distance of these from their mean."
     )
     domains = ["source (ID)", *(["target (OOD)"] if in_target else [])]
-    head = ["protocol", *about, "encoder's epoch", *domains, "rates chosen", "epochs chosen", "seeds"]
-    where = [head.index(name) for name in (*about, "encoder's epoch", "seeds")]
+    moved_titles = [f"moved, {name.partition(' ')[0]}" for name in domains]
+    head = ["protocol", *about, "encoder's epoch", *domains, *moved_titles, "rates chosen", "epochs chosen", "n"]
+    where = [head.index(name) for name in (*about, "encoder's epoch", "n")]
     return markup.table(head, lines, caption, range(1 + len(about), len(head)), where)
+
+
+def _distances(measurements: Frame) -> dict[tuple[Any, ...], Frame]:
+    """Mean relative distances with their intervals by images, of each start, setting and protocol but LP."""
+    same = ["dataset", "level", "network", "setting", "pretrained_epoch", "protocol"]
+    choice = chosen(measurements)
+    rows = moved(choice[choice["protocol"] != LP], measurements, RELATIVE_DISTANCE)
+    long = rows.melt([*same, "pretrained_seed", "seed"], [TEST, TARGET], "images").dropna(subset="value")
+    found = over_seeds(long, [*same, "images"])
+    return {key: one.set_index("images") for key, one in found.groupby(same)}
 
 
 def _of(found: Frame, key: str, factor: float) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import warnings
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -301,7 +302,7 @@ def test_a_rate_at_the_edge_of_the_grid_is_said(table: Frame) -> None:
     rates = table["metric"] == "peak_learning_rate"
     chosen_rate = chosen(table).query("protocol == 'ft'")["rate"].max()
     assert table.loc[rates, "value"].max() > chosen_rate
-    assert set(check(table, names=NAMES)["note"]) == {""}
+    assert not check(table, names=NAMES)["note"].str.contains("learning rate").any()
     above = table.loc[rates & (table["value"] > chosen_rate), "trial_key"]
     one = check(table[~table["trial_key"].isin(above)], names=["ft_at_least_lp_in_source"]).iloc[0]
     assert one["verdict"] == HOLDS and f"FT chose the largest learning rate of the grid, {chosen_rate:g}" in one["note"]
@@ -334,3 +335,50 @@ def test_claims_without_their_measurements_say_what_gives_them(table: Frame) -> 
     assert no_target["note"].str.contains("with a --shift").all()
     one_seed: Frame = check(fine_tuned((0,)), names=NAMES)
     assert one_seed["note"].str.contains("one trial").all()
+
+
+def test_the_floor_of_batch_norm_is_said_where_it_is(table: Frame) -> None:
+    of_distances = {"ft_distorts_source_more", "lp_ft_distorts_less"}
+    notes = check(table, names=NAMES).set_index("claim")["note"]
+    assert {name for name in NAMES if "a floor under both distances" in notes[name]} == of_distances
+    assert set(notes[[name for name in NAMES if name not in of_distances]]) == {""}
+    frozen = fine_tuned(settings=("frozen BatchNorm",))
+    assert set(check(frozen, names=NAMES)["note"]) == {""}
+    module = plugin_module("analysis.figures", "feature_distortion")
+    assert "the drift of its statistics is in the distance" in words_of(module.draw(table))
+    assert "drift" not in words_of(module.draw(frozen))
+
+
+def test_fine_tuning_of_untrained_encoders_is_named() -> None:
+    concerned = {"lp_ft_at_least_ft_in_source", "lp_ft_at_least_lp_in_target", "lp_ft_distorts_less"}
+    untrained, frozen = (fine_tuned(pretrained=(0,), settings=(name,)) for name in ("", "frozen BatchNorm"))
+    notes = check(untrained, names=NAMES).set_index("claim")["note"]
+    assert {name for name in NAMES if "in 3 of 3 cases the encoder was untrained" in notes[name]} == concerned
+    for table in (frozen, fine_tuned()):  # the newest checkpoint counts
+        assert not check(table, names=NAMES)["note"].str.contains("untrained").any()
+    module = plugin_module("analysis.figures", "finetuning_gain")
+    said = "at 0 epochs (BatchNorm in training) LP-FT does not begin as its probe"
+    assert said in words_of(module.draw(fine_tuned()))
+    for table in (frozen, fine_tuned(pretrained=(10, 100))):
+        assert said not in words_of(module.draw(table))
+
+
+def test_figures_say_what_intervals_are_over_as_claims_do(table: Frame) -> None:
+    several = fine_tuned((0, 1), (100,), pretrained_seeds=(0, 1, 2))
+    for one, words in ((table, "3 fine-tunings of one encoder"), (several, "3 seeds")):
+        assert set(check(one, names=NAMES)["basis"]) == {words}
+        for name in FINE_TUNED_NAMES:
+            figure = plugin_module("analysis.figures", name).draw(one)
+            assert f"95% interval over {words}" in words_of(figure), name
+
+
+def test_claims_count_the_trials_behind_them(table: Frame) -> None:
+    several = fine_tuned((0, 1), (100,), pretrained_seeds=(0, 1, 2))
+    for one, cases in ((table, 3), (several, 6)):
+        num_trials: Frame = check(one, names=NAMES).set_index("claim")["num_trials"]
+        assert num_trials["lp_above_ft_in_target"] == cases  # the probe is no fine-tuning
+        assert num_trials["lp_ft_distorts_less"] == 2 * cases
+
+
+def words_of(figure: Any) -> str:
+    return " ".join(text.get_text().replace("\n", " ") for text in figure.texts)

@@ -1,16 +1,21 @@
 """The sweep in a few numbers: from the last epoch of finished trials, and once each in MLflow."""
 
 from pathlib import Path
+from unittest.mock import MagicMock
 
 import pandas as pd
 import pytest
 from mlflow.tracking import MlflowClient
 
+from analysis.finetuned_choice import chosen
 from analysis.headline import fully_measured, headline, publish_headline
+from analysis.publish import publish
 from ray_ssl.config import PretrainConfig, replace
 from ray_ssl.ledger import DONE, FAILED, STOPPED, Ledger, Trial, make_trials
 from ray_ssl.storage import Storage
 from ray_ssl.tracking import Tracker
+from tests.analysis.finetuned_tables import fine_tuned
+from tests.analysis.transfer_tables import transferred
 
 EPOCHS = 4
 BASE = PretrainConfig.from_dict({"training": {"epochs": EPOCHS}})
@@ -91,3 +96,38 @@ def test_every_change_is_one_step_on_every_server(ledger: Ledger, tmp_path: Path
     for server in ("one", "two"):
         assert stored(server, "linear_accuracy/class/best") == [(1, 0.5), (2, 0.6)]
         assert stored(server, "trials/finished") == [(1, 1.0), (2, 2.0)]
+
+
+def test_the_runs_of_trials_have_the_numbers_of_transfer_and_fine_tuning() -> None:
+    def logged(table: pd.DataFrame) -> set[str]:
+        tracker = MagicMock()
+        publish(tracker, table)
+        return {call.args[1] for call in tracker.analysis_points.call_args_list}
+
+    of_transfer = logged(transferred())
+    for head in ("logistic", "pfa2"):
+        assert {f"analysis/{domain}_accuracy_{head}/class" for domain in ("source", "target")} <= of_transfer
+    assert {f"analysis/{name}/class" for name in ("domain_accuracy", "domain_distance")} <= of_transfer
+    tuned = fine_tuned((0,), (10,))
+    assert logged(tuned) == {
+        *(f"analysis/head_accuracy/{split}" for split in ("validation", "test", "target")),
+        *(f"analysis/{kind}feature_distance/{split}" for kind in ("", "relative_") for split in ("test", "target")),
+    }
+
+
+def test_what_fine_tuning_chose_is_on_the_sweep_s_run(monkeypatch: pytest.MonkeyPatch, ledger: Ledger) -> None:
+    table = fine_tuned(pretrained=(10, 100), settings=("", "frozen BatchNorm"))
+    keys = list(table["trial_key"].unique())
+    monkeypatch.setattr("analysis.headline.fully_measured", lambda ledger, measurements: keys)
+    values = {name: value for name, value in headline(ledger, table).items() if name.startswith("fine_tuning/")}
+    found, heads = chosen(table), ("ft", "lp", "lp_ft")
+    norms = ("", "frozen_BatchNorm/")
+    assert set(values) == {
+        *(f"fine_tuning/{norm}{head}/{split}" for norm in norms for head in heads for split in ("test", "target")),
+        *(f"fine_tuning/{norm}{head}/relative_feature_distance/{split}"
+          for norm in norms for head in ("ft", "lp_ft") for split in ("test", "target")),
+    }  # fmt: skip
+    of_ft = found[(found["protocol"] == "ft") & (found["setting"] == "") & (found["pretrained_epoch"] == 100)]
+    assert values["fine_tuning/ft/target"] == pytest.approx(of_ft["target"].mean())
+    del keys[:]  # none has been measured whole
+    assert not any(name.startswith("fine_tuning/") for name in headline(ledger, table))

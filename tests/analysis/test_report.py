@@ -217,7 +217,15 @@ def test_lp_ft_and_both_are_the_figures_numbers_and_are_no_networks_of_the_resul
             mean, spread = one.loc[images, "mean"], one.loc[images, "spread"]
             interval = "" if row[0] == "LP" else f" \N{PLUS-MINUS SIGN} {100 * spread:.1f}"
             assert cell == f"{100 * mean:.1f}{interval}"
-        assert row[4:] == (["\N{EN DASH}", "\N{EN DASH}", "1"] if row[0] == "LP" else [f"{RATES[BEST]:g}", "4", "3"])
+        assert row[6:] == (["\N{EN DASH}", "\N{EN DASH}", "1"] if row[0] == "LP" else [f"{RATES[BEST]:g}", "4", "3"])
+        head = " (probed head)" if row[0] == "LP-FT" else ""
+        ours = (table["method"] == f"supervised from vicreg-2-16-s0-e{row[1]}{head}") & (table["epoch"] == 4)
+        rates = table[(table["metric"] == "peak_learning_rate") & (table["value"] == RATES[BEST])]["trial_key"]
+        ours &= table["trial_key"].isin(rates) & (table["layer_name"] == "representation")
+        ours &= table["metric"] == "relative_feature_distance"
+        for cell, images in zip(row[4:6], ("test", "target"), strict=True):
+            mean = table[ours & (table["split"] == images)]["value"].mean()
+            assert cell == "\N{EN DASH}" if row[0] == "LP" else cell.startswith(f"{mean:.2f} \N{PLUS-MINUS SIGN} ")
     measured = synthetic((2,), (16,), (0,)).assign(
         method=table["method"].iloc[0]
     )  # its layers, by linear probe and NCC

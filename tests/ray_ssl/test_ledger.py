@@ -6,11 +6,13 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from unittest.mock import MagicMock
 
 import pytest
 
 from ray_ssl.config import PretrainConfig, replace
 from ray_ssl.errors import UserError
+from ray_ssl.follower import Follower
 from ray_ssl.lease import LEASE, Lease
 from ray_ssl.ledger import DONE, FAILED, STOPPED, Ledger, TrialState, make_trials, names_apart
 from ray_ssl.storage import Storage, seal
@@ -59,6 +61,22 @@ def test_fine_tuned_trials_are_named_by_protocol_and_told_apart_by_rate(ledger: 
         ledger.write_config(trial)
     shown = [line for line in show([ledger]).splitlines() if "seed 0" in line]
     assert [name for line, name in zip(shown, sorted(wanted), strict=True) if name in line] == sorted(wanted)
+
+
+def test_mlflow_tells_the_trials_of_a_sweep_apart(ledger: Ledger) -> None:
+    rates = [replace(PretrainConfig(), {"optimiser.learning_rate": rate}) for rate in (0.1, 0.2)]
+    known, new = make_trials(rates, "data")
+    ledger.write_config(known)
+    for wanted, names in (
+        ([known, new], [f"vicreg 5-64 seed 0 (learning_rate {rate})" for rate in (0.1, 0.2)]),
+        ([known], ["vicreg 5-64 seed 0", "vicreg 5-64 seed 0"]),  # the second was suggested later
+    ):
+        tracker = MagicMock()
+        follower = Follower(tracker, ledger, wanted)
+        follower.started(known)
+        follower.started(new)
+        assert [call.args[0].name for call in tracker.begin.call_args_list] == names
+        assert [call.args[0].key for call in tracker.begin.call_args_list] == [known.key, new.key]
 
 
 def test_the_states_of_a_trial(ledger: Ledger) -> None:

@@ -118,6 +118,13 @@ def test_sending_everything_again_changes_nothing(store):
     assert len(before) == 2
 
 
+def test_a_run_that_is_named_otherwise_now_is_found_by_its_key(store):
+    with_tracker(store, lambda tracker: send(tracker, TRIAL, 2))
+    with_tracker(store, lambda tracker: send(tracker, replace(TRIAL, name="vicreg seed 0 (learning_rate 0.1)"), 4))
+    (trial,) = trials(store)
+    assert trial.info.run_name == "vicreg seed 0" and list(history(store, trial, "loss")) == [0, 1, 2, 3]
+
+
 def test_points_go_on_where_an_earlier_process_stopped_even_without_their_time(store):
     def send_now(tracker, num_steps):
         tracker.begin(TRIAL)

@@ -98,6 +98,11 @@ def test_mlflow_shows_the_accuracies_of_every_head_by_epoch(finished: tuple[Path
     for name in ("validation", "test", "target"):
         history = client.get_metric_history(children[0].info.run_id, f"analysis/head_accuracy/{name}")
         assert [point.step for point in history] == [0, 1, 2]
+    for name in ("test", "target"):
+        history = client.get_metric_history(children[0].info.run_id, f"analysis/relative_feature_distance/{name}")
+        assert [point.step for point in history] == [0, 1, 2] and history[0].value == 0 < history[2].value
+    names = {child.info.run_name for child in children}
+    assert len(names) == 16 and all(re.search(r" \(learning_rate 0\.0?1\)$", str(name)) for name in names)
 
 
 def test_the_same_line_again_has_nothing_to_do(finished: tuple[Path, str]) -> None:
@@ -243,6 +248,10 @@ def test_a_dry_run_says_what_would_be_probed_and_makes_nothing(
     line += ["--learning-rates", "0.01", "0.1", "--global-batch-size", "20", "--address", "local", "--num-cpus", "1"]
     assert _run(parse(SWEEP, [*line, "--dry-run"])) == 0
     first, *probes = capsys.readouterr().out.splitlines()
+    assert probes.pop(2) == (
+        "warning: 1 of 2 checkpoint(s) are untrained (epoch 0), and BatchNorm is in training: LP-FT does not begin as "
+        "its probe there; --batch-norms frozen does"
+    )
     assert first.startswith("2 checkpoint(s) to probe first; trials from them wait for their probe")
     assert all(
         re.match(rf" *vicreg-[12]-4-s0-e{e} .*, trial {key}, epoch {e}$", one) for e, one in enumerate(probes[:2])
@@ -254,4 +263,7 @@ def test_a_dry_run_says_what_would_be_probed_and_makes_nothing(
     heads = [re.match("-{16}  (FT .fresh head.|LP-FT .probed head.) [12]-4 seed 4 from vicreg-", one) for one in trials]
     assert all(heads) and len({head[1] for head in heads if head}) == 2 and last.startswith("8 trial(s), 8 to run:")
     assert len({one.split(" new ")[0] for one in trials}) == len(trials)
+    for harmless in (["--batch-norms", "frozen"], ["--heads", "fresh"]):
+        assert _run(parse(SWEEP, [*line, *harmless, "--dry-run"])) == 0
+        assert "untrained" not in capsys.readouterr().out
     assert [path.name for path in (two_networks / "results").iterdir()] == ["pretrained"]

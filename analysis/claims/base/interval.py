@@ -44,7 +44,8 @@ def estimate(values: Frame) -> Estimate:
     network over its seeds. Trials are never units by themselves: those of one network are no evidence on another.
 
     Args:
-        values: A row for each trial, columns network, seed and value (finite); one at least.
+        values: A row for each trial, columns network, seed and value (finite); one at least. Where a value is made of
+            several trials, the column `trials` says how many.
     """
     wide = values.pivot_table(index="seed", columns="network", values="value")
     complete = wide.dropna(axis=1)
@@ -59,7 +60,10 @@ def estimate(values: Frame) -> Estimate:
         basis = f"{num_networks} networks, {'one seed' if most == 1 else f'{most} seeds'}"
         basis = "one trial" if num_networks == 1 else basis
     low, high = t_interval(units.to_numpy(float))
-    return Estimate(float(units.mean()), low, high, int(used.notna().to_numpy().sum()), basis, len(units))
+    num_trials = int(used.notna().to_numpy().sum())
+    if "trials" in values:
+        num_trials = int(values.loc[values["network"].isin(used.columns), "trials"].sum())
+    return Estimate(float(units.mean()), low, high, num_trials, basis, len(units))
 
 
 def t_interval(units: np.ndarray, level: float = 0.95) -> tuple[float, float]:

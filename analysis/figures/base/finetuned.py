@@ -11,18 +11,20 @@ from analysis.claims.base.interval import t_interval
 from analysis.figures.base.networks import OKABE_ITO
 from analysis.figures.base.numbers import Frame
 from analysis.figures.base.sheet import Line
-from analysis.finetuned_choice import FT, LP, LP_FT, USUAL
+from analysis.finetuned_choice import FINE_TUNINGS, FT, LP, LP_FT, USUAL
 
 LOOKS: Final = {
     LP: Line("LP, linear probe", OKABE_ITO[2], "solid", "^"),
     FT: Line("FT, fine-tuning", OKABE_ITO[3], "solid", "s"),
     LP_FT: Line("LP-FT, both in turn", OKABE_ITO[0], "solid", "o"),
 }
+SEEDS: Final = "seeds"
 CHOSEN: Final = "learning rate and epoch chosen on validation images of the source"
 
 
 def over_seeds(rows: Frame, by: list[str]) -> Frame:
-    """Returns mean, half the width of its 95 % interval (`spread`, NaN of one seed) and n, for each `by`.
+    """Returns mean, half the width of its 95 % interval (`spread`, NaN of one seed), n and `over`, what the n are, for
+    each `by`.
 
     Seeds are those of the pretraining where there are several, each the mean over its fine-tunings; else those of
     fine-tuning.
@@ -37,16 +39,24 @@ def over_seeds(rows: Frame, by: list[str]) -> Frame:
         units = one.groupby("pretrained_seed" if several else "seed")["value"].mean().to_numpy(float)
         low, high = t_interval(units)
         spread = math.nan if math.isnan(low) else (high - low) / 2
-        found.append({**dict(zip(by, key, strict=True)), "mean": units.mean(), "spread": spread, "n": len(units)})
-    return pd.DataFrame(found, columns=[*by, "mean", "spread", "n"])
+        over = SEEDS if several or len(units) == 1 else FINE_TUNINGS
+        about = dict(zip(by, key, strict=True))
+        found.append({**about, "mean": units.mean(), "spread": spread, "n": len(units), "over": over})
+    return pd.DataFrame(found, columns=[*by, "mean", "spread", "n", "over"])
 
 
 def interval_note(found: Frame) -> str:
-    """Returns what the bars are: "mean and 95% interval over 3 seeds"."""
+    """Returns what the bars are: "mean and 95% interval over 3 seeds", or "over 3 fine-tunings of one encoder".
+
+    Args:
+        found: With the column n, and `over` where it is not seeds (see `over_seeds`).
+    """
     most, least = int(found["n"].max()), int(found["n"].min())
     if most == 1:
         return "one seed: no interval"
-    return f"mean and 95% interval over {most if most == least else f'up to {most}'} seeds"
+    kinds = set(found.loc[found["n"] > 1, "over"]) if "over" in found else {SEEDS}
+    words = " or ".join(kind for kind in (SEEDS, FINE_TUNINGS) if kind in kinds)
+    return f"mean and 95% interval over {most if most == least else f'up to {most}'} {words}"
 
 
 def start_names(found: Frame, several_datasets: bool = False) -> Frame:
