@@ -42,11 +42,13 @@ def finished(ledger: Ledger, config: PretrainConfig) -> Trial:
     return trial
 
 
-def write(ledger: Ledger, trial: Trial, epoch: int, rows: list[tuple[int, str, str, str, str, float]]) -> None:
+def write(
+    ledger: Ledger, trial: Trial, epoch: int, rows: list[tuple[int, str, str, str, str, float]], task: str = "test"
+) -> None:
     about = columns(trial.config, "sweep", trial.key, "shapes", epoch)
     values = [dict(zip(SCHEMA.names, (*about, *row), strict=True)) for row in rows]
     sweep = ledger.sweep
-    KIND.write(sweep.filesystem, sweep.path(MEASUREMENTS), about, "test", values, {})
+    KIND.write(sweep.filesystem, sweep.path(MEASUREMENTS), about, task, values, {})
 
 
 @pytest.fixture(scope="module")
@@ -121,9 +123,8 @@ def test_an_encoder_of_a_sweep_on_fine_tuning(
     assert case.accuracies == pytest.approx(measured)
     # The sweep is measured with --metrics transfer too: heads on the start are those of epoch 0, and no others.
     for epoch, accuracy in ((0, 0.7), (1, 0.9)):
-        write(
-            ledger, ledger.known_trials()[0], epoch, [(1, "block1", "class", "test", "target_accuracy_pfa2", accuracy)]
-        )
+        rows = [(1, "block1", "class", "test", "target_accuracy_pfa2", accuracy)]
+        write(ledger, ledger.known_trials()[0], epoch, rows, "transfer")
     advised = Advice(PFA, "block1", "pfa2", ())
     whole = cases_of(ledger.sweep.uri)[0]
     assert whole.accuracies == pytest.approx({**measured, "pfa2 of block1": 0.7})
