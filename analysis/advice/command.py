@@ -18,9 +18,11 @@ from collections.abc import Sequence
 import torch
 
 from analysis.advice.domains import Domains, domains_of
-from analysis.advice.evidence import FINE_TUNING, TRANSFER, Case, better, cases_of, finished, lines
-from analysis.advice.facts import LOGISTIC, HeadFacts, LayerFacts, measure_layers
+from analysis.advice.estimates import why_unusable
+from analysis.advice.evidence import cases_of, finished
+from analysis.advice.facts import LOGISTIC, LayerFacts, measure_layers
 from analysis.advice.rule import FT, LP, LP_FT, PFA, Advice, recommend
+from analysis.advice.scores import FINE_TUNING, TRANSFER, Case, better, lines, option_of
 from analysis.flags import each_once, read_data_config
 from ray_ssl.checkpoints import Checkpoint
 from ray_ssl.config import PretrainConfig, trial_key
@@ -51,14 +53,14 @@ FEW_IMAGES = 50
 _EXPLAINED = (
     "source    MEASURED accuracy of the head on validation images of the source",
     "~target   its accuracy in the target, ESTIMATED from its confidence, no label was seen: often too high, most "
-    "under large shifts",
-    "agree     share of target images that LP and PFA give the same class; it decides nothing",
+    "under large shifts; unusable: it decides nothing",
+    "agree     share of target images that LP and PFA give the same class (and of validation images of the source)",
     "domain    accuracy of a classifier that tells the domains apart, 50% where it cannot; distance: of the domains' "
     "means, relative to the classes'",
 )
 """What the columns of `_COLUMNS` are, where their names do not say it."""
 
-_JUDGED_BY = {LP: (FINE_TUNING, TRANSFER), PFA: (TRANSFER,), FT: (FINE_TUNING,), LP_FT: (FINE_TUNING,)}
+_JUDGED_BY = {LP: (FINE_TUNING, TRANSFER), PFA: (FINE_TUNING, TRANSFER), FT: (FINE_TUNING,), LP_FT: (FINE_TUNING,)}
 """Kinds of evidence that say something of an advice."""
 
 
@@ -153,11 +155,10 @@ def _few(num_images: int) -> list[str]:
 def _table(layers: Sequence[LayerFacts]) -> list[str]:
     rows: list[Sequence[str]] = [_COLUMNS]
     for layer in layers:
-        probe, pfa = layer.heads[LOGISTIC], layer.heads[layer.best_pfa]
-        shares = (layer.agreement, layer.domain_accuracy)
+        agree = f"{_percent(layer.agreement)} ({_percent(layer.source_agreement)})"
         rows.append((
-            layer.name, *_accuracies(probe), f"t = {layer.best_pfa[-1]}", *_accuracies(pfa), *map(_percent, shares),
-            f"{layer.domain_distance:.2f}", f"{layer.effective_rank:.1f}",
+            layer.name, *_accuracies(layer, LOGISTIC), f"t = {layer.best_pfa[-1]}", *_accuracies(layer, layer.best_pfa),
+            agree, _percent(layer.domain_accuracy), f"{layer.domain_distance:.2f}", f"{layer.effective_rank:.1f}",
         ))  # fmt: skip
     first, *others = [max(map(len, column)) for column in zip(*rows, strict=True)]
     return ["  ".join([row[0].ljust(first), *map(str.rjust, row[1:], others)]) for row in rows]
@@ -173,14 +174,15 @@ def _say(layers: Sequence[LayerFacts], num_classes: int, cases: Sequence[Case] =
         own: Key of the pretraining of the encoder that is advised on.
     """
     best, frozen = recommend(layers, num_classes), recommend(layers, num_classes, (LP, PFA))
-    found = [f"advice    {_words(best)}{_contradiction(best, cases, own)}", *_indented("why", best.reasons)]
+    headline = f"advice    {_words(best)}{_contradiction(best, cases, own)}"
+    found = [headline, *_indented("why", (*best.reasons, *best.frozen))]
     if frozen.way == best.way:
         return found
     against = _contradiction(frozen, cases, own, (TRANSFER,))
     return [
         *found,
         f"frozen    if the network is not to be trained: {_words(frozen)}{against}",
-        *_indented("", frozen.reasons[2:]),
+        *_indented("", frozen.frozen),
     ]
 
 
@@ -188,7 +190,7 @@ def _contradiction(advice: Advice, cases: Sequence[Case], own: str, kinds: Seque
     """What the evidence says against advice, for its headline: "" where another choice was not better there."""
     doubted = ""
     for kind in kinds or _JUDGED_BY[advice.way]:
-        ours = advice.way if kind == FINE_TUNING else f"{advice.head} of {advice.layer}"
+        ours = option_of(advice, kind)
         best = better(cases, kind, own)
         if best is None or best.option == ours:
             continue
@@ -208,9 +210,10 @@ def _indented(title: str, reasons: Sequence[str]) -> list[str]:
     return [f"{title if i == 0 else '':10}{reason}" for i, reason in enumerate(reasons)]
 
 
-def _accuracies(head: HeadFacts) -> tuple[str, str]:
-    """In the source, measured, and in the target, an estimate that is marked as one."""
-    return _percent(head.validation), f"~{_percent(head.expected)}"
+def _accuracies(layer: LayerFacts, head: str) -> tuple[str, str]:
+    """In the source, measured, and in the target, an estimate that is marked as one, and where it is unusable."""
+    facts = layer.heads[head]
+    return _percent(facts.validation), f"~{_percent(facts.expected)}{' unusable' * bool(why_unusable(layer, head))}"
 
 
 def _percent(share: float) -> str:

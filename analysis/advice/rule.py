@@ -1,26 +1,30 @@
 """What follows from the facts: a layer, and LP, PFA, FT or LP-FT. A few thresholds, no fit: none was tuned on results.
 
 With the skill of an accuracy its way from chance (0) to 1 (1), that of a linear probe of the representation on
-validation images of the source tells how good the features are:
+validation images of the source tells how good the features are; where that leaves a choice, the target decides:
 
     1. skill at most `POOR`          FT: there is little in the features that fine-tuning could distort
     2. skill of `SATURATED` or more  a head on frozen features: there is little that fine-tuning could gain
-    3. else                          LP-FT: fine-tuning gains in the source, the probe before it keeps features
+    3. else, domains look alike      FT: what it does to features of the source it does to those of the target
+    4. else                          LP-FT: fine-tuning gains in the source, the probe before it keeps features
+
+Domains look alike where a linear classifier of the representation tells them apart with an accuracy below `APART` and
+LP and PFA keep `AGREE` of their agreement in the source: the one looks at where images lie, the other at what heads
+make of it. Both are measured without labels.
 
 Of arXiv 2202.10054: fine-tuning with a fresh head moves features of the source and hardly those of the target, so that
-where features are good and the shift is large it does worse there than a linear probe; that needs both. LP-FT, whose
-head fits before features can move, is on average better than either in both domains. So the size of the shift decides
-between LP and FT alone, not against LP-FT, and here it decides nothing: it is printed, as the part of the skill that is
-expected to be lost in the target.
+it does worse there than a linear probe where features are good AND the shift is large, and only there; LP-FT, whose
+head fits before features can move, is on average better than either in both domains. Rules 1, 3 and 4 are of that
+theory and were not fitted to sweeps. Ours: to measure "good" by skill and "large" by domain accuracy and agreement, all
+thresholds, rule 2 (a probe that is right leaves LP-FT no gradient: it would cost training and change little).
 
-Ours: to measure "good" by skill, both thresholds, rule 2 (a probe that is right leaves LP-FT no gradient: it would cost
-training and change little), and LP before FT for features that are not poor, where there is no LP-FT.
-
-A head on frozen features is LP, or PFA where that is expected to be `GAIN` better in the target and is at most `SLACK`
-worse on validation images. Its layer is the deepest of those where it is at most `SLACK` worse than its best on
-validation images, or the one of them where it is expected to be best in the target, where that is `GAIN` better there:
-what is expected is too rough an estimate to follow for less. Fine-tuning is of the whole network, with its head on the
-representation. PFA is of arXiv 2204.02683; how it is chosen is ours.
+A head on frozen features is LP, or PFA where that is estimated `GAIN` better in the target and is at most `SLACK` worse
+on validation images. Its layer is the deepest of those where it is at most `SLACK` worse than its best on validation
+images, or the one of them where it is estimated best in the target, where that is `GAIN` better there. An estimate that
+is unusable (`estimates`) decides none of it: then PFA is taken where it is `GAIN` better on validation images, and of
+these layers the one where the domains lie nearest, where that is less than `NEARER` of the deepest one's distance.
+Fine-tuning is of the whole network, with its head on the representation. PFA is of arXiv 2204.02683; how it is chosen
+is ours.
 """
 
 from __future__ import annotations
@@ -28,6 +32,7 @@ from __future__ import annotations
 from collections.abc import Collection, Sequence
 from typing import Final, NamedTuple
 
+from analysis.advice.estimates import agreement_kept, why_unusable
 from analysis.advice.facts import LOGISTIC, LayerFacts
 
 LP, PFA, FT, LP_FT = "LP", "PFA", "FT", "LP-FT"
@@ -35,8 +40,16 @@ WAYS: Final = (LP, PFA, FT, LP_FT)
 
 POOR: Final = 0.1
 SATURATED: Final = 0.9
+APART: Final = 0.6
+"""Domain accuracy, chance 1/2: two standard errors of it, on the 50 validation images that advice asks for at least and
+as many of the target."""
+AGREE: Final = 0.8
+"""Of `agreement_kept`, 1 where the target is as the source: a fifth less is one standard error of it on as few images,
+of heads that agree on half of them, and three on ten times as many."""
 GAIN: Final = 0.02
 SLACK: Final = 0.02
+NEARER: Final = 0.8
+"""Of the distance of the domains: what is less than a fifth nearer may be of the images that were drawn."""
 
 
 class Advice(NamedTuple):
@@ -46,13 +59,15 @@ class Advice(NamedTuple):
         way: One of `WAYS`.
         layer: Its name.
         head: Of a way that trains no network "logistic" or "pfa1" to "pfa3", else "".
-        reasons: Phrases with numbers.
+        reasons: Phrases with numbers, why this way.
+        frozen: The same of the layer and of LP against PFA, of a way that trains no network.
     """
 
     way: str
     layer: str
     head: str
     reasons: tuple[str, ...]
+    frozen: tuple[str, ...] = ()
 
 
 def skill(accuracy: float, num_classes: int) -> float:
@@ -69,45 +84,96 @@ def recommend(layers: Sequence[LayerFacts], num_classes: int, ways: Collection[s
         ways: Those there are: the best of them is recommended, where a sweep measured no others.
     """
     last = layers[-1]
-    probe = last.heads[LOGISTIC]
-    good = skill(probe.validation, num_classes)
-    lost = 1 - skill(probe.expected, num_classes) / good if good > 0 else 0.0
+    good = skill(last.heads[LOGISTIC].validation, num_classes)
+    domains = _domains(last)
+    theory = "by the theory of arXiv 2202.10054, not fitted to sweeps"
     if good <= POOR:
         order, why = (FT, LP_FT, LP, PFA), f"at most {POOR:.0%}: little in them that fine-tuning could distort"
+        target = f"{domains}; whether to fine-tune this does not decide, poor features are of no use in any target"
     elif good >= SATURATED:
         order, why = (LP, PFA, LP_FT, FT), f"{SATURATED:.0%} or more: little that fine-tuning could gain"
+        target = f"{domains}; whether to fine-tune this does not decide"
+    elif not (differ := _how_apart(last)):
+        order, why = (FT, LP_FT, LP, PFA), "neither poor nor saturated: fine-tuning pays"
+        target = f"{domains}; THIS DECIDES: the domains look alike, features moved for one serve both ({theory})"
     else:
-        order, why = (LP_FT, LP, PFA, FT), "neither poor nor saturated: fine-tuning pays, after a probe that keeps them"
-    if good > 0:
-        goes = f"goes {good:.0%} of the way from chance to all right"
-        share = f"{min(max(lost, 0.0), 1.0):.0%}"
-        shift = f"{share} of that is lost in the target by the estimate, which nobody measured; it decides nothing"
-    else:
-        goes, shift = "is no better than chance", "there is nothing to lose in the target"
-    reasons = (f"features: a linear probe of the representation {goes}, {why}", f"shift: {shift}")
+        order, why = (LP_FT, LP, PFA, FT), "neither poor nor saturated: fine-tuning pays, if it keeps them"
+        target = f"{domains}; THIS DECIDES, {differ}: from a fresh head features would be distorted ({theory})"
+    goes = f"goes {good:.0%} of the way from chance to all right" if good > 0 else "is no better than chance"
+    features = f"features: a linear probe of the representation {goes}, {why}"
+    reasons = (features, f"target: {target}", _estimate(last, num_classes))
     way = next(way for way in order if way in ways)
     return _frozen(layers, ways, reasons) if way in (LP, PFA) else Advice(way, last.name, "", reasons)
 
 
+def _domains(layer: LayerFacts) -> str:
+    """What is measured of the target."""
+    return (
+        f"domains are told apart in {layer.domain_accuracy:.1%} (chance 50%, apart from {APART:.0%}), LP and PFA agree "
+        f"on {layer.agreement:.1%} of its images and {layer.source_agreement:.1%} of the source's, "
+        f"{agreement_kept(layer):.0%} of it (alike from {AGREE:.0%})"
+    )
+
+
+def _how_apart(layer: LayerFacts) -> str:
+    """Which measurement shows that the domains lie apart; "" where they look alike."""
+    found = ["domain accuracy"] * (layer.domain_accuracy >= APART) + ["agreement"] * (agreement_kept(layer) < AGREE)
+    return " and ".join(found)
+
+
+def _estimate(layer: LayerFacts, num_classes: int) -> str:
+    """What comes of the estimate of a linear probe of the representation."""
+    probe = layer.heads[LOGISTIC]
+    if why := why_unusable(layer):
+        return f"estimate: LP's ~{probe.expected:.1%} in the target is SET ASIDE and decides nothing: {why}"
+    good = skill(probe.validation, num_classes)
+    if good <= 0:
+        return "estimate: there is nothing to lose in the target"
+    lost = min(max(1 - skill(probe.expected, num_classes) / good, 0.0), 1.0)
+    return (f"estimate: {lost:.0%} of that is lost in the target, which nobody measured; whether to fine-tune it does "
+            "not decide")  # fmt: skip
+
+
 def _frozen(layers: Sequence[LayerFacts], ways: Collection[str], reasons: tuple[str, ...]) -> Advice:
     """A head on frozen features."""
-    layer = best_layer(layers, LOGISTIC)
+    layer, by = best_layer(layers, LOGISTIC)
+    probe = Advice(LP, layer.name, LOGISTIC, reasons, (f"layer of LP: {by}",))
     if PFA not in ways:
-        return Advice(LP, layer.name, LOGISTIC, reasons)
+        return probe
     found = {head: best_layer(layers, head) for head in layer.heads if head != LOGISTIC}
-    head = max(found, key=lambda name: found[name].heads[name].validation)
-    mine, theirs = layer.heads[LOGISTIC], found[head].heads[head]
+    head = max(found, key=lambda name: found[name][0].heads[name].validation)
+    other, by = found[head]
+    mine, theirs = layer.heads[LOGISTIC], other.heads[head]
     gain, behind = theirs.expected - mine.expected, mine.validation - theirs.validation
-    about = (f"PFA: t = {head[-1]}, layer {found[head].name}, against LP, layer {layer.name}: {-100 * behind:+.1f} "
-             f"points measured in the source, {100 * gain:+.1f} estimated in the target")  # fmt: skip
-    if LP not in ways or (gain >= GAIN and behind <= SLACK):
-        return Advice(PFA, found[head].name, head, (*reasons, about))
-    return Advice(LP, layer.name, LOGISTIC, (*reasons, about))
+    about = (f"PFA: t = {head[-1]}, layer {other.name}, against LP, layer {layer.name}: {-100 * behind:+.1f} "
+             "points measured in the source, ")  # fmt: skip
+    if why_unusable(layer) or why_unusable(other, head):
+        takes = -behind >= GAIN
+        about += f"which decides ({100 * GAIN:g} or more for PFA): the estimate in the target is set aside"
+    else:
+        takes = gain >= GAIN and behind <= SLACK
+        about += f"{100 * gain:+.1f} estimated in the target"
+    if LP not in ways or takes:
+        return Advice(PFA, other.name, head, reasons, (about, f"layer of PFA: {by}"))
+    return probe._replace(frozen=(about, *probe.frozen))
 
 
-def best_layer(layers: Sequence[LayerFacts], head: str) -> LayerFacts:
-    """Returns the layer on which a head is best, as far as one can tell (see the module)."""
+def best_layer(layers: Sequence[LayerFacts], head: str) -> tuple[LayerFacts, str]:
+    """Returns the layer on which a head is best, as far as one can tell, and what decided that (see the module)."""
     most = max(layer.heads[head].validation for layer in layers)
     near = [layer for layer in layers if layer.heads[head].validation >= most - SLACK]
-    best, deepest = max(reversed(near), key=lambda layer: layer.heads[head].expected), near[-1]
-    return best if best.heads[head].expected - deepest.heads[head].expected >= GAIN else deepest
+    deepest = near[-1]
+    if len(near) == 1:
+        return deepest, f"accuracy in the source, no other is within {100 * SLACK:g} points"
+    among = f"of the {len(near)} within {100 * SLACK:g} points of the best in the source "
+    if aside := [layer.name for layer in near if why_unusable(layer, head)]:
+        among += f"(the estimate is set aside of {', '.join(aside)}) "
+        best = min(reversed(near), key=lambda layer: layer.domain_distance)
+        if best.domain_distance < NEARER * deepest.domain_distance:
+            nearer = f"{best.domain_distance:.2f} against {deepest.domain_distance:.2f} of the deepest"
+            return best, f"{among}the one where the domains lie nearest, {nearer}"
+        return deepest, f"{among}the deepest, in none the domains lie much nearer"
+    best = max(reversed(near), key=lambda layer: layer.heads[head].expected)
+    if (gain := best.heads[head].expected - deepest.heads[head].expected) >= GAIN:
+        return best, f"{among}the one of the best estimate in the target, {100 * gain:+.1f} points against the deepest"
+    return deepest, f"{among}the deepest, in none the estimate in the target is much better"

@@ -11,9 +11,10 @@ import torch
 
 from analysis.advice import evidence
 from analysis.advice.domains import domains_of
-from analysis.advice.evidence import FINE_TUNING, TRANSFER, Case, better, cases_of, lines
+from analysis.advice.evidence import cases_of
 from analysis.advice.facts import measure_layers
-from analysis.advice.rule import LP, PFA, recommend
+from analysis.advice.rule import FT, LP, LP_FT, PFA, Advice, recommend
+from analysis.advice.scores import FINE_TUNING, TRANSFER, Case, better, lines, option_of
 from analysis.figures.base.numbers import Frame
 from analysis.metrics.transfer import HEADS
 from analysis.pipeline import MEASUREMENTS
@@ -41,11 +42,13 @@ def finished(ledger: Ledger, config: PretrainConfig) -> Trial:
     return trial
 
 
-def write(ledger: Ledger, trial: Trial, epoch: int, rows: list[tuple[int, str, str, str, str, float]]) -> None:
+def write(
+    ledger: Ledger, trial: Trial, epoch: int, rows: list[tuple[int, str, str, str, str, float]], task: str = "test"
+) -> None:
     about = columns(trial.config, "sweep", trial.key, "shapes", epoch)
     values = [dict(zip(SCHEMA.names, (*about, *row), strict=True)) for row in rows]
     sweep = ledger.sweep
-    KIND.write(sweep.filesystem, sweep.path(MEASUREMENTS), about, "test", values, {})
+    KIND.write(sweep.filesystem, sweep.path(MEASUREMENTS), about, task, values, {})
 
 
 @pytest.fixture(scope="module")
@@ -80,7 +83,9 @@ def test_an_encoder_of_a_sweep_on_transfer(transfer: Ledger) -> None:
     assert case.lost("logistic of block1") == pytest.approx(0.08)
 
 
-def test_an_encoder_of_a_sweep_on_fine_tuning(transfer: Ledger, tmp_path: Path) -> None:
+def test_an_encoder_of_a_sweep_on_fine_tuning(
+    transfer: Ledger, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     ledger = Ledger(Storage.at(tmp_path / "finetune"))
     start = make_start(encoder(transfer), (torch.zeros(CLASSES, 4), torch.zeros(CLASSES)), {"trial_key": "a"})
     write_start(ledger.sweep, start)
@@ -97,15 +102,34 @@ def test_an_encoder_of_a_sweep_on_fine_tuning(transfer: Ledger, tmp_path: Path) 
                 write(ledger, trial, epoch, [(*at, "validation", "head_accuracy", 0.5 + 0.1 * epoch),
                                              (*at, "test", "head_accuracy", 0.5),
                                              (*at, "target", "head_accuracy", measured)])  # fmt: skip
+    advised = Advice(PFA, "block1", "pfa2", ())
+    monkeypatch.setattr(evidence, "recommend", lambda layers, num_classes: advised)
     said: list[str] = []
     case, frozen = cases_of(ledger.sweep.uri, said.append)
+    assert case.advised == "pfa2 of block1" and case.why_unscored == "the table lacks what was advised, pfa2 of block1"
+    assert any("NOT SCORED 2 of 2: the table lacks what was advised" in line for line in lines([case, frozen]))
+    assert not any("this advice" in line for line in lines([case, frozen])) and better([case], FINE_TUNING) is None
+    advised = Advice(LP_FT, "representation", "", ())
+    said.clear()
+    case, frozen = cases_of(ledger.sweep.uri, said.append)
+    assert sum("have LP, FT and LP-FT alone in their table" in line for line in lines([case])) == 1
     assert len(said) == 1 and said[0].startswith("vicreg-1-4-s0-e1 of ")  # once for both modes
     assert frozen.name == f"{case.name} frozen BatchNorm" and frozen.advised == case.advised
     assert next(lines([case, frozen], "a")).startswith(
         "evidence  2 cases (checkpoint, shift, BatchNorm mode) of 1 encoder(s), the very encoder that is advised on, of"
     )
-    assert case.kind == FINE_TUNING and case.name == "vicreg-1-4-s0-e1" and case.advised in case.accuracies
-    assert case.accuracies == pytest.approx({"LP": 0.6, "FT": 0.41, "LP-FT": 0.51})
+    assert case.kind == FINE_TUNING and case.name == "vicreg-1-4-s0-e1" and case.advised == "LP-FT"
+    measured = {"LP": 0.6, "FT": 0.41, "LP-FT": 0.51}
+    assert case.accuracies == pytest.approx(measured)
+    # The sweep is measured with --metrics transfer too: heads on the start are those of epoch 0, and no others.
+    for epoch, accuracy in ((0, 0.7), (1, 0.9)):
+        rows = [(1, "block1", "class", "test", "target_accuracy_pfa2", accuracy)]
+        write(ledger, ledger.known_trials()[0], epoch, rows, "transfer")
+    advised = Advice(PFA, "block1", "pfa2", ())
+    whole = cases_of(ledger.sweep.uri)[0]
+    assert whole.accuracies == pytest.approx({**measured, "pfa2 of block1": 0.7})
+    assert not whole.why_unscored and whole.lost(whole.advised) == 0 and whole.lost("LP-FT") == pytest.approx(0.19)
+    assert not any("have LP, FT and LP-FT alone" in line for line in lines([whole]))
 
 
 def test_what_is_no_evidence(transfer: Ledger, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -142,8 +166,31 @@ def test_right_is_within_a_point_of_the_best() -> None:
     assert found.str.contains("always LP +right 0 of 1 \\(0%\\), 20.0 points").sum() == 1
     assert found.str.contains("there, 'always LP-FT' would have been better than this advice").sum() == 1
     assert found.str.contains("would have been better").sum() == 1
-    assert not found.str.contains("PFA").any()  # not measured in any of them
+    assert not found.str.contains("always PFA").any()  # not measured in any of them
     assert found.str.contains("right: less than 1 point below the best").sum() == 2
+
+
+def test_what_is_not_measured_is_not_scored_and_counted() -> None:
+    """Two of four cases have what is scored; the others enter no number, and it is said what they lack."""
+    accuracies = {"LP": 0.5, "FT": 0.4, "LP-FT": 0.6}
+    cases = [
+        Case(FINE_TUNING, str(n), advised, accuracies) for n, advised in enumerate(("LP-FT", "FT", "pfa1 of a", ""))
+    ]
+    said = "\n".join(lines(cases))
+    assert "evidence  2 encoder(s) of sweeps on fine-tuning" in said and "scored: the whole advice, of LP, PFA" in said
+    assert "NOT SCORED 1 of 4: the table lacks what was advised, pfa1 of a" in said
+    assert "NOT SCORED 1 of 4: no one checkpoint is left" in said
+    assert "this advice       right 1 of 2 (50%), 10.0 points" in said
+    (frozen, *_) = [line for line in lines([Case(TRANSFER, "c", "a", {"a": 0.3})]) if "scored: " in line]
+    assert "not to be trained" in frozen
+
+
+def test_what_was_advised_is_looked_up_by_the_name_the_table_has() -> None:
+    probe, pfa = Advice(LP, "representation", "logistic", ()), Advice(PFA, "block1", "pfa3", ())
+    assert [option_of(probe, kind) for kind in (FINE_TUNING, TRANSFER)] == ["LP", "logistic of representation"]
+    assert option_of(probe._replace(layer="stem"), FINE_TUNING) == "logistic of stem"
+    assert option_of(pfa, FINE_TUNING) == option_of(pfa, TRANSFER) == "pfa3 of block1"
+    assert option_of(Advice(FT, "representation", "", ()), FINE_TUNING) == "FT"
 
 
 def test_cases_of_one_encoder_count_it_once() -> None:
