@@ -127,11 +127,11 @@ def _estimate(layer: LayerFacts, num_classes: int) -> str:
     if why := why_unusable(layer):
         return f"estimate: LP's ~{probe.expected:.1%} in the target is SET ASIDE and decides nothing: {why}"
     good = skill(probe.validation, num_classes)
-    if good <= 0:
-        return "estimate: there is nothing to lose in the target"
+    if good <= POOR:
+        return "estimate: there is next to nothing to lose in the target"
     lost = min(max(1 - skill(probe.expected, num_classes) / good, 0.0), 1.0)
-    return (f"estimate: {lost:.0%} of that is lost in the target, which nobody measured; whether to fine-tune it does "
-            "not decide")  # fmt: skip
+    return (f"estimate: {lost:.0%} of this skill is lost in the target, which nobody measured; whether to fine-tune "
+            "it does not decide")  # fmt: skip
 
 
 def _frozen(layers: Sequence[LayerFacts], ways: Collection[str], reasons: tuple[str, ...]) -> Advice:

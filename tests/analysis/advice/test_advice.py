@@ -338,9 +338,9 @@ def test_source_and_target_are_other_names_of_options(
 
 def test_what_is_lost_is_a_share_and_few_validation_images_are_warned_of(dataset: Dataset) -> None:
     below_chance = recommend([layer("representation", 0.5, 0.0)], 2 + 1)
-    assert "100% of that is lost in the target" in below_chance.reasons[2]
+    assert "100% of this skill is lost in the target" in below_chance.reasons[2]
     worse = recommend([layer("representation", 0.0, 0.0)], 2)
-    assert "no better than chance" in worse.reasons[0] and "nothing to lose" in worse.reasons[2]
+    assert "no better than chance" in worse.reasons[0] and "next to nothing to lose" in worse.reasons[2]
     assert "16 validation images of the source, 6.2%" in command._few(16)[0] and not command._few(50)
 
 
