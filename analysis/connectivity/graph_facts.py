@@ -11,7 +11,7 @@ import torch
 
 from analysis.connectivity.estimated import EstimatedGraph
 from analysis.connectivity.groups import Labels
-from analysis.graph.alignment import alignment, random_alignment
+from analysis.graph.alignment import alignment, random_alignment_with_constant
 from analysis.graph.facts import PathLengths, path_lengths
 from analysis.graph.labels import EdgeWeights, edge_weights
 from analysis.graph.pair_graph import Floats
@@ -233,8 +233,9 @@ def say_agreement(estimates: Mapping[int, EstimatedGraph]) -> Iterator[str]:
     weights = np.mean(np.asarray(np.corrcoef([one.pairs for one in graphs]))[others])
     num_nodes = graphs[0].graph.num_nodes
     shared = [
-        f"top {k}: {agreement(graphs, k)[others].mean():.3f} (random spans {random_alignment(k, num_nodes):.3f})"
+        f"top {k}: {agreement(graphs, k)[others].mean():.3f} (random ones {random:.3f})"
         for k in agreement_sizes(graphs)
+        for random in (random_alignment_with_constant(k, num_nodes),)
     ]
     of_spans = f"; mean squared cosine of eigenvectors {', '.join(shared)}" if shared else ""
     yield f"seeds     two of {len(graphs)} estimates: correlation of errors {weights:.3f}{of_spans}"

@@ -4,7 +4,8 @@ Of encoders (`--metrics spectral_alignment`): the 20 strongest directions of the
 eigenvectors of a graph of test images, by epoch. Of `sweeps/graph.py`: features that the spectral contrastive
 loss learns on the graph itself, by full-batch step; the lower row is the cosine of the largest angle, 1
 where the spans are the same. Dotted: what a random span of as many dimensions has: of the mean squared cosine k /
-nodes, of the smallest cosine the mean of 256 drawn ones. Where eigenvalue k equals the next, features are compared
+nodes, of the smallest cosine the mean of 256 drawn ones; of encoders one that holds the constant feature, as features
+with a mean nearly do. Where eigenvalue k equals the next, features are compared
 with the closest of all spans of least loss, and a random span has no line. Graphs and numbers of features of which it
 differs have columns of their own. No published panel; the theory is that of arXiv 2106.04156.
 """
@@ -32,7 +33,14 @@ from analysis.figures.base.numbers import (
 )
 from analysis.figures.base.panels import EPOCH_AXIS, STEP_AXIS, lines
 from analysis.figures.base.sheet import Words
-from analysis.graph.alignment import NUM_DRAWS, NUM_EQUAL, NUM_NODES, random_alignment, random_smallest_cosine
+from analysis.graph.alignment import (
+    NUM_DRAWS,
+    NUM_EQUAL,
+    NUM_NODES,
+    random_alignment,
+    random_alignment_with_constant,
+    random_smallest_cosine,
+)
 from analysis.needs import Measured, OneOf
 
 TITLE = "Features against the top eigenvectors of the positive-pair graph"
@@ -93,6 +101,8 @@ def draw(table: Frame) -> Figure | None:
 
 def _random(metric: str, k: int, num_nodes: float) -> float:
     """What a random span has of a quantity; NaN of an unknown number of nodes."""
+    if metric == ENCODERS:
+        return float(random_alignment_with_constant(float(k), num_nodes))
     if metric != SMALLEST or not np.isfinite(num_nodes):
         return float(random_alignment(float(k), num_nodes))
     return random_smallest_cosine(int(k), int(num_nodes))
@@ -113,9 +123,12 @@ def _spans(found: Frame) -> str:
     tied = f"eigenvalues {', '.join(equal)} are equal: compared with the closest span of least loss; " if equal else ""
     if found["tied"].all():
         return tied
-    if not (found["metric"] == SMALLEST).any():
-        return f"{tied}a random span has k / nodes; "
-    return f"{tied}a random span has k / nodes, and as the smallest cosine the mean of {NUM_DRAWS} drawn ones; "
+    words = []
+    if (found["metric"] == SMALLEST).any():
+        words.append(f"a random span has k / nodes, and as the smallest cosine the mean of {NUM_DRAWS} drawn ones")
+    if (found["metric"] == ENCODERS).any():
+        words.append("of encoders the random span holds the constant feature, as features with a mean nearly do")
+    return f"{tied}{'; '.join(words)}; "
 
 
 def _with_angles(table: Frame) -> Frame:

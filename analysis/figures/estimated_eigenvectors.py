@@ -1,11 +1,11 @@
 """How close encoders come to the top eigenvectors of the estimated graph of classes and of images, by epoch.
 
 The 10 strongest directions of the representation's mean over each node's views against the top 10 eigenvectors of the
-graph that `python -m analysis connectivity SWEEP --groups class` (or image) estimates by classifiers
-(`--metrics estimated_alignment`). Dotted: what a random span of 10 has, 10 / nodes. Where eigenvalue 10 equals the
-next, means are compared with the closest of all spans of least loss, and a random span has no line. Estimates are
-noisy: the note says how far two of them, of other seeds, agree. No published panel; the theory is that of arXiv
-2106.04156.
+graph that `python -m analysis connectivity SWEEP --groups class` (or image) estimates by classifiers (`--metrics
+estimated_alignment`). Dotted: what a random span of 10 has that holds the constant feature, as features with a mean
+nearly do. Where eigenvalue 10 equals the next, means are compared with the closest of all spans of least loss, and a
+random span has no line. Estimates are noisy: the note says how far two of them, of other seeds, agree. No published
+panel; the theory is that of arXiv 2106.04156.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from analysis.figures.base.networks import networks
 from analysis.figures.base.numbers import REPRESENTATION, Frame, over_seeds, prepare, seeds_note, subject, values
 from analysis.figures.base.panels import EPOCH_AXIS, lines
 from analysis.figures.base.sheet import Words
-from analysis.graph.alignment import random_alignment
+from analysis.graph.alignment import random_alignment_with_constant
 from analysis.needs import Measured
 
 TITLE = "Representations against the top eigenvectors of the estimated graph"
@@ -48,7 +48,7 @@ def numbers(table: Frame) -> Frame:
     found = over_seeds(values(table, ALIGNMENT), ["level", "epoch"])
     tied = found["level"].map(equal).fillna(0) > 0
     num_nodes = found["level"].map(nodes).astype(float)
-    chance = random_alignment(float(NUM_EIGENVECTORS), num_nodes)
+    chance = random_alignment_with_constant(float(NUM_EIGENVECTORS), num_nodes)
     return found.assign(num_nodes=num_nodes, chance=chance.where(~tied), tied=tied)
 
 
@@ -77,7 +77,7 @@ def _spans(found: Frame) -> str:
         f"in {' and '.join(graphs)} eigenvalues {NUM_EIGENVECTORS} and {NUM_EIGENVECTORS + 1} are equal: compared with "
         "the closest span of least loss; "
     )
-    random = f"a random span has {NUM_EIGENVECTORS} / nodes; "
+    random = "random span: one that holds the constant feature, as features with a mean nearly do; "
     return f"{tied if graphs else ''}{'' if found['tied'].all() else random}"
 
 

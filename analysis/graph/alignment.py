@@ -76,6 +76,16 @@ def random_alignment(k: Any, num_nodes: Any) -> Any:
     return k / num_nodes
 
 
+def random_alignment_with_constant(k: Any, num_nodes: Any) -> Any:
+    """Returns the expected `Alignment.principal` of a random span of k dimensions that holds the first eigenvector:
+    (1 + (k - 1)^2 / (N - 1)) / k.
+
+    That one, the root of the node's weight, is the constant feature: spans of features with a mean, such as those after
+    a ReLU, hold it nearly, whatever they learned. The other k - 1 dimensions are as in `random_alignment`.
+    """
+    return (1 + (k - 1) ** 2 / (num_nodes - 1)) / k
+
+
 @cache
 def random_smallest_cosine(k: int, num_nodes: int) -> float:
     """Returns the expected smallest of `cosines` of a uniformly random span of k dimensions with a fixed one: the mean

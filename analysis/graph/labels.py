@@ -58,8 +58,10 @@ def node_labels(graph: PairGraph, labels: Integers, num_labels: int) -> Integers
     joint.sum_duplicates()
     joint.sort_indices()
     node = np.repeat(np.arange(graph.num_nodes), np.diff(joint.indptr))
-    # Rounding must not decide between labels that are equally probable.
-    order = np.lexsort((joint.indices, -np.round(joint.data * graph.num_images, 12), node))
+    # Rounding must not decide between labels that are equally probable; relative to the largest, for sums of many
+    # images round to fewer decimals.
+    largest = np.maximum.reduceat(joint.data, joint.indptr[:-1])
+    order = np.lexsort((joint.indices, -np.round(joint.data / largest[node], 9), node))
     return joint.indices[order][joint.indptr[:-1]].astype(np.int64)
 
 

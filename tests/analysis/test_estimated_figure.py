@@ -46,7 +46,7 @@ def test_each_graph_has_a_panel_of_the_representations_test_views_and_its_random
         ]
         values = same.loc[same["metric"] == figure.ALIGNMENT, "value"]
         assert row["n"] == 3 and row["mean"] == pytest.approx(values.mean())
-        assert row["chance"] == pytest.approx(10 / NODES[row["level"]])
+        assert row["chance"] == pytest.approx((1 + 81 / (NODES[row["level"]] - 1)) / 10)
     drawn = figure.draw(table)
     assert drawn is not None
     drawn.draw_without_rendering()
@@ -55,7 +55,9 @@ def test_each_graph_has_a_panel_of_the_representations_test_views_and_its_random
     assert_fit_for_print(drawn)
     texts = " ".join(text.get_text() for text in [*drawn.texts, *(ax.title for ax in drawn.axes)]).replace("\n", " ")
     assert "graph of 100 classes" in texts and "two estimates share 0.82 (classes)" in texts
-    assert {"random span 0.1", "random span 0.02"} <= {text.get_text().strip("\u2193 ") for text in drawn.findobj(Text)}
+    assert {"random span 0.18", "random span 0.12"} <= {
+        text.get_text().strip("\u2193 ") for text in drawn.findobj(Text)
+    }
     assert figure.draw(table[table["epoch"] == 0]) is None
 
 
@@ -75,7 +77,7 @@ def test_equal_eigenvalues_are_said_and_a_random_span_has_no_line(table: Frame) 
     both = pd.concat([table, equal])
     found = figure.numbers(both)
     assert found.loc[found["level"] == "class", "chance"].isna().all()
-    assert found.loc[found["level"] == "sample", "chance"].to_numpy() == pytest.approx(10 / 500)
+    assert found.loc[found["level"] == "sample", "chance"].to_numpy() == pytest.approx((1 + 81 / 499) / 10)
     drawn = figure.draw(both)
     said = " ".join(text.get_text() for text in drawn.texts).replace("\n", " ") if drawn else ""
     assert "in the graph of classes eigenvalues 10 and 11 are equal: compared with the closest span" in said

@@ -14,6 +14,7 @@ from analysis.graph.alignment import (
     cosines,
     feature_basis,
     random_alignment,
+    random_alignment_with_constant,
     random_smallest_cosine,
 )
 from analysis.metrics import spectral_alignment
@@ -58,6 +59,17 @@ def test_random_spans_are_as_close_as_the_closed_form_says() -> None:
         draws = [alignment(feature_basis(rng.standard_normal((60, k)), flat), fixed).principal for _ in range(400)]
         assert abs(np.mean(draws) - random_alignment(k, 60)) < 4 * np.std(draws) / np.sqrt(len(draws))
         assert 4 * np.std(draws) / np.sqrt(len(draws)) < 0.1 * random_alignment(k, 60)
+
+
+def test_noise_with_a_mean_is_as_close_as_a_random_span_that_holds_the_constant() -> None:
+    rng, weights = np.random.default_rng(1), np.full(300, 1 / 300)
+    k, first = 10, np.full((300, 1), 300**-0.5)
+    inside = [np.linalg.qr(np.hstack([first, rng.standard_normal((300, k - 1))]))[0] for _ in range(200)]
+    draws = [alignment(feature_basis(rng.standard_normal((300, k)) + 30, weights), fixed).principal for fixed in inside]
+    assert np.mean(draws) == pytest.approx(random_alignment_with_constant(k, 300), rel=0.02)
+    rectified = [alignment(feature_basis(rng.standard_normal((300, 64)).clip(0), weights), fixed) for fixed in inside]
+    near = np.mean([one.principal for one in rectified])
+    assert abs(near - random_alignment_with_constant(k, 300)) < 0.02 < near - random_alignment(k, 300)
 
 
 def test_metric_sees_each_splits_own_graph_and_keeps_under_rotation_and_scale() -> None:

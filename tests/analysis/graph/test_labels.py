@@ -19,6 +19,16 @@ def test_label_of_a_node_is_the_most_probable_and_the_smallest_of_equals() -> No
     assert node_labels(graph, np.array([2, 0, 1]), 3).tolist() == [0, 1, 0]
 
 
+def test_rounding_of_sums_of_many_images_decides_between_no_labels() -> None:
+    rng, num_images = np.random.default_rng(0), 4000  # of two labels, each image in one of 7 views: sums of 1 / 7
+    labels = np.repeat([0, 1], num_images // 2)
+    entries = np.full((num_images, 7), 1 / 7)
+    for _ in range(10):
+        order = rng.permutation(num_images)
+        graph = PairGraph(sparse.csr_array(entries))
+        assert node_labels(graph, labels[order], 2).tolist() == [0] * 7
+
+
 @pytest.mark.parametrize("num_labels", [3, 40])
 def test_weights_are_those_of_loops_over_pairs(num_labels: int) -> None:
     graph = random_graph(40, 30, 3)
