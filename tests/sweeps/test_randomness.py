@@ -159,7 +159,7 @@ def test_what_cannot_be_is_one_line(
         (["--randomness", "0", "1.5"], "--randomness is 0 to 1 with at most two decimals, given 1.5"),
         (["--randomness", "0.125"], "--randomness is 0 to 1 with at most two decimals, given 0.125"),
         (["--randomness", "0", "--train-on", "0.25"], "--train-on 0.25 has no target: --randomness is 0"),
-        (["--teacher-epochs", "0"], "--teacher-epochs: "),
+        (["--teacher-epochs", "0"], "--teacher-epochs takes a whole number of at least 1, given 0"),
         (["--seeds", "0", "1", "--teacher-seed", "1"], "--teacher-seed 1 is a network's seed, too"),
         (["--levels", "sample", "--num-images", "100"], "level sample takes 500 training images, shapes has 100"),
         (["--search", "optuna", "--num-trials", "2"], "takes no --search"),

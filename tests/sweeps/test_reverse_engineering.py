@@ -103,4 +103,4 @@ def test_a_wider_grid_keeps_the_folder_and_the_targets(tmp_path: Path, asked: li
 def test_a_teacher_out_of_range_is_named_by_its_flag(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(SWEEP, [*LINE, "--teacher-depth", "0", "--storage", str(tmp_path)]) == 2
     error = capsys.readouterr().err
-    assert "--teacher-depth: " in error and error.count("\n") == 1
+    assert "--teacher-depth takes a whole number of at least 1, given 0" in error and error.count("\n") == 1
