@@ -5,17 +5,14 @@ from __future__ import annotations
 from typing import Any
 
 from analysis.finetuned_choice import ACCURACY, DISTANCE, RELATIVE_DISTANCE, VALIDATION
+from analysis.metrics import domain_distance, transfer, transfer_centred
 from analysis.table import FOREIGN
 from ray_ssl.tracking import Tracker
 
 Frame = Any
 """A pandas frame; pyright cannot follow what selecting rows of one returns."""
 
-HEADS = ("logistic", "pfa1", "pfa2", "pfa3", "centred_pfa1", "centred_pfa2", "centred_pfa3")
-TRANSFER = (
-    *(f"{domain}_accuracy_{head}" for head in HEADS for domain in ("source", "target")),
-    *("domain_accuracy", "domain_distance", "domain_distance_of_class"),
-)
+TRANSFER = tuple(spec.name for metric in (transfer, transfer_centred, domain_distance) for spec in metric.SPECS)
 CURVES = ("linear_accuracy", "ncc_accuracy", "cdnv", "effective_rank", *TRANSFER)
 PROFILES = ("linear_accuracy", "ncc_accuracy", "effective_rank")
 REPRESENTATION = "representation"
@@ -24,8 +21,8 @@ REPRESENTATION = "representation"
 def publish(tracker: Tracker, measurements: Frame) -> None:
     """Logs the test-split curves of the representation (step = epoch), those of the accuracy of a fine-tuned head on
     each of its splits and of how far the representation moved there, and the last checkpoint's layer profiles
-    (step = layer). What a run has already is not logged
-    again; the whole table is in the Parquet parts. Foreign encoders have no run.
+    (step = layer). What a run has already is not logged again; the whole table is in the Parquet parts. Foreign
+    encoders have no run.
     """
     measurements = measurements[measurements.method != FOREIGN]
     rows: Frame = measurements[(measurements.split == "test") | (measurements.level == "none")]

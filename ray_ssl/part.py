@@ -114,6 +114,7 @@ def _known_options(root: type[Part], path: list[str]) -> list[str]:
 _OPTIONS: Final = "options by name, each with its value"
 _NUMBERS: Final = {int: "a whole number", float: "a number"}
 _TEXTS: Final = {bool: "true or false", str: "text"}
+_MOST_LETTERS: Final = 80
 _EVIDENT: Final = 2**31 - 1
 """Whole numbers are told a limit from here on only where they are beyond it."""
 
@@ -156,6 +157,3 @@ def _range(kind: type, limits: Iterable[Any], beyond: bool) -> str:
 def _shortly(value: Any) -> str:
     text = repr(value)
     return text if len(text) <= _MOST_LETTERS else f"{text[:_MOST_LETTERS]}..."
-
-
-_MOST_LETTERS: Final = 80

@@ -5,8 +5,7 @@ right as often in the target as in the source. Nothing measured without labels s
 it is not, and an estimate where one of them holds is printed as unusable and decides nothing:
 
     above the source    a head of the source's labels is more accurate where it did not learn: what is new to it makes
-                        it surer, not better; that much may be chance which is within the
-                        95 % interval of what was measured
+                        it surer, not better; what is within the 95 % interval of the measured accuracy may be chance
     `TOLD_APART`        the target lies where there is no image of the source to tell what confidence means there
     `HARDLY_AGREE`      two heads of the same labels that go apart cannot both be right, yet both may be sure
 

@@ -39,7 +39,6 @@ MOST_IMAGES: Final = 50_000
 NUM_IMAGE_VIEWS: Final = 100
 """Test views of each image where it is a group: all that there are of it."""
 
-
 LEFT_OUT: Final = "left out"
 """What becomes of the agreement of seeds at equal eigenvalues; tables from before have it, and are written anew."""
 

@@ -117,6 +117,19 @@ def _said(name: str) -> str:
     return name.replace("_", " ") if name.startswith("fig") else name
 
 
+def _warn(sweeps: list[Any]) -> None:
+    """Says what of the sweeps should not be drawn as it is."""
+    from analysis.connectivity.compared import outdated
+    from analysis.flags import unlike
+    from analysis.survey import mixed_trainings
+    from ray_ssl.ledger import Ledger
+
+    for line in (*(line for sweep in sweeps for line in outdated(sweep)), *unlike(sweeps)):
+        print(f"warning: {line}", flush=True)
+    for line in mixed_trainings([Ledger(sweep) for sweep in sweeps]):
+        print(f"warning: {line}; they are drawn as seeds of one network", flush=True)
+
+
 def _answer(arguments: list[str]) -> int:
     flags = _parse(arguments)
     _check_order(flags)
@@ -124,12 +137,11 @@ def _answer(arguments: list[str]) -> int:
     import pandas as pd
 
     from analysis.command import quiet, read_measurements
-    from analysis.connectivity.compared import outdated
     from analysis.figures.base import draw_one, is_of_networks, lacks, no_networks, why_not_drawn
-    from analysis.flags import each_once, unlike
+    from analysis.flags import each_once
     from analysis.publication import figures_folder
     from analysis.stored import read_projections
-    from analysis.survey import mixed_trainings, unmeasured_trials
+    from analysis.survey import unmeasured_trials
     from ray_ssl.errors import EXIT_DONE, UserError
     from ray_ssl.ledger import Ledger
     from ray_ssl.plugins import plugin_names
@@ -148,12 +160,7 @@ def _answer(arguments: list[str]) -> int:
     points: Any = pd.concat(points_of, ignore_index=True)
     whole = (table, points) if flags.trials else None
     unmeasured = [one for sweep in sweeps for one in unmeasured_trials(Ledger(sweep), table)]
-    for line in (line for sweep in sweeps for line in outdated(sweep)):
-        print(f"warning: {line}", flush=True)
-    for line in unlike(sweeps):
-        print(f"warning: {line}", flush=True)
-    for line in mixed_trainings([Ledger(sweep) for sweep in sweeps]):
-        print(f"warning: {line}; they are drawn as seeds of one network", flush=True)
+    _warn(sweeps)
     if flags.trials:
         table = _of_trials(table, flags.trials, typed)
         points = points[points["trial_key"].isin(table["trial_key"])]

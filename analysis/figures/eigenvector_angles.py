@@ -5,9 +5,9 @@ eigenvectors of a graph of test images, by epoch. Of `sweeps/graph.py`: features
 loss learns on the graph itself, by full-batch step; the lower row is the cosine of the largest angle, 1
 where the spans are the same. Dotted: what a random span of as many dimensions has: of the mean squared cosine k /
 nodes, of the smallest cosine the mean of 256 drawn ones; of encoders one that holds the constant feature, as features
-with a mean nearly do. Where eigenvalue k equals the next, features are compared
-with the closest of all spans of least loss, and a random span has no line. Graphs and numbers of features of which it
-differs have columns of their own. No published panel; the theory is that of arXiv 2106.04156.
+with a mean nearly do. Where eigenvalue k equals the next, features are compared with the closest of all spans of least
+loss, and a random span has no line. Graphs and numbers of features of which it differs have columns of their own. No
+published panel; the theory is that of arXiv 2106.04156.
 """
 
 from __future__ import annotations

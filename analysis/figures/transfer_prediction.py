@@ -12,8 +12,8 @@ images of both domains; `python -m analysis.figures transfer_prediction` of seve
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
-from typing import Final
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import Final, NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -82,46 +82,66 @@ def draw(table: Frame) -> Figure | None:
                    hollow=i >= len(OKABE_ITO))
         for i, name in enumerate(names)
     }  # fmt: skip
-    datasets, means = sorted(found["dataset"].unique()), shift_means(found)
-    clouds = [found[found["dataset"] == dataset] for dataset in datasets]
-    titles = datasets if len(datasets) > 1 else [_AXES]
-    if len(means):
-        clouds, titles = [*clouds, means], [*titles, "means of the shifts"]
-    y = _range(found["accuracy"], _CHANCE)
-    edge = padded(0.0, max(_CHANCE, float(found[list(EDGES)].to_numpy().max())), log=False)
-    heights = [y] * len(datasets) + [_range(means["accuracy"], _CHANCE)] * (len(means) > 0) + [edge]
-    titles = [*titles, "connectivity" if len(datasets) > 1 else f"connectivity of the images: {_SPREAD}"]
-    figure, axes = _page(titles, heights, Words(TITLE, _note(found, words, datasets), ""), looks.values())
-    for ax, cloud, height in zip(axes, clouds, heights, strict=False):
-        _draw_points(ax, cloud, looks, height, large=cloud is means)
-    _draw_edges(axes[-1], found, looks)
-    _set_heights(axes[-1], edge)
+    panels = list(_panels(found))
+    correlated = any(np.isfinite(one.value) for one in found_of)
+    figure, axes = _page(panels, Words(TITLE, _note(found, words, correlated), ""), looks.values())
+    for ax, panel in zip(axes, panels, strict=True):
+        ax.set(ylim=panel.heights)
+        ticks = y_ticks(*panel.heights, panel_inches(ax)[1])
+        ax.set_yticks(ticks, tick_labels(ticks, panel.factor))
+        if panel.points is None:
+            _draw_edges(ax, found, looks)
+        else:
+            _draw_points(ax, panel.points, looks, panel.large)
     return figure
 
 
-def _page(
-    titles: Sequence[str], heights: Sequence[tuple[float, float]], words: Words, key: Iterable[Line]
-) -> tuple[Figure, list[Axes]]:
-    """Empty panels, the last one of connectivity, as many side by side as can be read."""
-    columns = min(len(titles), _COLUMNS)
+class _Panel(NamedTuple):
+    """Pairs of classes of a shift, means of the shifts, or (`points` None) connectivity."""
+
+    title: str
+    heights: tuple[float, float]
+    points: Frame | None = None
+    large: bool = False
+
+    @property
+    def factor(self) -> float:
+        """Accuracies are in per cent."""
+        return 1 if self.points is None else 100
+
+
+def _panels(found: Frame) -> Iterator[_Panel]:
+    several, heights = found["dataset"].nunique() > 1, _range(found["accuracy"], _CHANCE)
+    for dataset, points in found.groupby("dataset", sort=True):
+        yield _Panel(str(dataset) if several else _AXES, heights, points)
+    means = shift_means(found)
+    if len(means):
+        yield _Panel("means of the shifts", _range(means["accuracy"], _CHANCE), means, large=True)
+    edges = padded(0.0, max(_CHANCE, float(found[list(EDGES)].to_numpy().max())), log=False)
+    yield _Panel("connectivity" if several else f"connectivity of the images: {_SPREAD}", edges)
+
+
+def _page(panels: Sequence[_Panel], words: Words, key: Iterable[Line]) -> tuple[Figure, list[Axes]]:
+    """Empty panels, as many side by side as can be read."""
+    columns = min(len(panels), _COLUMNS)
     height = _HEIGHT if columns < _COLUMNS else _SMALL_HEIGHT
-    factors = [100] * (len(titles) - 1) + [1]
-    labels = [tick_labels(y_ticks(*range_, height), factor) for range_, factor in zip(heights, factors, strict=True)]
-    widths = [max(map(text_width, of_panel)) + 0.06 for of_panel in labels]
     rows = []
-    for start in range(0, len(titles), columns):
-        shown, missing = titles[start : start + columns], columns - len(titles[start : start + columns])
-        ticks = [*widths[start : start + columns], *[0.0] * missing]
-        rows.append(Row("", [*shown, *[None] * missing], height, ticks, True))
+    for start in range(0, len(panels), columns):
+        shown = panels[start : start + columns]
+        labels = [tick_labels(y_ticks(*panel.heights, height), panel.factor) for panel in shown]
+        widths = [max(map(text_width, of_panel)) + 0.06 for of_panel in labels]
+        missing = columns - len(shown)
+        titles = [*(panel.title for panel in shown), *[None] * missing]
+        rows.append(Row("", titles, height, [*widths, *[0.0] * missing], True))
     figure, axes = sheet(rows, words, key)
     return figure, [ax for row in axes for ax in row if ax is not None]
 
 
-def _note(found: Frame, words: dict[str, str], datasets: list[str]) -> str:
+def _note(found: Frame, words: Mapping[str, str], correlated: bool) -> str:
     """What is shown, over how many seeds, and the correlations that are of no single series."""
+    datasets = sorted(found["dataset"].unique())
     seeds = f"{found['n'].min()} to {found['n'].max()}" if found["n"].nunique() > 1 else f"{found['n'].iloc[0]}"
     everything = "".join(f"; {name}: {words[name]}" for name in (ALL_PAIRS, SHIFT_MEANS) if name in words)
-    correlated = any("no rank" not in text for text in words.values())
     named = "; named: rank correlation over pairs and its 95 % bootstrap interval" if correlated else ""
     where, spread = ("Last panel", f", {_SPREAD}") if len(datasets) > 1 else ("Right", "")
     each = f"{_AXES}, a point for each pair; scales differ" if len(datasets) > 1 else datasets[0]
@@ -134,25 +154,18 @@ def _note(found: Frame, words: dict[str, str], datasets: list[str]) -> str:
     )
 
 
-def _draw_points(ax: Axes, cloud: Frame, looks: Mapping[str, Line], height: tuple[float, float], large: bool) -> None:
+def _draw_points(ax: Axes, points: Frame, looks: Mapping[str, Line], large: bool) -> None:
     """Pairs of classes of one shift, or means of the shifts."""
-    x = _range(cloud["prediction"], 0.0, _LEAST_WIDTH if not large else 0.0)
+    x = _range(points["prediction"], 0.0, 0.0 if large else _LEAST_WIDTH)
     ax.set(xlim=x)
     ticks = y_ticks(*x, 0.5 * panel_inches(ax)[0])  # a number is wider than high
     ax.set_xticks(ticks, tick_labels(ticks))
-    _set_heights(ax, height, 100)
     ax.grid(True, color=FAINT, lw=0.6)
     ax.axhline(_CHANCE, color=GREY, lw=0.8, ls=DOTTED, zorder=1)
     ax.axvline(0, color=GREY, lw=0.8, ls=DOTTED, zorder=1)
-    for name, one in cloud.groupby("series", sort=True):
+    for name, one in points.groupby("series", sort=True):
         size = marker(looks[str(name)], 6.0 if large else 3.6)
         ax.plot(one["prediction"], one["accuracy"], ls="none", alpha=1.0 if large else 0.75, zorder=2, **size)
-
-
-def _set_heights(ax: Axes, height: tuple[float, float], factor: float = 1) -> None:
-    ax.set(ylim=height)
-    ticks = y_ticks(*height, panel_inches(ax)[1])
-    ax.set_yticks(ticks, tick_labels(ticks, factor))
 
 
 def _draw_edges(ax: Axes, found: Frame, looks: Mapping[str, Line]) -> None:

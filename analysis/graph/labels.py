@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from analysis.graph.pair_graph import Floats, Integers, PairGraph, label_shares, one_hot
+from analysis.graph.pair_graph import Floats, Integers, PairGraph, Sparse, label_shares, one_hot
 from analysis.graph.spectrum import Spectrum
 from analysis.graph.weighted_graph import Graph
 
@@ -54,7 +54,7 @@ def node_labels(graph: PairGraph, labels: Integers, num_labels: int) -> Integers
         labels: int64 [n], 0 .. C - 1; all n different: level "sample".
         num_labels: C.
     """
-    joint = (graph.probabilities.T @ one_hot(labels, num_labels)).tocsr()
+    joint = labels_of_nodes(graph, labels, num_labels)
     joint.sum_duplicates()
     joint.sort_indices()
     node = np.repeat(np.arange(graph.num_nodes), np.diff(joint.indptr))
@@ -63,6 +63,11 @@ def node_labels(graph: PairGraph, labels: Integers, num_labels: int) -> Integers
     largest = np.maximum.reduceat(joint.data, joint.indptr[:-1])
     order = np.lexsort((joint.indices, -np.round(joint.data / largest[node], 9), node))
     return joint.indices[order][joint.indptr[:-1]].astype(np.int64)
+
+
+def labels_of_nodes(graph: PairGraph, labels: Integers, num_labels: int) -> Sparse:
+    """Returns n times the probability of a view and its image's label, sparse [N, C]; see `node_labels`."""
+    return (graph.probabilities.T @ one_hot(labels, num_labels)).tocsr()
 
 
 def label_weights(graph: PairGraph, labels: Integers, num_labels: int) -> LabelWeights:
@@ -93,23 +98,22 @@ def cluster_purity(graph: PairGraph, clusters: Integers, labels: Integers, num_l
         labels: int64 [n], 0 .. num_labels - 1.
         num_labels: Of them.
     """
-    return float(_joint(graph, clusters, labels, num_labels).max(1).sum())
+    return agreement(labels_of_nodes(graph, labels, num_labels), clusters)[0]
 
 
-def agreement(graph: PairGraph, clusters: Integers, labels: Integers, num_labels: int) -> tuple[float, float]:
+def agreement(of_nodes: Sparse, clusters: Integers) -> tuple[float, float]:
     """Returns `cluster_purity`, and the normalised mutual information of a view's cluster and its image's label, 0 ..
-    1: over the mean of both entropies, as scikit-learn's. For the arguments see `cluster_purity`."""
-    joint = _joint(graph, clusters, labels, num_labels)
+    1: over the mean of both entropies, as scikit-learn's.
+
+    Args:
+        of_nodes: [N, C], see `labels_of_nodes`; the costly part, the same for all clusters.
+        clusters: int64 [N].
+    """
+    joint = (one_hot(clusters, int(clusters.max()) + 1).T @ of_nodes).toarray() / of_nodes.sum()
     of_cluster, of_label = joint.sum(1), joint.sum(0)
     entropies = _entropy(of_cluster) + _entropy(of_label)
     shared = entropies - _entropy(joint.ravel())
     return float(joint.max(1).sum()), float(np.clip(2 * shared / entropies, 0, 1)) if entropies else 1.0
-
-
-def _joint(graph: PairGraph, clusters: Integers, labels: Integers, num_labels: int) -> Floats:
-    """Probability of a view's cluster and its image's label, float64 [number of clusters, num_labels]."""
-    shares = label_shares(graph, clusters, int(clusters.max()) + 1)
-    return (shares.T @ one_hot(labels, num_labels)).toarray() / graph.num_images
 
 
 def _entropy(shares: Floats) -> float:

@@ -9,7 +9,7 @@ import numpy as np
 
 from analysis.graph.experiment import Study
 from analysis.graph.facts import GraphFacts, PathLengths, crossing_purity, describe, path_lengths
-from analysis.graph.labels import LabelWeights, agreement, label_weights
+from analysis.graph.labels import LabelWeights, agreement, label_weights, labels_of_nodes
 from analysis.graph.pair_graph import Integers
 from analysis.graph.partition import SweepCut, conductances, spectral_clusters, sweep_cut
 from analysis.graph.spectrum import Spectrum, top_eigenpairs
@@ -64,22 +64,20 @@ class ClusterFacts(NamedTuple):
     """As many spectral clusters as there are labels at a level, C.
 
     Attributes:
-        level: Name.
-        purity, nmi: Of clusters and labels, see `labels.agreement`.
-        purity_chance, nmi_chance: Of the same clusters that are put on random nodes.
-        gap: Eigenvalue no. C less the next.
-        expansion: Largest conductance of a cluster: an upper bound on the C-way expansion, of the sparsest partition.
-        expansion_lower: (1 - eigenvalue no. C) / 2, a lower bound on it; see `conductances`.
+        cluster_purity, cluster_nmi: Of clusters and labels, see `labels.agreement`.
+        cluster_purity_chance, cluster_nmi_chance: Of the same clusters that are put on random nodes.
+        eigengap: Eigenvalue no. C less the next.
+        largest_conductance: Of a cluster: an upper bound on the C-way expansion, of the sparsest partition.
+        largest_conductance_lower: (1 - eigenvalue no. C) / 2, a lower bound on it; see `conductances`.
     """
 
-    level: str
-    purity: float
-    nmi: float
-    purity_chance: float
-    nmi_chance: float
-    gap: float
-    expansion: float
-    expansion_lower: float
+    cluster_purity: float
+    cluster_purity_chance: float
+    cluster_nmi: float
+    cluster_nmi_chance: float
+    eigengap: float
+    largest_conductance: float
+    largest_conductance_lower: float
 
 
 def look(study: Study) -> Look:
@@ -110,18 +108,14 @@ def clusters_of(study: Study, spectrum: Spectrum, level: LabelLevel) -> ClusterF
         level: C labels that occur, 2 or more and fewer than nodes.
     """
     graph, (labels, count) = study.graph, _occurring(study, level)
-    clusters = spectral_clusters(graph, spectrum, count)
+    clusters, of_nodes = spectral_clusters(graph, spectrum, count), labels_of_nodes(graph, labels, count)
     random = numpy_stream(0, f"clusters at random, {level.name}")
-
-    def agree(of: Integers) -> tuple[float, float]:
-        return agreement(graph, of, labels, count)
-
-    by_chance = np.mean([agree(random.permutation(clusters)) for _ in range(NUM_SHUFFLES)], 0)
+    purity, nmi = agreement(of_nodes, clusters)
+    by_chance = np.mean([agreement(of_nodes, random.permutation(clusters)) for _ in range(NUM_SHUFFLES)], 0)
     values = spectrum.values
     return ClusterFacts(
-        level.name, *agree(clusters), float(by_chance[0]), float(by_chance[1]),
-        float(values[count - 1] - values[count]), float(np.nanmax(conductances(graph, clusters, count))),
-        float(1 - values[count - 1]) / 2,
+        purity, float(by_chance[0]), nmi, float(by_chance[1]), float(values[count - 1] - values[count]),
+        float(np.nanmax(conductances(graph, clusters, count))), float(1 - values[count - 1]) / 2,
     )  # fmt: skip
 
 
@@ -138,7 +132,8 @@ def measure_look(study: Study, seen: Look) -> Iterator[Measurement]:
     clustered = {one.level for one in seen.levels if 2 <= one.num_labels < count}
     found = {one.name: clusters_of(study, spectrum, one) for one in study.levels if one.name in clustered}
     for level in seen.levels:
-        for name, value in (*_of_level(level), *_of_clusters(found.get(level.level))):
+        clusters = found.get(level.level)
+        for name, value in (*_of_level(level), *(clusters._asdict().items() if clusters else ())):
             yield Measurement(level.level, "train", PREFIX + name, float(value))
 
 
@@ -174,14 +169,3 @@ def _of_level(level: LevelLook) -> Iterator[tuple[str, float]]:
     if level.level != SAMPLE:
         yield "step_keeps_label", level.kept
         yield "step_keeps_label_chance", level.kept_chance
-
-
-def _of_clusters(found: ClusterFacts | None) -> Iterator[tuple[str, float]]:
-    if found is not None:
-        yield "cluster_purity", found.purity
-        yield "cluster_purity_chance", found.purity_chance
-        yield "cluster_nmi", found.nmi
-        yield "cluster_nmi_chance", found.nmi_chance
-        yield "eigengap", found.gap
-        yield "largest_conductance", found.expansion
-        yield "largest_conductance_lower", found.expansion_lower

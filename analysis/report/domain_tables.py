@@ -10,7 +10,7 @@ import pandas as pd
 
 from analysis.figures.base.finetuned import CHOSEN, over_seeds
 from analysis.figures.base.numbers import Frame
-from analysis.figures.base.transfer import DOMAINS, LOGISTIC
+from analysis.figures.base.transfer import CENTRED, DOMAINS, LOGISTIC, PFA
 from analysis.figures.domain_distance_by_method import DISTANCES
 from analysis.figures.domain_distance_by_method import of_networks as distances
 from analysis.figures.finetuning import numbers as finetuned
@@ -27,7 +27,6 @@ from analysis.finetuned_choice import (
     moved,
     without_fine_tuned,
 )
-from analysis.metrics.transfer import POWERS
 from analysis.report import markup
 
 _NONE: Final = "\N{EN DASH}"
@@ -40,8 +39,8 @@ _INTERVAL_OF_TUNED: Final = (
 _NO_ROWS: Final = pd.DataFrame()
 _HEADS: Final = {
     LOGISTIC: "logistic",
-    **{f"pfa{t}": f"PFA, t\N{NO-BREAK SPACE}=\N{NO-BREAK SPACE}{t}" for t in POWERS},
-    **{f"centred_pfa{t}": f"PFA, centred, t\N{NO-BREAK SPACE}=\N{NO-BREAK SPACE}{t}" for t in POWERS},
+    **{head: f"PFA, t\N{NO-BREAK SPACE}=\N{NO-BREAK SPACE}{head[-1]}" for head in PFA},
+    **{head: f"PFA, centred, t\N{NO-BREAK SPACE}=\N{NO-BREAK SPACE}{head[-1]}" for head in CENTRED},
 }
 
 
@@ -112,19 +111,17 @@ def finetuning_table(measurements: Frame) -> str:
     apart = _distances(measurements)
     about = [name for name in ("dataset", "level", "network", "setting") if found[name].nunique() > 1]
     same = ["dataset", "level", "network", "setting", "pretrained_epoch"]
-    in_target = (found["images"] == TARGET).any()
-    if "setting" in about:
-        found = found.assign(setting=found["setting"].replace("", USUAL))
+    in_target, unnamed = (found["images"] == TARGET).any(), {"setting": USUAL}
     lines = []
-    for _, start in found.groupby(same, sort=True):
+    for place, start in found.groupby(same, sort=True):
         for protocol, words in PROTOCOLS.items():
             one = start[start["protocol"] == protocol].set_index("images")
             if one.empty:
                 continue
-            first, place = one.iloc[0], tuple(start.iloc[0][[*same]])
-            away = apart.get((*place[:-2], place[-2].replace(USUAL, ""), place[-1], protocol), _NO_ROWS)
+            first, away = one.iloc[0], apart.get((*place, protocol), _NO_ROWS)
             lines.append([
-                words, *(markup.text(first[name]) or _NONE for name in about), str(first["pretrained_epoch"]),
+                words, *(markup.text(first[name] or unnamed.get(name)) or _NONE for name in about),
+                str(first["pretrained_epoch"]),
                 _of(one, TEST, 100), *([_of(one, TARGET, 100)] if in_target else []),
                 *(_of(away, images, 1) for images in (TEST, *([TARGET] if in_target else []))),
                 first["rates"] or _NONE, first["epochs"] or _NONE, str(int(one["n"].max())),
