@@ -98,7 +98,7 @@ class Counter:
     def __init__(self, title: str, total: int, unit: str = "measured") -> None:
         self.title, self.total, self.unit, self.num_measured, self.num_failed = title, total, unit, 0, 0
         self.printed = time.monotonic()
-        self.first = 0.0
+        self.first: tuple[float, int] | None = None
         console = Console(file=sys.stdout)
         columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
         # drawn where it changes: by itself it would be ten times a second
@@ -129,14 +129,15 @@ class Counter:
                 self.bar.refresh()
             return
         count = self.num_measured + self.num_failed
-        self.first = self.first or now
+        self.first = self.first or (now, count)
         if now - self.printed >= 15 or count == self.total:
             self.printed = now
             self._print(f", ETA {self._left(count, now)}" if count < self.total else "")
 
     def _left(self, count: int, now: float) -> str:
-        """Time to the end, from what came after the first: that one waited for the processes to start."""
-        return duration((now - self.first) / (count - 1) * (self.total - count)) if count > 1 else "?"
+        """Time to the end, from what came after the first report: that one waited for the processes to start."""
+        began, num_first = self.first or (now, count)
+        return duration((now - began) / (count - num_first) * (self.total - count)) if count > num_first else "?"
 
     def _print(self, eta: str) -> None:
         failed = f", {self.num_failed} failed" if self.num_failed else ""

@@ -22,7 +22,7 @@ LABELLED: Final = ("supervised", "dann", "self_training")
 TRAINING: Final = "training"
 """Name of the layer of the curves of pretraining."""
 
-TRAIN_ONE: Final = "a sweep with --method vicreg"
+TRAIN_ONE: Final = "python sweeps/depth_width.py --method vicreg"
 
 _OF_TARGET, _OF_SOURCE = "target_accuracy_", "source_accuracy_"
 
@@ -217,7 +217,7 @@ class Trials(NamedTuple):
         if self.method == "self-supervised":
             return Lacking("needs self-supervised trials", TRAIN_ONE)
         flag = " --no-augment" if self.method == NO_AUGMENTATION else ""
-        return Lacking(f"needs trials of {self.method}", f"a sweep with --method supervised{flag}")
+        return Lacking(f"needs trials of {self.method}", f"python sweeps/depth_width.py --method supervised{flag}")
 
 
 class Adapted(NamedTuple):

@@ -23,8 +23,7 @@ from analysis.graph.recorded import (
     missing_steps,
     training_key,
     training_of,
-    write_eigenvectors,
-    write_look,
+    write_graph,
 )
 from analysis.graph.ties import at_a_gap, spectrum_with_ties
 from analysis.graph.trial import GraphData, train_on_graph
@@ -92,12 +91,12 @@ def run(request: GraphRequest) -> int:
         print("no --dataset given: a small demonstration on embedded images (see --help for real studies)", flush=True)
     if cluster_to_join(request.machine) is None:
         capacity(request.machine, 1, [local_node(request.machine)])  # else nothing is begun
+    storage = Storage.at(request.storage)  # what cannot be is refused before the graph is built
     plan = make_plan(request)
     for line in (*say(plan.study, plan.seen), *say_ties(plan.study, plan.sizes)):
         print(line, flush=True)
     shared = plan.settings | {"num_steps": request.num_steps}
     request = replace(request, name=request.name or study_folder(request.sweep.name, request.data, shared))
-    storage = Storage.at(request.storage)
     ledger = Ledger(storage.child(request.name))
     if request.dry_run:
         from sweeps.graph_estimate import dry_run
@@ -206,8 +205,7 @@ def _work(
     request: GraphRequest, ledger: Ledger, plan: Plan, source: GridSource[GraphTrial], follower: Follower
 ) -> list[str]:
     """Measures the eigenvectors and runs the trials that are missing; returns nothing: trials say how they ended."""
-    write_look(ledger.sweep, plan.study, plan.seen, plan.settings)
-    write_eigenvectors(ledger.sweep, plan.study, plan.sizes, plan.settings)
+    write_graph(ledger.sweep, plan.study, plan.seen, plan.sizes, plan.settings)
     _print_heads(ledger, plan)
     if not source.num_trials:
         print_nothing_to_do(ledger, source)

@@ -14,6 +14,8 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Sequence
+from textwrap import wrap
+from typing import Final
 
 import torch
 
@@ -45,6 +47,9 @@ _COLUMNS = (
 )  # fmt: skip
 """See `analysis.advice.facts`; "source" is accuracy on validation images, "~target" the expected accuracy."""
 
+
+_WIDTH: Final = 100
+"""Letters of a line of reasons, beside its indent of 10."""
 
 FEW_IMAGES = 50
 """With fewer validation images the standard error of an accuracy of one half is above 7 points."""
@@ -207,7 +212,10 @@ def _words(advice: Advice) -> str:
 
 
 def _indented(title: str, reasons: Sequence[str]) -> list[str]:
-    return [f"{title if i == 0 else '':10}{reason}" for i, reason in enumerate(reasons)]
+    """A paragraph each, indented where it goes on."""
+    wrapped = [wrap(reason, _WIDTH, subsequent_indent="  ", break_long_words=False) for reason in reasons]
+    found = [line for paragraph in wrapped for line in paragraph]
+    return [f"{title if i == 0 else '':10}{line}" for i, line in enumerate(found)]
 
 
 def _accuracies(layer: LayerFacts, head: str) -> tuple[str, str]:

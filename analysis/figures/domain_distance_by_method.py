@@ -2,7 +2,8 @@
 
 Of the representation at the last epoch; the head is logistic regression of labels of the source alone. Pretraining may
 leave the domains further apart than domain-adversarial training (DANN) and transfer no worse (arXiv 2204.00570): its
-marks then stand to the right of DANN's and no lower. Bars are 95 % intervals over seeds.
+marks then stand to the right of DANN's and no lower. Of a target without labels: the accuracy in the source, and
+nothing on transfer. Bars are 95 % intervals over seeds.
 """
 
 from __future__ import annotations
@@ -30,12 +31,13 @@ from analysis.figures.base.numbers import (
 )
 from analysis.figures.base.sheet import FAINT, GREY, Line, Row, Words, marker, sheet, text_width
 from analysis.figures.base.ticks import padded, reaching, tick_labels, y_ticks
-from analysis.figures.base.transfer import TARGET_ACCURACY, with_intervals
+from analysis.figures.base.transfer import SOURCE_ACCURACY, TARGET_ACCURACY, with_intervals
 from analysis.needs import Measured
 
 TITLE = "Accuracy in the target against the distance of the domains"
+_WITHOUT_LABELS = "Accuracy in the source against the distance of the domains"
 TOPIC = "Source and target"
-NEEDS: Final = (Measured(TARGET_ACCURACY, "class", "test"), Measured("domain_distance", "class", "test"))
+NEEDS: Final = (Measured(SOURCE_ACCURACY, "class", "test"), Measured("domain_distance", "class", "test"))
 
 DISTANCES: Final = {
     "domain_accuracy": "told apart linearly (%)",
@@ -51,45 +53,52 @@ _HEIGHT = 2.2  # inches
 def numbers(table: Frame) -> Frame:
     """Returns `of_networks` that have both accuracy and distances; empty where there is one method only."""
     found = of_networks(table)
-    whole = [set(found.loc[found["metric"].isin(metrics), "network"]) for metrics in ([TARGET_ACCURACY], DISTANCES)]
+    of_accuracy = ~found["metric"].isin(DISTANCES)
+    whole = [set(found.loc[rows, "network"]) for rows in (of_accuracy, ~of_accuracy)]
     found = found[found["network"].isin(whole[0] & whole[1])].reset_index(drop=True)
     return found if found["method"].nunique() > 1 else found.iloc[:0]
 
 
 def of_networks(table: Frame) -> Frame:
-    """Returns accuracy in the target and the distances, by network at its last epoch, with chance of the accuracy.
+    """Returns accuracy in the target (in the source, where none is known there) and the distances, by network at its
+    last epoch, with chance of the accuracy.
 
     Networks that were measured at initialisation alone where others were trained are left out.
     """
-    rows = prepare(table, TARGET_ACCURACY, *DISTANCES)
+    accuracy = TARGET_ACCURACY if (table["metric"] == TARGET_ACCURACY).any() else SOURCE_ACCURACY
+    rows = prepare(table, accuracy, *DISTANCES)
     rows = rows[rows["layer_name"] == REPRESENTATION]
-    rows = pd.concat([values(rows, metric) for metric in (TARGET_ACCURACY, *DISTANCES)])
+    rows = pd.concat([values(rows, metric) for metric in (accuracy, *DISTANCES)])
     found = with_intervals(over_seeds(trained(last_epoch(rows)), ["level", "epoch", "metric"]))
     chance = with_chance(found, table)["chance"]
-    return found.assign(chance=chance.where(found["metric"] == TARGET_ACCURACY)).reset_index(drop=True)
+    return found.assign(chance=chance.where(found["metric"] == accuracy)).reset_index(drop=True)
 
 
 def draw(table: Frame) -> Figure | None:
-    """Draws the figure; None where there is one method only, or no distance or accuracy in a target."""
+    """Draws the figure; None where there is one method only, or no distance or accuracy."""
     found = numbers(table)
     if found.empty:
         return None
     looks = networks(table)
     shown = looks.drawn(found)
-    accuracy = shown[shown["metric"] == TARGET_ACCURACY].set_index("network")
+    accuracy = shown[~shown["metric"].isin(DISTANCES)].set_index("network")
+    labelled = (accuracy["metric"] == TARGET_ACCURACY).all()
+    where, title = ("target", TITLE) if labelled else ("source", _WITHOUT_LABELS)
     low, high = _range(accuracy, float(accuracy["chance"].min()))
     ticks = y_ticks(low, high, _HEIGHT)
     labels = tick_labels(ticks, 100)
     distances = [name for name in DISTANCES if (shown["metric"] == name).any()]
     epochs = " or ".join(map(str, sorted(shown["epoch"].unique())))
     chance = "" if accuracy["chance"].isna().all() else f"chance ({100 * accuracy['chance'].min():.3g}%), "
+    missing = "" if labelled else "the target has no labels; "
     note = (
-        f"{subject(table)}; logistic head, labels of the source alone; test images; epoch {epochs}; dotted: {chance}"
-        f"domains that are mixed (50%), as far apart as two classes (1); {interval_note(shown)}{looks.left_out}."
+        f"{subject(table)}; logistic head, labels of the source alone; test images; epoch {epochs}; {missing}dotted: "
+        f"{chance}domains that are mixed (50%), as far apart as two classes (1); {interval_note(shown)}"
+        f"{looks.left_out}."
     )
     widths = [max(map(text_width, labels)) + 0.06, *[0.0] * (len(distances) - 1)]
-    row = Row("accuracy in the target (%)", [DISTANCES[name] for name in distances], _HEIGHT, widths, True)
-    words = Words(TITLE, note, "how far apart source and target lie (distances: 1 is that of two classes)")
+    row = Row(f"accuracy in the {where} (%)", [DISTANCES[name] for name in distances], _HEIGHT, widths, True)
+    words = Words(title, note, "how far apart source and target lie (distances: 1 is that of two classes)")
     key = [line._replace(dash="") for line in looks.key_of(shown)]
     figure, [axes] = sheet([row], words, key)
     for i, (name, ax) in enumerate(zip(distances, axes, strict=True)):

@@ -18,7 +18,7 @@ from analysis.flags import texts
 from analysis.graph.experiment import Study, graph_of
 from analysis.graph.look import look
 from analysis.graph.options import add_graph_flags, images_and_views, ks_that_fit, sizes_that_fit, that_fit
-from analysis.graph.recorded import about, eigenvectors_key, graph_key, write_eigenvectors, write_look
+from analysis.graph.recorded import about, eigenvectors_key, graph_key, write_graph
 from analysis.graph.spectrum import top_eigenpairs
 from analysis.graph.words import clusters, heads, say, say_ties
 from analysis.table import MEASUREMENTS, read_table
@@ -70,8 +70,7 @@ def run(flags: argparse.Namespace) -> int:
     seen = look(study)
     for line in (*say(study, seen), *say_ties(study, sizes)):
         print(line, flush=True)
-    write_look(storage, study, seen, settings)
-    write_eigenvectors(storage, study, sizes, settings)
+    write_graph(storage, study, seen, sizes, settings)
     keys, found = [eigenvectors_key(settings, size) for size in sizes], _table(storage)
     for line in (*clusters(found, graph_key(settings)), *heads(found, keys)):
         print(line, flush=True)

@@ -10,6 +10,7 @@ from dataclasses import asdict
 from typing import Any
 
 from analysis import stored
+from analysis.command import Counter
 from analysis.graph.contrastive import START, Training, marks
 from analysis.graph.experiment import GRAPH_TASK, Study, measure_eigenvectors
 from analysis.graph.look import NUM_EIGENVALUES, Look, measure_look
@@ -57,25 +58,35 @@ def missing_sizes(storage: Storage, sizes: Sequence[int], settings: Settings) ->
     return [size for size in sizes if (eigenvectors_key(settings, size), 0, GRAPH_TASK) not in present]
 
 
-def write_eigenvectors(storage: Storage, study: Study, sizes: Sequence[int], settings: Settings) -> None:
-    """Measures what the top eigenvectors reach, so many of them, where the table in `storage` lacks it."""
-    for size in missing_sizes(storage, sizes, settings):
-        key = eigenvectors_key(settings, size)
-        at = Checkpoint(sweep_name(storage), key, "eigenvectors", 0, size, 0, study.dataset.name, 0)
-        write_rows(storage, at, measure_eigenvectors(study, size), settings)
-
-
 def has_look(storage: Storage, settings: Settings) -> bool:
     """Returns whether the table has what the graph looks like."""
     return (graph_key(settings), 0, GRAPH_TASK) in stored.present(storage)
 
 
-def write_look(storage: Storage, study: Study, seen: Look, settings: Settings) -> None:
-    """Writes what the graph looks like into the table in `storage`, where it lacks it."""
-    if not has_look(storage, settings):
-        at = Checkpoint(sweep_name(storage), graph_key(settings), GRAPH, 0, 0, 0, study.dataset.name, 0)
-        rows = [LayerMeasurement(IMAGES_LAYER, IMAGES, row) for row in measure_look(study, seen)]
-        stored.write(storage, at, GRAPH_TASK, rows, settings)
+def write_graph(storage: Storage, study: Study, seen: Look, sizes: Sequence[int], settings: Settings) -> None:
+    """Measures what the graph looks like and what its top eigenvectors reach, with progress, where the table in
+    `storage` lacks it.
+
+    Args:
+        sizes: Numbers of eigenvectors.
+    """
+    missing, has = missing_sizes(storage, sizes, settings), has_look(storage, settings)
+    if has and not missing:
+        return
+    # Clusters and heads cost about as much as there are eigenvectors.
+    of_look = 0 if has else NUM_EIGENVALUES - 1
+    what = [f"of the top {', '.join(map(str, missing))} eigenvectors"] * bool(missing) + ["of the labels"] * (not has)
+    with Counter(f"measuring clusters {' and '.join(what)}", of_look + sum(missing), "eigenvectors") as counter:
+        if not has:
+            at = Checkpoint(sweep_name(storage), graph_key(settings), GRAPH, 0, 0, 0, study.dataset.name, 0)
+            rows = [LayerMeasurement(IMAGES_LAYER, IMAGES, row) for row in measure_look(study, seen)]
+            stored.write(storage, at, GRAPH_TASK, rows, settings)
+            counter.advance(True, of_look)
+        for size in missing:
+            key = eigenvectors_key(settings, size)
+            at = Checkpoint(sweep_name(storage), key, "eigenvectors", 0, size, 0, study.dataset.name, 0)
+            write_rows(storage, at, measure_eigenvectors(study, size), settings)
+            counter.advance(True, size)
 
 
 def missing_steps(present: Collection[tuple[str, int, str]], key: str, num_steps: int) -> list[int]:

@@ -21,7 +21,7 @@ CHANCE_MARGIN: Final = 0.2
 def say(study: Study, seen: Look) -> Iterator[str]:
     """Yields what the graph looks like, in lines."""
     facts, paths, values = seen.facts, seen.paths, study.spectrum.values
-    yield (f"graph     {facts.num_images} images of {study.dataset.name}, {facts.num_nodes} nodes, "
+    yield (f"graph     {facts.num_images} images (training and test) of {study.dataset.name}, {facts.num_nodes} nodes, "
            f"{facts.num_components} component(s), the largest {facts.largest_component:.1%} of the weight")  # fmt: skip
     yield (f"          {facts.shared:.1%} of the views are of several images; a step over a view leaves its image with "
            f"probability {facts.crossing:.2f}")  # fmt: skip
@@ -35,9 +35,8 @@ def say(study: Study, seen: Look) -> Iterator[str]:
     for level in seen.levels:
         found = level.weights
         crossing = "" if level.level == SAMPLE else f"; {what_steps_keep(level.kept, level.kept_chance)}"
-        yield (f"{level.level:9} weight within {found.within:.3f} (chance {found.chance:.3f}), mean weight of a pair "
-               f"within over between {_contrast(found):.1f}, label error {found.label_error:.3f}"
-               f"{crossing}")  # fmt: skip
+        yield (f"{level.level:9} weight within {found.within:.3f} (chance {found.chance:.3f}), {_contrast(found)}, "
+               f"label error {found.label_error:.3f}{crossing}")  # fmt: skip
     if study.unlabelled:
         yield (f"labels    {study.unlabelled}: left out is what asks for them (weight within classes, purity of "
                "clusters, linear heads)")  # fmt: skip
@@ -60,8 +59,10 @@ def _cut(cut: SweepCut, num_components: int) -> str:
     return f"conductance {cut.conductance:.4f}; Cheeger: {cut.lower:.4f} <= best <= {min(1.0, cut.upper):.4f}"
 
 
-def _contrast(found: LabelWeights) -> float:
-    return found.mean_within / found.mean_between if found.mean_between > 0 else float("inf")
+def _contrast(found: LabelWeights) -> str:
+    if not found.mean_between > 0:
+        return "no weight between labels"
+    return f"mean weight of a pair within over between {found.mean_within / found.mean_between:.1f}"
 
 
 def what_steps_keep(kept: float, chance: float) -> str:
@@ -98,6 +99,8 @@ def clusters(measurements: Any, key: str) -> Iterator[str]:
 def heads(measurements: Any, keys: Sequence[str]) -> Iterator[str]:
     """Yields what linear heads of the top eigenvectors reach beside the purity of as many clusters, in lines.
 
+    Where the bound on their error says nothing, being 1 or more, nothing is guaranteed: a dash.
+
     Args:
         measurements: See `analysis.table`.
         keys: Trials of eigenvectors, by their number.
@@ -113,7 +116,8 @@ def heads(measurements: Any, keys: Sequence[str]) -> Iterator[str]:
             yield f"{about}  no labels"
         for level in levels:
             accuracy, least = (1 - value[metric, level, "train"] for metric in (HEAD_ERROR, BOUND))
+            guaranteed = f"{least:.3f}" if least > 0 else "-"
             tested, chance = value["linear_accuracy", level, "test"], 1 / value["num_classes", level, "test"]
             yield (f"{about}  {level:10}  {value[PURITY, level, 'train']:6.3f}  "
-                   f"{accuracy:17.3f} {f'({max(0, least):.3f})':>12}  "
+                   f"{accuracy:17.3f} {f'({guaranteed})':>12}  "
                    f"{tested:14.3f} {f'({chance:.3f})':>8}")  # fmt: skip

@@ -74,14 +74,14 @@ def eigenvectors_table(measurements: Frame) -> str:
                 markup.text(network), markup.text(dataset), _NONE if level == UNLABELLED else markup.text(level),
                 _gap(value.get(("eigengap", "none", "train"))), _percent(purity),
                 _percent(None if error is None else 1 - error),
-                _percent(None if bound is None else max(0.0, 1 - bound)),
+                _percent(None if bound is None or bound >= 1 else 1 - bound),
                 _percent(probe), _percent(1 / classes[level] if level in classes else None),
             ])  # fmt: skip
     caption = (
         "Spectral clusters of the graph and linear heads of its top k eigenvectors. Purity in per cent, the share of "
         "views that have the most frequent label of their cluster, and accuracies in per cent: of views, fitted to "
         "the most probable label of each, with what the eigenvalues guarantee (arXiv 2106.04156; the constants are "
-        "ours), and of test images, by a probe that learned from training images."
+        "ours; a dash: nothing), and of test images, by a probe that learned from training images."
         f"{'' if _levels(rows) else ' The images have no labels to tell apart: purity and accuracy are left out.'}"
     )
     head = ["features", "graph of", "level", "eigengap", "purity of clusters", "head on views", "guaranteed",

@@ -85,13 +85,15 @@ def _common_layout(files: list[File], needs_labels: bool) -> Layout:
 
 def _layout(file: File, needs_labels: bool) -> Layout:
     with open_file(file) as opened:
-        schema = opened.schema_arrow
+        schema, num_rows = opened.schema_arrow, opened.metadata.num_rows
     features = _features(schema)
     declared = {name: str(f["_type"]) for name, f in features.items() if "_type" in f}
     images = [name for name in schema.names if declared.get(name) == "Image"]
     images = images or [field.name for field in schema if _holds_bytes(field.type)]
     if len(images) > 1:
         images = [name for name in IMAGE_NAMES if name in images] or images
+    if not images and not num_rows:  # columns of what pandas writes without rows have no type
+        raise UserError(f"parquet: {file} has no rows: at least 1 image is needed")
     if not images:
         raise UserError(f"parquet: {file} has no column of encoded images (binary), only {', '.join(schema.names)}")
     names = [n for n in LABEL_NAMES if n in schema.names]

@@ -153,7 +153,7 @@ def test_layers_without_an_order_are_said_with_what_would_have_one() -> None:
 def test_claims_that_compare_methods_ask_for_the_trials_they_lack(table: Frame) -> None:
     rows = check(table[table["method"] == "vicreg"]).set_index("claim")
     assert rows.loc["augmentation_raises_test_accuracy", "note"] == (
-        f"needs trials of {NO_AUGMENTATION}: a sweep with --method supervised --no-augment"
+        f"needs trials of {NO_AUGMENTATION}: python sweeps/depth_width.py --method supervised --no-augment"
     )
     rows = check(table[table["method"] == NO_AUGMENTATION]).set_index("claim")
     assert rows.loc["self_supervised_above_supervised", "verdict"] == UNKNOWN

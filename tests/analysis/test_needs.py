@@ -114,7 +114,7 @@ def test_trials_that_are_in_the_sweep_are_not_asked_for_but_measured() -> None:
         one = check(rows, "S", [FITS], [Unmeasured(name, trained), Unmeasured(name, trained)]).iloc[0]
         assert one["note"] == f"needs trials of {name}: {words}"
     other = check(rows, "S", [FITS], [Unmeasured("supervised", True)]).iloc[0]
-    assert other["note"] == f"needs trials of {name}: a sweep with --method supervised --no-augment"
+    assert other["note"] == f"needs trials of {name}: python sweeps/depth_width.py --method supervised --no-augment"
     none = check(rows[rows["method"] == "supervised"], "S", ["cdnv_ratio_falls"], [Unmeasured("vicreg", True)]).iloc[0]
     assert none["note"] == "needs self-supervised trials: the sweep has 1, not measured yet: python -m analysis S"
 
@@ -131,7 +131,7 @@ def test_what_measures_a_claim_of_a_sweep_that_is_still_to_be_trained() -> None:
         ("transfer_follows_connectivity", f" --shift SHIFT, then python -m analysis {connectivity} && {domains}"),
     ):  # fmt: skip
         one = check(rows, "S", [name]).iloc[0]
-        assert one["command"] == f"a sweep with --method vicreg{more}"
+        assert one["command"] == f"python sweeps/depth_width.py --method vicreg{more}"
         assert one["note"] == f"needs self-supervised trials: {one['command']}"
 
 

@@ -6,6 +6,7 @@ import pty
 import struct
 import termios
 import threading
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -100,3 +101,16 @@ def test_a_bar_is_not_redrawn_for_every_step(terminal: Callable[..., Terminal]) 
     sent = shown.close()
     assert sent.count(b"/1000") < 100
     assert b"measured 1000/1000" in sent
+
+
+def test_the_eta_is_of_what_came_after_the_first_report(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    now = [0.0]
+    monkeypatch.setattr(time, "monotonic", lambda: now[0])
+    with Counter("training", 300, "steps") as counter:
+        for _ in range(3):  # 100 steps each: the first waits 20 s for the processes, the others take 40 s
+            now[0] += 40.0 if counter.num_measured else 60.0
+            counter.advance(True, 100)
+    first, second, last = (line.partition(" ")[2] for line in capsys.readouterr().out.splitlines()[1:])
+    assert (first, second, last) == ("steps 100/300, ETA ?", "steps 200/300, ETA 40 s", "steps 300/300")

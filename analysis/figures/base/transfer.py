@@ -15,13 +15,13 @@ LOGISTIC: Final = "logistic"
 PFA: Final = ("pfa1", "pfa2", "pfa3")
 CENTRED: Final = tuple(f"centred_{head}" for head in PFA)
 HEADS: Final = (LOGISTIC, *PFA, *CENTRED)
-TARGET_ACCURACY: Final = f"target_accuracy_{LOGISTIC}"
+SOURCE_ACCURACY, TARGET_ACCURACY = (f"{domain}_accuracy_{LOGISTIC}" for domain in DOMAINS)
 
 
-def transfer_accuracies(rows: Frame) -> Frame:
-    """Returns the accuracies on test images, of prepared rows, with the columns `domain` and `head`."""
+def transfer_accuracies(rows: Frame, split: str = "test") -> Frame:
+    """Returns the accuracies on images of a split, of prepared rows, with the columns `domain` and `head`."""
     names = {f"{domain}_accuracy_{head}": (domain, head) for domain in DOMAINS for head in HEADS}
-    rows = pd.concat([values(rows, name) for name in names])
+    rows = pd.concat([values(rows, name, split=split) for name in names])
     domains, heads = (rows["metric"].map({name: pair[i] for name, pair in names.items()}) for i in (0, 1))
     return rows.assign(domain=domains, head=heads)
 

@@ -9,7 +9,7 @@ from typing import Any
 
 import torch
 
-from analysis.graph.recorded import write_eigenvectors, write_look
+from analysis.graph.recorded import write_graph
 from analysis.graph.trial import GraphData, train_on_graph
 from ray_ssl.ledger import DONE, Ledger
 from ray_ssl.storage import Storage
@@ -45,8 +45,7 @@ def lend(
 def train_all(folder: Path, flags: Sequence[str]) -> Plan:
     """Does what the sweep does with a line, in a sweep's folder; returns what it asked for."""
     plan, ledger = plan_of(*flags), Ledger(Storage.at(folder))
-    write_look(ledger.sweep, plan.study, plan.seen, plan.settings)
-    write_eigenvectors(ledger.sweep, plan.study, plan.sizes, plan.settings)
+    write_graph(ledger.sweep, plan.study, plan.seen, plan.sizes, plan.settings)
     for trial in plan.trials:
         ledger.write_config(trial)
         ending: dict[str, Any] = train_on_graph(

@@ -188,6 +188,7 @@ BAD: dict[str, tuple[Callable[[Path], Path], str]] = {
     "no files": (lambda root: root, "holds no .parquet file"),
     "not parquet": (_text_file, r"train-0\.parquet cannot be read as Parquet"),
     "no images": (lambda r: _table(r, label=[0, 1]), "has no column of encoded images .* only label"),
+    "no rows": (lambda r: _table(r, image=[], label=[]), r"a\.parquet has no rows: at least 1 image is needed"),
     "no labels": (lambda r: _table(r, image=[b"x"], size=[1]), "has no label column among image, size: name one label"),
     "flags for labels": (
         lambda r: _table(r, image=[PNG] * 2, label=[True, False]), "labels in label are of type bool, they must be"
