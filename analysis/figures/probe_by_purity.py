@@ -40,7 +40,7 @@ GRAPH_NEEDS: Final = (Labelled(),)
 NEEDS: Final = (OneOf((_OF_ENCODERS, (Measured("cluster_purity"), Measured("head_error")))),)
 
 LEAST_GAP: Final = 1e-6
-"""Smaller eigengaps are drawn as this one: the axis is logarithmic."""
+"""Smaller eigengaps, as of equal eigenvalues, are drawn as this one, for the axis is logarithmic; a note says so."""
 
 _HEIGHT = 2.4  # inches
 _GRAPHS: Final = (INK, *OKABE_ITO[5::-1])
@@ -85,7 +85,9 @@ def draw(table: Frame) -> Figure | None:
         found_of = [correlation(view.encoders, across) for across in _ACROSS]
         rows.append(Row(f"{names[view.level]}: accuracy (%)", list(map(_words, found_of)), _HEIGHT, widths, True))
         named += found_of
-    note = f"{table['dataset'].iloc[0]}; dotted: accuracy = purity{_about(encoders, named)}{shown.left_out}."
+    tied = f"; eigengaps of {LEAST_GAP:.0e} or less, as of equal eigenvalues, stand at {LEAST_GAP:.0e}"
+    tied = tied if (drawn["eigengap"] <= LEAST_GAP).any() else ""
+    note = f"{table['dataset'].iloc[0]}; dotted: accuracy = purity{tied}{_about(encoders, named)}{shown.left_out}."
     figure, axes = sheet(rows, Words(TITLE, note, ""), _key(drawn, shown, marks))
     for view, (left, right) in zip(views, axes, strict=True):
         assert left is not None and right is not None
@@ -128,8 +130,11 @@ class _View(NamedTuple):
 
     def widths(self, across: str) -> tuple[float, float]:
         """Range of purity, the same as that of accuracy, or of the eigengap."""
+        if across == "purity":
+            return self.heights()
         gaps = self.drawn["eigengap"].clip(lower=LEAST_GAP)
-        return self.heights() if across == "purity" else padded(float(gaps.min()), float(gaps.max()), log=True)
+        low, high = float(gaps.min()), float(gaps.max())
+        return padded(low, high, log=True) if high > 2 * low else (low / 10, high * 10)
 
 
 def _encoders(table: Frame) -> Frame:
@@ -174,7 +179,9 @@ def _panel(ax: Axes, view: _View, across: str) -> None:
         ax.xaxis.set_minor_locator(NullLocator())
     ax.set(xlim=x, ylim=(low, high))
     ticks = y_ticks(*x, (0.3 if log else 0.6) * panel_inches(ax)[0], log)  # a number is wider than high
-    ax.set_xticks(ticks, tick_labels(ticks, 1 if log else 100))
+    labels = tick_labels(ticks, 1 if log else 100)
+    ax.set_xticks(ticks, [f"\N{LESS-THAN OR EQUAL TO}{text}" if log and tick == LEAST_GAP else text
+                          for tick, text in zip(ticks, labels, strict=True)])  # fmt: skip
     ticks = y_ticks(low, high, _HEIGHT)
     ax.set_yticks(ticks, [""] * len(ticks) if log else tick_labels(ticks, 100))
     ax.grid(True, color=FAINT, lw=0.6)

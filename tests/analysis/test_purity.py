@@ -128,6 +128,20 @@ def test_of_a_graph_alone_nothing_is_said_of_encoders_and_gaps_are_points() -> N
     assert len(joined[0]) == 3 and joined[1] == []  # accuracy, bound, accuracy = purity
 
 
+def test_equal_eigenvalues_stand_at_the_least_gap_and_a_note_says_so() -> None:
+    table = graph_table(("class",))
+    figure, other = (
+        probe_by_purity.draw(table.assign(value=table["value"].where(table["metric"] != "eigengap", gap)))
+        for gap in (0.0, 0.01)
+    )
+    assert figure is not None and other is not None
+    right = figure.axes[1]
+    assert {float(x) for line in points(right) for x in np.asarray(line.get_xdata())} == {probe_by_purity.LEAST_GAP}
+    assert [text.get_text() for text in right.get_xticklabels()] == ["1e-07", "≤1e-06", "1e-05"]
+    words = "eigengaps of 1e-06 or less"
+    assert [any(words in text.get_text() for text in one.texts) for one in (figure, other)] == [True, False]
+
+
 def test_named_are_scipys_correlation_and_its_range_within_one_k() -> None:
     found = probe_by_purity.numbers(purity_table(levels=("class",)))
     for across in ("purity", "eigengap"):
