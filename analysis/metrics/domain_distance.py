@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
-from typing import Final
+from typing import Final, NamedTuple
 
 import torch
 from torch import Tensor
@@ -18,6 +19,9 @@ from ray_ssl.data.base import EXTRA, SOURCE, TARGET, UNLABELLED
 
 GROUPS: Final = (DOMAINS,)
 WITHOUT_TARGET_LABELS: Final = True
+NUMBERS_FROM: Final = {"noise_of_means": "taken off"}
+"""Older tables have distances that grew as images became fewer."""
+
 SPECS = (
     MetricSpec("domain_accuracy", 0, 1, ""),
     MetricSpec("domain_distance", 0, float("inf"), ""),
@@ -34,6 +38,9 @@ def measure(features: LayerFeatures, levels: list[LabelLevel]) -> Iterator[Measu
     0 (the same) and up. "domain_distance_of_class" takes the means of one class in both domains instead, root mean
     square over classes that both have: above 1, a class lies further from itself than from other classes; it is not
     yielded where images of the target have no label.
+
+    A mean of few images lies off the mean of all by chance: what that adds to squared distances, the variance within a
+    group over its number of images, is taken off, so that numbers do not depend on how many images are measured.
 
     The question is that of arXiv 2204.00570: pre-training may leave domains far apart, and heads transfer all the same.
     """
@@ -56,7 +63,8 @@ def measure(features: LayerFeatures, levels: list[LabelLevel]) -> Iterator[Measu
 def domain_distances(rows: Tensor, labels: Tensor, domain: Tensor, num_classes: int) -> tuple[float, float]:
     """Returns "domain_distance" and "domain_distance_of_class", see `measure`.
 
-    NaN where the source has fewer than two classes, or the domains have none in common.
+    NaN where the source has fewer than two classes of two images each or more, or these lie no further apart than by
+    the choice of images; the second also where the domains have no such class in common.
 
     Args:
         rows: float [N, D].
@@ -64,17 +72,45 @@ def domain_distances(rows: Tensor, labels: Tensor, domain: Tensor, num_classes: 
         domain: int64 [N], `SOURCE` or `TARGET`.
         num_classes: Of `labels`.
     """
-    source, target = (rows[domain == one].double().mean(0) for one in (SOURCE, TARGET))
-    means = [_class_means(rows[domain == one], labels[domain == one], num_classes) for one in (SOURCE, TARGET)]
-    there = means[0][means[0].isfinite().all(1)]
-    between = torch.pdist(there).square().mean().sqrt()
-    apart = (means[0] - means[1]).square().sum(1)
-    same = apart[apart.isfinite()].mean().sqrt()
-    return ((source - target).norm() / between).item(), (same / between).item()
+    sides = [(rows[domain == one], labels[domain == one]) for one in (SOURCE, TARGET)]
+    of_domains = [_means(side, torch.zeros_like(own), 1) for side, own in sides]
+    of_classes = [_means(side[own != UNLABELLED], own[own != UNLABELLED], num_classes) for side, own in sides]
+    between = _between(of_classes[0])
+    apart, same = (_same_group(*means) for means in (of_domains, of_classes))
+    return math.sqrt(apart / between), math.sqrt(same / between)
 
 
-def _class_means(rows: Tensor, labels: Tensor, num_classes: int) -> Tensor:
-    """float64 [num_classes, D]; NaN for a class without rows; those without a label are left out."""
-    rows, labels = rows[labels != UNLABELLED], labels[labels != UNLABELLED]
-    sums = torch.zeros(num_classes, rows.shape[1], dtype=torch.float64).index_add_(0, labels, rows.double())
-    return sums / labels.bincount(minlength=num_classes)[:, None]
+class _Means(NamedTuple):
+    """Mean features of groups, float64 [groups, D], and the expected squared distance of each from what it estimates,
+    float64 [groups]; NaN of a group of fewer than two rows.
+    """
+
+    values: Tensor
+    noise: Tensor
+
+
+def _means(rows: Tensor, groups: Tensor, num_groups: int) -> _Means:
+    rows, counts = rows.double(), groups.bincount(minlength=num_groups).double()
+    zeros = torch.zeros(num_groups, rows.shape[1], dtype=torch.float64)
+    means = zeros.index_add(0, groups, rows) / counts[:, None]
+    spread = torch.zeros(num_groups, dtype=torch.float64).index_add_(0, groups, (rows - means[groups]).square().sum(1))
+    return _Means(means, torch.where(counts > 1, spread / (counts - 1) / counts, math.nan))
+
+
+def _same_group(one: _Means, other: _Means) -> float:
+    """An unbiased estimate of the mean square distance of the same group in both, 0 where it is below 0: groups lie no
+    further apart than the choice of rows explains. NaN where they share no group.
+    """
+    distances = (one.values - other.values).square().sum(1) - one.noise - other.noise
+    return distances[distances.isfinite()].mean().clamp_min(0).item()
+
+
+def _between(means: _Means) -> float:
+    """The same of two different groups, over all pairs: twice the variance of the means. NaN where it is not above 0,
+    or of fewer than two groups.
+    """
+    there = means.noise.isfinite()
+    if there.sum() < 2:
+        return math.nan
+    found = 2 * (means.values[there].var(0).sum() - means.noise[there].mean()).item()
+    return found if found > 0 else math.nan

@@ -38,6 +38,48 @@ def test_mixed_domains_are_not_told_apart() -> None:
     assert measured(domain_distance, features, [level])[*KEY, "domain_accuracy"] == pytest.approx(0.5, abs=0.1)
 
 
+def test_distances_do_not_depend_on_the_number_of_images() -> None:
+    # 40 classes in 16 dimensions whose images lie three times as far from their mean as the means from one another
+    num_classes, size = 40, 16
+    centres = draw(num_classes, size)
+    moved = draw(num_classes, size, seed=1) * 0.3 + 0.1
+    between = torch.pdist(centres).square().mean().sqrt()
+    truth = (moved.mean(0).norm() / between).item(), (moved.square().sum(1).mean().sqrt() / between).item()
+    for num_images, tolerance in ((5, 0.15), (200, 0.03)):
+        found = []
+        for seed in range(8):
+            labels = torch.arange(num_classes).repeat(2 * num_images)
+            domain = torch.arange(2).repeat_interleave(num_classes * num_images)
+            rows = centres[labels] + domain[:, None] * moved[labels] + 3 * draw(len(labels), size, seed=seed + 10)
+            found.append(domain_distance.domain_distances(rows, labels, domain, num_classes))
+        squares = torch.tensor(found).square().mean(0).sqrt().tolist()
+        assert squares == pytest.approx(truth, abs=tolerance), num_images
+
+
+def test_distances_are_a_naive_computation_over_pairs() -> None:
+    labels, domain = torch.arange(60) % 3, torch.arange(60) // 3 % 2
+    rows = draw(60, 4) + labels[:, None] * torch.tensor([1.0, 0, 0, 0]) + domain[:, None] * 0.7
+    groups = {(c, d): rows[(labels == c) & (domain == d)].double() for c in range(3) for d in range(2)}
+
+    def square(a: torch.Tensor, b: torch.Tensor) -> float:
+        noise = sum(one.var(0).sum().item() / len(one) for one in (a, b))
+        return (a.mean(0) - b.mean(0)).square().sum().item() - noise
+
+    between = sum(square(groups[i, 0], groups[j, 0]) for i in range(3) for j in range(i)) / 3
+    wanted = (
+        math.sqrt(square(rows[domain == 0].double(), rows[domain == 1].double()) / between),
+        math.sqrt(sum(square(groups[c, 0], groups[c, 1]) for c in range(3)) / 3 / between),
+    )
+    assert domain_distance.domain_distances(rows, labels, domain, 3) == pytest.approx(wanted)
+
+
+def test_what_cannot_be_told_apart_from_chance_has_no_distance() -> None:
+    labels, domain = torch.arange(40) % 20, torch.arange(40) // 20
+    assert all(map(math.isnan, domain_distance.domain_distances(draw(40, 4), labels, domain, 20)))  # an image a class
+    one_class = torch.zeros(40, dtype=torch.int64)
+    assert all(map(math.isnan, domain_distance.domain_distances(draw(40, 4), one_class, domain, 1)))
+
+
 def test_scale_rotation_and_extra_images_change_nothing() -> None:
     features, level = butterfly(1.0, 0.7, 0.3)
     assert level.domains is not None
