@@ -99,6 +99,10 @@ def _by_trial(measurements: Any) -> dict[str, dict[int, dict[str, dict[str, floa
 
 def lines(chosen: Sequence[Chosen]) -> list[str]:
     """Returns a table for people: accuracy and moved features of every start and protocol, over the seeds."""
+    about = (
+        "accuracies in %, mean ± half the 95 % interval over seeds; validation and test: images of the source; moved: "
+        "mean distance of features from those of the start (over their spread there)"
+    )
     groups: dict[tuple[str, str, str], list[Chosen]] = {}
     for one in chosen:
         groups.setdefault(one.case[:3], []).append(one)
@@ -106,17 +110,23 @@ def lines(chosen: Sequence[Chosen]) -> list[str]:
         return []
     names = list(chosen[0].accuracy)
     head = "  ".join(f"{name:>14}" for name in names)
-    moved = "  ".join(f"{f'moved {name}':>16}" for name in names if name != VALIDATION)
+    moved = "  ".join(f"{f'moved {name}':>14}" for name in names if name != VALIDATION)
     plain = Counter({start: start.partition("@")[0] for start, _, _ in groups}.values())
     shown = {
         start: name if plain[name := start.partition("@")[0]] == 1 else start[: len(name) + 5] for start, _, _ in groups
     }
-    table = [f"{'start':28}  {'protocol':8}  {'BatchNorm':9}  seeds  {head}  {moved}"]
+    table = [about, f"{'start':28}  {'protocol':8}  {'BatchNorm':9}  seeds  {head}  {moved}"]
     for (start, protocol, norm), ones in groups.items():
         accuracies = "  ".join(_percent([one.accuracy[name] for one in ones]) for name in names)
-        distances = "  ".join(f"{mean(one.relative[n] for one in ones):16.3f}" for n in names if n != VALIDATION)
+        distances = "  ".join(_distances(ones, name) for name in names if name != VALIDATION)
         table.append(f"{shown[start]:28}  {protocol:8}  {norm:9}  {len(ones):5}  {accuracies}  {distances}")
     return table
+
+
+def _distances(ones: Sequence[Chosen], images: str) -> str:
+    """The mean distance, and in brackets that over the spread of the features."""
+    distance, relative = mean(one.distance[images] for one in ones), mean(one.relative[images] for one in ones)
+    return f"{f'{distance:.3g} ({relative:.2f})':>14}"
 
 
 def _percent(values: Sequence[float]) -> str:

@@ -18,6 +18,7 @@ Floats = NDArray[np.float64]
 NUM_RESAMPLED: Final = 2000
 
 _LEAST: Final = 3
+_ROUNDING: Final = 1e-9
 _CELLS: Final = 2_000_000
 """Numbers in memory at once, for each of a few arrays."""
 
@@ -65,6 +66,19 @@ def intervals(
     )
 
 
+def order_of(values: Floats) -> NDArray[np.int64]:
+    """Returns the place of each value among the different ones, int64 [N], 0 for the least.
+
+    Values are the same that differ by 1e-9 of the largest in size, or less, from the next: means and differences of
+    shares that are equal differ by rounding, and which is larger would be the order of summation's choice.
+    """
+    order = np.argsort(values, kind="stable")
+    steps = np.diff(values[order], prepend=values[order[:1]]) > _ROUNDING * np.abs(values).max(initial=0.0)
+    place = np.empty(len(values), np.int64)
+    place[order] = np.cumsum(steps)
+    return place
+
+
 def _draws(cluster: NDArray[np.int64], num_resampled: int) -> Iterator[Floats]:
     """How often each row is drawn, [B, N], a few draws at a time."""
     count = int(cluster.max()) + 1
@@ -84,7 +98,7 @@ def _of_weights(xs: Mapping[str, Floats], y: Floats, weights: Floats) -> dict[st
 
 def _centred_ranks(values: Floats, weights: Floats) -> Floats:
     """The mean ranks that values have where each is there as often as its weight says, less their mean; [B, N]."""
-    _, which = np.unique(values, return_inverse=True)
+    which = order_of(values)
     order = np.argsort(which, kind="stable")
     starts = np.flatnonzero(np.diff(which[order], prepend=-1))
     of_value = np.add.reduceat(weights[:, order], starts, axis=1)

@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import argparse
+import shlex
 import tempfile
 from collections.abc import Sequence
 from pathlib import Path
@@ -158,7 +159,7 @@ def _print_places(ledger: Ledger, tracking: Tracking, num_rows: int) -> None:
     sweep = ledger.sweep
     print(f"table     {sweep.address(MEASUREMENTS)} ({num_rows} measurements)\nfigures   {sweep.address(FIGURES)}")
     print(f"report    {sweep.address(REPORT)}")
-    print(f"next:\n  {tracking.ui_command}")
+    print(f"next:\n  {tracking.ui_command}\n  python -m analysis claims {shlex.quote(sweep.uri)}")
 
 
 def _no_checkpoint(ledger: Ledger, trials: Sequence[Trial]) -> UserError:

@@ -210,19 +210,21 @@ class _Stage:
         return not lacking_epochs(ledger)
 
     def run(self, ledger: Ledger, dataset: Dataset) -> list[str]:
+        from analysis.command import Counter
         from analysis.finetuning_stage import lacking_epochs, measure_finetuning
         from analysis.pipeline import warning_lines
         from ray_ssl import interrupts
 
         num_trials, errors = len(lacking_epochs(ledger)), []
-        print(f"measuring heads and moved features of {num_trials} trial(s)", flush=True)
         machine, settings = self.request.machine, self.request.settings
         told = []
-        for outcome in measure_finetuning(ledger, dataset, settings, machine.cpus_per_worker):
-            interrupts.check()
-            told.append(outcome)
-            if outcome.error:
-                errors.append(f"fine-tuning of {outcome.key}: {outcome.error}")
+        with Counter(f"measuring heads and moved features of {num_trials} trial(s)", num_trials) as counter:
+            for outcome in measure_finetuning(ledger, dataset, settings, machine.cpus_per_worker):
+                interrupts.check()
+                counter.advance(not outcome.error)
+                told.append(outcome)
+                if outcome.error:
+                    errors.append(f"fine-tuning of {outcome.key}: {outcome.error}")
         for line in warning_lines(told, {trial.key: trial.name for trial in ledger.known_trials()}):
             log.warning(line)
         return errors

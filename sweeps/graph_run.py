@@ -91,7 +91,9 @@ def run(request: GraphRequest) -> int:
         print("no --dataset given: a small demonstration on embedded images (see --help for real studies)", flush=True)
     if cluster_to_join(request.machine) is None:
         capacity(request.machine, 1, [local_node(request.machine)])  # else nothing is begun
-    storage = Storage.at(request.storage)  # what cannot be is refused before the graph is built
+    storage = Storage.at(request.storage)
+    if not request.dry_run:
+        storage.check_writable()  # before what takes minutes of a large graph
     plan = make_plan(request)
     for line in (*say(plan.study, plan.seen), *say_ties(plan.study, plan.sizes)):
         print(line, flush=True)

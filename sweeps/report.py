@@ -130,7 +130,7 @@ def print_results(request: Request, ledger: Ledger, tracking: Tracking, num_rows
     if request.is_part:
         print(f"{request.sweep.name} in {where}", flush=True)
         return
-    print_places(ledger, tracking, num_rows, [f"python -m analysis {shlex.quote(where)}", *next_steps(request)])
+    print_places(ledger, tracking, num_rows, [f"python -m analysis claims {shlex.quote(where)}", *next_steps(request)])
 
 
 def print_places(ledger: Ledger, tracking: Tracking, num_rows: int, steps: Sequence[str]) -> None:

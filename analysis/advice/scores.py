@@ -180,8 +180,9 @@ def _unscored(cases: Sequence[Case]) -> Iterator[str]:
 def _against_constants(cases: Sequence[Case], kind: str) -> str:
     """What the encoders of a kind say of the advice; a constant is compared that was measured of all of them."""
     if (best := better(cases, kind)) is not None:
-        doubt = f": {best.doubt}" if best.doubt else ""
-        return f"          there, {best.name!r} would have been better than this advice{doubt}"
+        if best.doubt:
+            return f"          there, {best.name!r} was better than this advice, but {best.doubt}"
+        return f"          there, {best.name!r} would have been better than this advice"
     options = constants(kind)
     means = _mean_losses(cases, options)
     same = [name for name in means if all(case.advised == options[name] for case in cases)]

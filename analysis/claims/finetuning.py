@@ -11,6 +11,7 @@ holds of one may not of the other. The linear probe has no seed. "At least" is: 
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Final
@@ -18,11 +19,13 @@ from typing import Final
 from analysis.claims.base.contract import AT_LEAST, DIFFERENCE, SIZE, Claim, Frame
 from analysis.claims.base.interval import Estimate, estimate
 from analysis.finetuned_choice import (
+    DISTANCE,
     FINE_TUNINGS,
     FT,
     LP,
     LP_FT,
     PROTOCOLS,
+    RELATIVE_DISTANCE,
     TARGET,
     TEST,
     USUAL,
@@ -46,16 +49,16 @@ def less(table: Frame, left: str, right: str, images: str) -> Frame | Estimate:
     return _values(wide, wide[left] - wide[right], tuned=len({left, right} - {LP}))
 
 
-def of_domains(table: Frame) -> Frame | Estimate:
+def of_domains(table: Frame, metric: str = DISTANCE) -> Frame | Estimate:
     """Returns how far FT moves representations of the source over how far it moves those of the target."""
-    distances = _moved(table)
+    distances = moved(newest(chosen(table)), table, metric)
     wide = side_by_side(distances, TEST)
     return _values(wide, wide[FT] / side_by_side(distances, TARGET)[FT])
 
 
 def of_protocols(table: Frame) -> Frame | Estimate:
     """Returns how far LP-FT moves representations of the source over how far FT does."""
-    wide = side_by_side(_moved(table), TEST)
+    wide = side_by_side(moved(newest(chosen(table)), table), TEST)
     return _values(wide, wide[LP_FT] / wide[FT], tuned=2)
 
 
@@ -91,6 +94,16 @@ def batch_norm_moves(table: Frame) -> str:
     )
 
 
+def over_spread(table: Frame) -> str:
+    """Returns a note on the same ratio of distances over the spread of features, which may say the contrary."""
+    values = of_domains(table, RELATIVE_DISTANCE)
+    if not isinstance(values, Estimate) and not len(values):
+        return ""
+    found = values if isinstance(values, Estimate) else estimate(values)
+    interval = "" if math.isnan(found.low) else f" ({found.low:.2f} to {found.high:.2f})"
+    return f"over the spread of the features on the same images the ratio is {found.mean:.2f}{interval}"
+
+
 def begun_untrained(table: Frame) -> str:
     """Returns a note where LP-FT did not begin as its probe, "" where it did."""
     rows = newest(chosen(table))
@@ -106,11 +119,6 @@ def begun_untrained(table: Frame) -> str:
 
 def _notes(table: Frame, notes: Sequence[Callable[[Frame], str]]) -> str:
     return "; ".join(filter(None, (note(table) for note in notes)))
-
-
-def _moved(table: Frame) -> Frame:
-    """What is chosen, with mean distances of the representation in the place of accuracies."""
-    return moved(newest(chosen(table)), table)
 
 
 def _values(wide: Frame, value: Frame, tuned: int = 1) -> Frame | Estimate:
@@ -160,7 +168,8 @@ CLAIMS: Final = (
     Claim(
         "ft_distorts_source_more", PAPER, "Fine-tuning distorts features more in distribution than out of it.",
         "mean feature distance of FT, source over target", of_domains, "above", 1.0,
-        (FineTuned((FT,), in_target=True),), compares=True, apart=by_setting, within=SIZE, caveat=batch_norm_moves,
+        (FineTuned((FT,), in_target=True),), compares=True, apart=by_setting, within=SIZE,
+        caveat=partial(_notes, notes=(over_spread, batch_norm_moves)),
     ),
     Claim(
         "lp_ft_distorts_less", PAPER, "LP-FT distorts features less than fine-tuning.",

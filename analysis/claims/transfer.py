@@ -54,7 +54,9 @@ def dann_adapts(table: Frame) -> str:
     dann, alone = _at_end(table, ACCURACY, BOTH), _at_end(table, ACCURACY, SOURCE)
     found = minus(dann[dann["base"] == DANN], alone[alone["base"] == SUPERVISED], ("depth", "width", "seed"))
     if found.empty:
-        return "whether DANN adapts anything here is not known: no supervised training on the source beside it"
+        rows = table[table["metric"] == ACCURACY]
+        why = "no supervised training on the source beside it" if len(rows) else "no accuracy in the target is known"
+        return f"whether DANN adapts anything here is not known: {why}"
     gain = estimate(_named(found))
     if gain.low > 0:
         return ""

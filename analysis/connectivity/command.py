@@ -206,5 +206,5 @@ def _show(sweep: Storage, typed: str) -> None:
             sweep.write(f"{FIGURES}/{path.name}", path.read_bytes())
             print(f"figure    {sweep.child(FIGURES).address(path.name)}")
     print(f"errors    {sweep.address(ERRORS)}")
-    if not paths:
-        print(f"next:\n  python -m analysis {typed} --metrics transfer_pairs")
+    step = f"claims {typed}" if paths else f"{typed} --metrics transfer_pairs"
+    print(f"next:\n  python -m analysis {step}")

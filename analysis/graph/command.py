@@ -57,6 +57,7 @@ def run(flags: argparse.Namespace) -> int:
         raise UserError("--dataset says of which images the graph is: shapes, cifar10, cifar100, parquet:PATH ...")
     config, family = images_and_views(flags)
     storage = Storage.at(flags.storage or usual_storage())
+    storage.check_writable()  # before what takes minutes of a large graph
     given = texts(flags, "data")
     config, dataset = that_fit(config, given, partial(load_dataset, needs_labels=False))
     found = graph_of(dataset, family)

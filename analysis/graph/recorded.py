@@ -75,8 +75,9 @@ def write_graph(storage: Storage, study: Study, seen: Look, sizes: Sequence[int]
         return
     # Clusters and heads cost about as much as there are eigenvectors.
     of_look = 0 if has else NUM_EIGENVALUES - 1
-    what = [f"of the top {', '.join(map(str, missing))} eigenvectors"] * bool(missing) + ["of the labels"] * (not has)
-    with Counter(f"measuring clusters {' and '.join(what)}", of_look + sum(missing), "eigenvectors") as counter:
+    parts = [f"clusters and linear heads of the top {', '.join(map(str, missing))} eigenvectors"] * bool(missing)
+    parts += ["as many clusters as labels"] * (not has and bool(study.levels))
+    with Counter(f"measuring {'; '.join(parts or ['the graph'])}", of_look + sum(missing), "work done") as counter:
         if not has:
             at = Checkpoint(sweep_name(storage), graph_key(settings), GRAPH, 0, 0, 0, study.dataset.name, 0)
             rows = [LayerMeasurement(IMAGES_LAYER, IMAGES, row) for row in measure_look(study, seen)]

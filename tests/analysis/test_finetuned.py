@@ -267,7 +267,8 @@ def test_rate_and_epoch_are_chosen_on_validation_alone(
     assert (found["lp_ft"].rate, found["lp_ft"].epoch) == (0.01, 1)
     assert found["lp"].epoch == 0 and found["lp"].accuracy[VALIDATION] == 0.7
     shown = lines([one._replace(case=one.case._replace(seed=seed)) for one in found.values() for seed in range(2)])
-    assert len(shown) == 4 and "40.0 ± 0.0" in next(line for line in shown if " ft " in line)
+    assert "0.4 (0.40)" in next(line for line in shown if " ft " in line)
+    assert len(shown) == 5 and "40.0 ± 0.0" in next(line for line in shown if " ft " in line)
 
 
 def test_a_start_that_is_not_there_or_does_not_fit(
@@ -350,4 +351,4 @@ def test_starts_of_one_name_are_told_apart_and_warned_of() -> None:
     )
     values = {"validation": 0.5, "test": 0.5}
     chosen = [Chosen(OutcomeCase(start, "ft", "train", 0), 0.1, 1, values, values, values) for start in twins]
-    assert [line.split()[0] for line in lines(chosen)[1:]] == ["vicreg-1-8-s0-e2@aaaa", "vicreg-1-8-s0-e2@bbbb"]
+    assert [line.split()[0] for line in lines(chosen)[2:]] == ["vicreg-1-8-s0-e2@aaaa", "vicreg-1-8-s0-e2@bbbb"]

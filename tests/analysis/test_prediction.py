@@ -31,7 +31,7 @@ from analysis.prediction import (
     correlations_as_text,
     over_trials,
 )
-from analysis.rank_intervals import interval, intervals
+from analysis.rank_intervals import interval, intervals, order_of
 from tests.analysis.figure_tables import lookup
 from tests.analysis.pair_tables import transfer_table
 from tests.analysis.test_figures import assert_fit_for_print, assert_no_text_overlaps
@@ -77,6 +77,16 @@ def test_the_interval_is_scipys_correlation_and_its_bootstrap() -> None:
     assert (low, high) == pytest.approx(tuple(np.percentile(resampled, [2.5, 97.5])), abs=0.06)
     assert interval(x, y) == (value, low, high) and interval(y, x)[0] == pytest.approx(value)
     assert np.isnan(interval(x[:2], y[:2])).all() and np.isnan(interval(np.ones(9), y[:9])).all()
+
+
+def test_values_that_differ_by_rounding_are_ties() -> None:
+    exact = np.arange(12) // 3 / 7
+    rounded = exact + np.tile([0.0, 1e-17, -1e-17], 4) + np.where(np.arange(12) % 2, 2e-16, 0)
+    y = np.asarray([3, 1, 2, 5, 4, 6, 8, 7, 9, 12, 10, 11]) / 20
+    assert order_of(rounded).tolist() == order_of(exact).tolist() == (np.arange(12) // 3).tolist()
+    assert interval(rounded, y) == interval(exact, y)
+    assert interval(exact, y).value == pytest.approx(np.asarray(stats.spearmanr(exact, y))[0])
+    assert order_of(np.asarray([1e-3, 1.0, 1.0 + 1e-6, -4.0])).tolist() == [1, 2, 3, 0]
 
 
 def drawn_marks(figure: Figure) -> list[list[Line2D]]:

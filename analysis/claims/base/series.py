@@ -9,6 +9,7 @@ import numpy as np
 import pandas as pd
 
 from analysis.figures.base.numbers import REPRESENTATION
+from analysis.rank_intervals import order_of
 
 Frame = Any
 """A pandas frame; pyright cannot follow what selecting rows of one returns."""
@@ -105,7 +106,7 @@ def growth(one: Frame) -> float | None:
 
 def rank_correlation(x: Frame, y: Frame) -> float | None:
     """Returns Spearman's correlation, -1 .. 1; None of fewer than three pairs or where one does not vary."""
-    ranks = pd.Series(np.asarray(x, float)).rank(), pd.Series(np.asarray(y, float)).rank()
+    ranks = [pd.Series(order_of(np.asarray(values, float))).rank() for values in (x, y)]
     if len(ranks[0]) < 3 or ranks[0].nunique() < 2 or ranks[1].nunique() < 2:
         return None
     return float(np.corrcoef(*ranks)[0, 1])

@@ -33,6 +33,8 @@ from analysis.table import FOREIGN
 MAX_ROWS: Final = 24
 
 _ROW = 0.23  # inches, of one whose name is one line
+_MORE = 0.06  # inches, of each further mark of a row
+_BESIDE = 0.26  # rows between two marks of one, so that their bars can be told apart
 _LONGEST = 3.5  # inches, of a line of a name
 _AWAY = 0.10  # inches between a panel and the numbers beside it
 _NARROWEST = 1.2  # inches, of a panel
@@ -101,7 +103,7 @@ def draw_dots(
     series = {name: one for name, one in series.items() if (found["series"] == name).any()}
     columns = _columns(found, series)
     right = 0.14 + sum(columns.values()) + _AWAY * len(columns)
-    rows = _layout(titles, labels, right)
+    rows = _layout(titles, labels, right, len(series))
     epochs = " or ".join(map(str, sorted(found["epoch"].unique())))
     cells = len(titles) * len(ranks) * len(series)
     holes = f"; {_NOTHING}: not measured" if len(found) < cells else ""
@@ -116,14 +118,15 @@ def draw_dots(
         for _, one in one_panel.iterrows():
             look = looks.get(one["network"])
             line = series[one["series"]].line(look.colour if look else INK)
-            _dot(ax, len(ranks) - 1 - ranks.index(one["network"]), one, line)
+            beside = _BESIDE * ((len(series) - 1) / 2 - list(series).index(one["series"]))
+            _dot(ax, len(ranks) - 1 - ranks.index(one["network"]) + beside, one, line)
         _write_numbers(ax, one_panel, ranks, columns, series)
     return figure
 
 
-def _layout(titles: list[str], labels: list[str], right: float) -> list[Row]:
+def _layout(titles: list[str], labels: list[str], right: float, num_series: int) -> list[Row]:
     """Levels side by side, or below each other where their panels would be too narrow."""
-    row = _ROW + LINE * max(label.count("\n") for label in labels)
+    row = _ROW + _MORE * (num_series - 1) + LINE * max(label.count("\n") for label in labels)
     height = row * (len(labels) + _BELOW)
     label = max(text_width(line) for label in labels for line in label.split("\n")) + 0.06
     room = PAGE - 0.3 - label - len(titles) * right - 0.22 * (len(titles) - 1)
@@ -162,7 +165,7 @@ def _axes(ax: Axes, rows: Frame, labels: list[str]) -> None:
                     size=SIZE, color=GREY, family=FONT)  # fmt: skip
 
 
-def _dot(ax: Axes, y: int, one: Frame, line: Line) -> None:
+def _dot(ax: Axes, y: float, one: Frame, line: Line) -> None:
     spread = one["spread"] if one["n"] > 1 else 0.0
     ax.plot(
         [max(0.0, one["mean"] - spread), min(1.0, one["mean"] + spread)], [y, y], color=line.colour, lw=1.1, zorder=2

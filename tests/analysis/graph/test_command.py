@@ -185,7 +185,7 @@ def test_the_report_is_of_the_graph(folder: Path, tmp_path: Path) -> None:
 
 
 def _without_progress(text: str) -> list[str]:
-    return [line for line in text.splitlines() if "measuring clusters" not in line and " eigenvectors " not in line]
+    return [line for line in text.splitlines() if "measuring" not in line and " work done " not in line]
 
 
 def test_a_look_has_the_rows_of_the_sweep_and_measures_nothing_twice(
@@ -208,8 +208,9 @@ def test_a_look_has_the_rows_of_the_sweep_and_measures_nothing_twice(
     monkeypatch.setattr(recorded, "measure_eigenvectors", lambda study, k: measured.append(k) or measure(study, k))
     assert main(line) == 0
     again = capsys.readouterr().out
-    assert "measuring clusters of the top 4, 8 eigenvectors and of the labels\n" in said
-    assert len(measured) == 1 and f"measuring clusters of the top {measured[0]} eigenvectors\n" in again
+    heads = "measuring clusters and linear heads of the top"
+    assert f"{heads} 4, 8 eigenvectors; as many clusters as labels\n" in said
+    assert len(measured) == 1 and f"{heads} {measured[0]} eigenvectors\n" in again
     assert _without_progress(again) == _without_progress(said)
     assert read(tmp_path).sort_values(order, ignore_index=True).equals(theirs)
 
