@@ -1,10 +1,11 @@
 """Gain of linear probing before fine-tuning (LP-FT less FT) in the target: by features, and by the size of the shift.
 
-Left: against the epochs of pretraining, which stand for the quality of the features. Right: against the strength of the
-corruption that makes the target (`--shift blur:0.5`), of the newest checkpoint, where the table holds several strengths
-of one corruption, each a sweep. After 0 epochs with BatchNorm in training LP-FT does not begin as its probe: the gain
-there is not one of features. Bars are 95 % intervals over seeds. Both are what arXiv 2202.10054 says the effect
-needs: good features and a large shift.
+Against the epochs of pretraining; where checkpoints of several epochs were fine-tuned, against the quality of their
+features, the accuracy of the linear probe on test images of the source; and against the strength of the corruption that
+makes the target (`--shift blur:0.5`), of the newest checkpoint, where the table holds several strengths of one
+corruption, each a sweep. After 0 epochs with BatchNorm in training LP-FT does not begin as its probe: the gain there is
+not one of features. Bars are 95 % intervals over seeds. Good features and a large shift are what arXiv 2202.10054 says
+the effect needs.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ from analysis.figures.base.finetuned import CHOSEN, interval_note, over_seeds, s
 from analysis.figures.base.networks import DASHES, MARKERS, OKABE_ITO, in_order
 from analysis.figures.base.numbers import Frame, evenly
 from analysis.figures.base.sheet import Line, Words
-from analysis.finetuned_choice import FT, LP_FT, TARGET, USUAL, begins_elsewhere, chosen, newest, side_by_side
+from analysis.finetuned_choice import FT, LP, LP_FT, TARGET, TEST, USUAL, begins_elsewhere, chosen, newest, side_by_side
 from analysis.needs import FineTuned
 from ray_ssl.shift import corruption_of
 
@@ -29,7 +30,11 @@ FINE_TUNED = True
 ACROSS_DATASETS = True
 NEEDS: Final = (FineTuned((FT, LP_FT), in_target=True),)
 
-BY: Final = {"pretrained_epoch": "by epochs of pretraining", "strength": "by strength of the corruption"}
+BY: Final = {
+    "pretrained_epoch": "by epochs of pretraining",
+    "probe": "by accuracy of the probe in the source (%)",
+    "strength": "by strength of the corruption",
+}
 MAX_LINES: Final = 4
 """In a panel."""
 
@@ -37,14 +42,24 @@ _LINE: Final = ["dataset", "level", "network", "setting"]
 
 
 def numbers(table: Frame) -> Frame:
-    """Returns LP-FT less FT in the target (fraction) by data set, network, setting, and epoch or strength (`by`, `at`).
+    """Returns LP-FT less FT in the target (fraction) by data set, network, setting, and epoch, accuracy of the probe in
+    the source (per cent) or strength (`by`, `at`).
 
     By strength, `dataset` is that of the corrupted images and the corruption: "shapes, blur".
     """
     wide = side_by_side(chosen(table), TARGET)
     wide = wide.assign(value=wide[LP_FT] - wide[FT]).dropna(subset="value")
     by_epoch = wide.assign(by="pretrained_epoch", at=wide["pretrained_epoch"].astype(float))
-    return over_seeds(pd.concat([by_epoch, _graded(wide)], ignore_index=True), [*_LINE, "by", "at"])
+    parts = [by_epoch, _by_probe(wide, side_by_side(chosen(table), TEST)), _graded(wide)]
+    return over_seeds(pd.concat(parts, ignore_index=True), [*_LINE, "by", "at"])
+
+
+def _by_probe(wide: Frame, in_source: Frame) -> Frame:
+    """Of networks of which checkpoints of several epochs were fine-tuned, at the probe's mean accuracy over seeds."""
+    of_epoch = [*_LINE, "pretrained_epoch"]
+    probe = (100 * in_source.groupby(of_epoch)[LP].mean()).round(2).rename("at").reset_index()
+    found = wide.merge(probe.dropna(), on=of_epoch).assign(by="probe")
+    return found[found.groupby(_LINE)["at"].transform("nunique") > 1]
 
 
 def _graded(wide: Frame) -> Frame:

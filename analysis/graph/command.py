@@ -35,7 +35,7 @@ def parse(arguments: Sequence[str]) -> argparse.Namespace:
     parser = Parser(
         prog="python -m analysis graph",
         description="The exact graph of positive pairs of a finite family of views, and its top eigenvectors. "
-        "sweeps/graph.py, with the same options, asks what the spectral contrastive loss learns on it.",
+        "sweeps/graph.py, with the same options and --k, asks what the spectral contrastive loss learns on it.",
     )  # fmt: skip
     add_storage_flag(parser, "folder of the table and the figures", "graph-DATASET-HASH")
     parser.set_defaults(storage=None)

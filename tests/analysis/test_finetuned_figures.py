@@ -19,7 +19,19 @@ from analysis.claims.base.standing import named_apart
 from analysis.claims.finetuning import CLAIMS
 from analysis.figures.base import draw_one, why_not_drawn
 from analysis.figures.base.numbers import Frame
-from analysis.finetuned_choice import CASE, FT, LP, LP_FT, USUAL, chosen, is_fine_tuned, of_epoch, which_checkpoints
+from analysis.finetuned_choice import (
+    CASE,
+    FT,
+    LP,
+    LP_FT,
+    TEST,
+    USUAL,
+    chosen,
+    is_fine_tuned,
+    of_epoch,
+    side_by_side,
+    which_checkpoints,
+)
 from analysis.finetuned_outcomes import choose
 from analysis.report.domain_tables import finetuning_table
 from analysis.report.tables import claims_table
@@ -181,7 +193,13 @@ def test_the_gain_is_drawn_by_strength_where_there_are_several() -> None:
     numbers = module.numbers(SHAPES["strengths"]())
     assert set(numbers.loc[numbers["by"] == "strength", "dataset"]) == {"shapes, blur"}
     assert numbers.loc[numbers["by"] == "strength", "at"].tolist() == [0.25, 0.5, 1.0]
-    assert set(module.numbers(fine_tuned())["by"]) == {"pretrained_epoch"}
+    plain = module.numbers(fine_tuned())
+    assert set(plain["by"]) == {"pretrained_epoch", "probe"}
+    # each epoch stands once more at what its probe has in the source
+    by_epoch, by_probe = (plain[plain["by"] == by].sort_values("mean") for by in ("pretrained_epoch", "probe"))
+    assert by_epoch["mean"].tolist() == pytest.approx(by_probe["mean"].tolist())
+    wide = side_by_side(chosen(fine_tuned()), TEST).groupby("pretrained_epoch")[LP].mean()
+    assert by_probe["at"].tolist() == pytest.approx([100 * wide[epoch] for epoch in by_epoch["at"]], abs=0.01)
 
 
 def test_other_figures_leave_fine_tuned_trials_out(tmp_path: Path, table: Frame) -> None:
