@@ -106,7 +106,7 @@ def growth(one: Frame) -> float | None:
 
 def rank_correlation(x: Frame, y: Frame) -> float | None:
     """Returns Spearman's correlation, -1 .. 1; None of fewer than three pairs or where one does not vary."""
-    ranks = [pd.Series(order_of(np.asarray(values, float))).rank() for values in (x, y)]
-    if len(ranks[0]) < 3 or ranks[0].nunique() < 2 or ranks[1].nunique() < 2:
+    of_x, of_y = (pd.Series(order_of(np.asarray(values, float))).rank() for values in (x, y))
+    if len(of_x) < 3 or of_x.nunique() < 2 or of_y.nunique() < 2:
         return None
-    return float(np.corrcoef(*ranks)[0, 1])
+    return float(np.corrcoef(of_x, of_y)[0, 1])
