@@ -60,7 +60,7 @@ def test_printed_commands_can_be_copied(tmp_path: Path, capsys: pytest.CaptureFi
     print_results(request, ledger, Tracking.named(storage, ledger, None, "x"), 0)
     lines = capsys.readouterr().out.splitlines()
     assert f"  mlflow ui --backend-store-uri 'sqlite:///{tmp_path}/a b/mlflow.db'" in lines
-    assert f"""  python -m analysis '{tmp_path}/a b/it'"'"'s'""" in lines
+    assert f"""  python -m analysis claims '{tmp_path}/a b/it'"'"'s'""" in lines
 
 
 @pytest.mark.parametrize("num_superclasses", [2, MOST_LISTED, 300])
