@@ -6,10 +6,9 @@ how accurate all else that was measured. Advice is right where it is at least as
 least" as in the claims: less than a point below.
 
 Of a sweep on fine-tuning it is the advice as it is given, of LP, PFA, FT and LP-FT. Its table has LP, FT and LP-FT of
-the representation; `python -m analysis SWEEP --metrics transfer` adds heads on every layer of the start, at epoch 0.
-Where what is advised is not in the table (PFA, LP of another layer), or no checkpoint is left to measure the domains
-of, the case is not scored, and counted as such. Of a sweep on transfer, where nothing is fine-tuned, it is the advice
-for a network that is not to be trained: LP or PFA of a layer.
+the representation; heads on every layer of the start are taken from it too, or measured as by `--metrics transfer`.
+Where no checkpoint is left to measure the domains of, the case is not scored, and counted as such. Of a sweep on
+transfer, where nothing is fine-tuned, it is the advice for a network that is not to be trained: LP or PFA of a layer.
 """
 
 from __future__ import annotations
@@ -18,17 +17,24 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import cache
 from typing import Any, Final
 
+import torch
+
 from analysis.advice.domains import Domains, domains_of
 from analysis.advice.facts import measure_layers
 from analysis.advice.rule import LP, PFA, recommend
 from analysis.advice.scores import FINE_TUNING, TRANSFER, Case, option_of
 from analysis.command import read_measurements
 from analysis.finetuned_choice import CASE, PROTOCOLS, TARGET, chosen, side_by_side
+from analysis.images import measured_images
+from analysis.measure import measure_checkpoint
 from analysis.metrics.transfer import HEADS
 from analysis.needs import is_self_supervised
+from analysis.settings import AnalysisSettings
+from analysis.table import LayerMeasurement
+from analysis.tasks import DOMAINS, task_name
 from ray_ssl.checkpoints import Checkpoint, DamagedCheckpointError, checkpoint_folder, load_checkpoint
 from ray_ssl.config import PretrainConfig, trial_key
-from ray_ssl.data import load_dataset
+from ray_ssl.data import Dataset, load_dataset
 from ray_ssl.errors import UserError
 from ray_ssl.finetune import read_starts, start_option
 from ray_ssl.ledger import Ledger, Trial, TrialState
@@ -110,9 +116,12 @@ def _fine_tuned(ledger: Ledger, trials: Sequence[Trial], table: Any, say: Callab
         if option not in known:
             config = begun[option][0].config
             say(f"{name} of {ledger.sweep.uri}")
-            images = _images(config.to_json(), begun[option][0].key, config.trained_on)
+            about = config.to_json(), begun[option][0].key
+            images = _images(*about, config.trained_on)
             advice = recommend(measure_layers(start, images), images.num_classes)
-            heads = _at_start(table, begun[option]) if config.trained_on == "class" else {}
+            heads = {}
+            if config.trained_on == "class":
+                heads = _at_start(table, begun[option]) or _heads_of(start, _dataset(*about))
             known[option] = option_of(advice, FINE_TUNING), heads
         advised, heads = known[option]
         yield Case(FINE_TUNING, shown, advised, {**accuracies, **heads}, start.card["probe"]["trial_key"])
@@ -122,6 +131,20 @@ def _at_start(table: Any, trials: Sequence[Trial]) -> dict[str, float]:
     """Accuracies of heads on the frozen start of fine-tuned trials, which all have the same network at epoch 0."""
     rows = _of_heads(table)
     return _by_head(rows[rows["trial_key"].isin([trial.key for trial in trials]) & (rows["epoch"] == 0)])
+
+
+def _heads_of(start: Checkpoint, dataset: Dataset) -> dict[str, float]:
+    """The same, measured now."""
+    task = task_name("transfer", DOMAINS)
+    images = measured_images(dataset, AnalysisSettings(), [task])
+    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    rows: list[LayerMeasurement] = measure_checkpoint(start, images, [task], device)[task]
+    return {
+        f"{_HEADS[found.metric]} of {row.layer_name}": found.value
+        for row in rows
+        for found in [row.measurement]
+        if found.metric in _HEADS and found.split == "test" and found.level == "class"
+    }
 
 
 def _by_head(rows: Any) -> dict[str, float]:
@@ -150,10 +173,16 @@ def _transferred(ledger: Ledger, trials: Sequence[Trial], table: Any, say: Calla
 
 
 @cache
-def _images(config_json: str, key: str, level: str) -> Domains:
+def _dataset(config_json: str, key: str) -> Dataset:
     """A trial's images, loaded once for trials that have the same."""
     config = PretrainConfig.from_json(config_json)
     dataset = load_dataset(config.data)
     if trial_key(config, dataset.fingerprint) != key:
         raise UserError(f"--evidence: {config.data.dataset!r} does not hold the images that trial {key} was trained on")
-    return domains_of(dataset, level, config.data.data_seed)
+    return dataset
+
+
+@cache
+def _images(config_json: str, key: str, level: str) -> Domains:
+    """What advice is made of, of a trial's images."""
+    return domains_of(_dataset(config_json, key), level, PretrainConfig.from_json(config_json).data.data_seed)

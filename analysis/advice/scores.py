@@ -171,10 +171,6 @@ def _unscored(cases: Sequence[Case]) -> Iterator[str]:
     """What the tables of a kind lack, in lines."""
     for why, number in sorted(Counter(case.why_unscored for case in cases if case.why_unscored).items()):
         yield f"          NOT SCORED {number} of {len(cases)}: {why}"
-    fine_tuned = [case for case in cases if case.kind == FINE_TUNING]
-    if number := sum(not any(" of " in name for name in case.accuracies) for case in fine_tuned):
-        yield (f"          {number} of {len(cases)} have LP, FT and LP-FT alone in their table, no PFA, no other "
-               "layer to be right against: python -m analysis SWEEP --metrics transfer measures these")  # fmt: skip
 
 
 def _against_constants(cases: Sequence[Case], kind: str) -> str:
