@@ -25,7 +25,7 @@ FINE_TUNED = True
 NEEDS: Final = (FineTuned(),)
 
 IMAGES: Final = {TEST: "in the source", TARGET: "in the target"}
-MAX_STARTS: Final = 4
+MAX_STARTS: Final = 6
 
 
 def numbers(table: Frame) -> Frame:
