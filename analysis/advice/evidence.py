@@ -115,7 +115,7 @@ def _fine_tuned(ledger: Ledger, trials: Sequence[Trial], table: Any, say: Callab
         (option, start), = there  # fmt: skip
         if option not in known:
             config = begun[option][0].config
-            say(f"{name} of {ledger.sweep.uri}")
+            say(f"{name} of {ledger.sweep.uri} ({len(known) + 1} of {len(begun)})")
             about = config.to_json(), begun[option][0].key
             images = _images(*about, config.trained_on)
             advice = recommend(measure_layers(start, images), images.num_classes)
@@ -155,10 +155,10 @@ def _by_head(rows: Any) -> dict[str, float]:
 
 def _transferred(ledger: Ledger, trials: Sequence[Trial], table: Any, say: Callable[[str], None]) -> Iterator[Case]:
     rows = _of_heads(table)
-    for trial in trials:
+    keys = set(rows["trial_key"])
+    trials = [one for one in trials if one.key in keys and is_self_supervised(one.config.method_name)]
+    for number, trial in enumerate(trials, start=1):
         mine = rows[rows["trial_key"] == trial.key]
-        if mine.empty or not is_self_supervised(trial.config.method_name):
-            continue
         epoch = int(mine["epoch"].max())
         accuracies = _by_head(mine[mine["epoch"] == epoch])
         try:
@@ -166,7 +166,7 @@ def _transferred(ledger: Ledger, trials: Sequence[Trial], table: Any, say: Calla
         except DamagedCheckpointError:
             yield Case(TRANSFER, trial.name, "", accuracies, trial.key)  # deleted to make space
             continue
-        say(f"{trial.name} of {ledger.sweep.uri}")
+        say(f"{trial.name} of {ledger.sweep.uri} ({number} of {len(trials)})")
         images = _images(trial.config.to_json(), trial.key, "class")
         advice = recommend(measure_layers(checkpoint, images), images.num_classes, (LP, PFA))
         yield Case(TRANSFER, trial.name, option_of(advice, TRANSFER), accuracies, trial.key)
