@@ -85,7 +85,9 @@ def draw(table: Frame) -> Figure | None:
     untrained &= begins_elsewhere(found.assign(pretrained_epoch=found["at"]))
     begun = f"; at 0 epochs ({USUAL}) LP-FT does not begin as its probe" if untrained.any() else ""
     names = list(found["name"].unique())
-    shown = [name for by in BY for name in evenly(list(found.loc[found["by"] == by, "name"].unique()), MAX_LINES)]
+    # Lines by probe are lines by epoch once more.
+    lines = [list(found.loc[found["by"] == by, "name"].unique()) for by in ("pretrained_epoch", "strength")]
+    shown = [name for one in lines for name in evenly(one, MAX_LINES)]
     left_out = "" if len(shown) == len(names) else f"; {len(shown)} of {len(names)} lines (the CSV has all)"
     found = found[found["name"].isin(shown)]
     looks = {name: Line(name, OKABE_ITO[i], DASHES[i % 2], MARKERS[i]) for i, name in enumerate(shown)}

@@ -193,6 +193,8 @@ def test_the_gain_is_drawn_by_strength_where_there_are_several() -> None:
     numbers = module.numbers(SHAPES["strengths"]())
     assert set(numbers.loc[numbers["by"] == "strength", "dataset"]) == {"shapes, blur"}
     assert numbers.loc[numbers["by"] == "strength", "at"].tolist() == [0.25, 0.5, 1.0]
+    assert "lines (the CSV has all)" not in words_of(module.draw(fine_tuned()))  # a line by probe is no further one
+    assert "vicreg-2-16 on shapes-blur:0.5; test images" in words_of(module.draw(fine_tuned()))
     plain = module.numbers(fine_tuned())
     assert set(plain["by"]) == {"pretrained_epoch", "probe"}
     # each epoch stands once more at what its probe has in the source

@@ -25,7 +25,7 @@ from analysis.survey import columns
 from analysis.table import KIND, SCHEMA
 from ray_ssl.checkpoints import Checkpoint, checkpoint_folder, load_checkpoint
 from ray_ssl.config import PretrainConfig, replace
-from ray_ssl.data import load_dataset
+from ray_ssl.data import Dataset, load_dataset
 from ray_ssl.data.base import ImageSet
 from ray_ssl.errors import UserError
 from ray_ssl.finetune import make_start, start_option, write_start
@@ -87,6 +87,21 @@ def test_an_encoder_of_a_sweep_on_transfer(transfer: Ledger) -> None:
     assert case.lost("logistic of block1") == pytest.approx(0.08)
 
 
+def in_target(start: Checkpoint, images: Dataset) -> dict[str, float]:
+    """Accuracies of heads on the representation, as the metric "transfer" has them of features."""
+    assert isinstance(images.train, ImageSet) and images.train.domain is not None and images.test.domain is not None
+    train, test = (
+        extract(load_backbone(start), Pictures(one.images), start.card, torch.device("cpu"))[-1]
+        for one in (images.train, images.test)
+    )
+    domains = torch.from_numpy(images.train.domain), torch.from_numpy(images.test.domain)
+    labels = torch.from_numpy(images.train.fine), torch.from_numpy(images.test.fine)
+    level = LabelLevel("class", *labels, CLASSES, domains=domains)
+    found = {row.metric: row.value for row in transfer_metric.measure(LayerFeatures(train, test), [level])
+             if row.split == "test"}  # fmt: skip
+    return {head: found[f"target_accuracy_{head}"] for head in HEADS}
+
+
 def test_an_encoder_of_a_sweep_on_fine_tuning(
     transfer: Ledger, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -114,19 +129,8 @@ def test_an_encoder_of_a_sweep_on_fine_tuning(
     # Heads on the start that the table lacks are measured, as by --metrics transfer.
     heads = {f"{head} of {layer}" for head in HEADS for layer in LAYERS}
     assert set(case.accuracies) == set(frozen.accuracies) == heads | {"LP", "FT", "LP-FT"}
-    images = load_dataset(base.data)
-    assert isinstance(images.train, ImageSet) and images.train.domain is not None and images.test.domain is not None
-    train, test = (
-        extract(load_backbone(start), Pictures(one.images), start.card, torch.device("cpu"))[-1]
-        for one in (images.train, images.test)
-    )
-    domains = torch.from_numpy(images.train.domain), torch.from_numpy(images.test.domain)
-    labels = torch.from_numpy(images.train.fine), torch.from_numpy(images.test.fine)
-    level = LabelLevel("class", *labels, CLASSES, domains=domains)
-    for row in transfer_metric.measure(LayerFeatures(train, test), [level]):
-        domain, _, head = row.metric.partition("_accuracy_")
-        if domain == "target" and row.split == "test":
-            assert case.accuracies[f"{head} of representation"] == pytest.approx(row.value)
+    for head, accuracy in in_target(start, load_dataset(base.data)).items():
+        assert case.accuracies[f"{head} of representation"] == pytest.approx(accuracy)
     gone = case._replace(advised="pfa3 of block9")
     assert any("NOT SCORED 1 of 1: the table lacks what was advised" in line for line in lines([gone]))
     assert not any("this advice" in line for line in lines([gone])) and better([gone], FINE_TUNING) is None
