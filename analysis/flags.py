@@ -19,7 +19,7 @@ from ray_ssl.data_config import DataConfig
 from ray_ssl.errors import UserError
 from ray_ssl.flags import Parser, add_storage_flag
 from ray_ssl.ledger import MEASUREMENTS
-from ray_ssl.part import Part, explain
+from ray_ssl.part import Part, explain, placeholder
 from ray_ssl.plugins import plugin_module, plugin_names
 from ray_ssl.shift import KINDS
 from ray_ssl.storage import Storage
@@ -241,9 +241,10 @@ def add_config_flags(
             text = f"{whose}{configs[names[0]].model_fields[leaf].description}".replace("%", "%%")
             if defaults and leaf in defaults:
                 text = re.sub(r"\(default: [^()]*\)", f"(default: {defaults[leaf]})", text)
+            shown = placeholder(configs[names[0]].model_fields[leaf].annotation)
             word = leaf.replace("_", "-")
             flag = f"--{part}-{word}" if f"--{word}" in parser._option_string_actions else f"--{word}"
-            group.add_argument(flag, dest=f"{part}.{leaf}", metavar="VALUE", default=argparse.SUPPRESS, help=text)
+            group.add_argument(flag, dest=f"{part}.{leaf}", metavar=shown, default=argparse.SUPPRESS, help=text)
 
 
 def read_data_config(given: Mapping[str, str]) -> DataConfig:

@@ -69,6 +69,24 @@ def part_type(annotation: Any) -> type[Part] | None:
     return annotation if isinstance(annotation, type) and issubclass(annotation, Part) else None
 
 
+def plain_type(annotation: Any) -> Any:
+    """Returns the plain type inside Annotated and Optional."""
+    while get_origin(annotation) is not None and hasattr(annotation, "__metadata__"):
+        annotation = get_args(annotation)[0]
+    if get_origin(annotation) in (Union, types.UnionType):
+        inner = next(a for a in get_args(annotation) if a is not type(None))
+        return plain_type(inner)
+    return annotation
+
+
+def placeholder(annotation: Any) -> str:
+    """Returns what `--help` shows in the place of an option's value."""
+    kind = plain_type(annotation)
+    if get_origin(kind) is Literal:
+        return "{" + ",".join(map(str, get_args(kind))) + "}"
+    return {bool: "{true,false}", int: "N", float: "X"}.get(kind, "TEXT")
+
+
 def explain(error: ValidationError, root: type[Part], as_flag: bool = False) -> str:
     """Returns the first problem of a validation error as one line: where, what is wrong, what was given.
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from ray_ssl import views
 from ray_ssl.backbones.base import build_backbone
-from ray_ssl.batches import Batch, Reader, Share, as_tensor, image_source, read_here
+from ray_ssl.batches import Reader, Share, as_tensor, image_source, read_here
 from ray_ssl.checkpoints import Checkpoint
 from ray_ssl.config import PretrainConfig
 from ray_ssl.data.base import SOURCE, TARGET, Dataset, ImageSet, balanced_rows, missing_labels
@@ -26,10 +26,14 @@ from ray_ssl.health import embedding_health, knn_accuracy
 from ray_ssl.memory import keep_freed_memory
 from ray_ssl.methods.base import Method, build_method
 from ray_ssl.optim import build_optimiser, learning_rate, restore_optimiser, set_learning_rate
-from ray_ssl.rng import seed_torch, stream_seed, torch_stream
+from ray_ssl.rng import seed_torch, stream_seed
+from ray_ssl.step_views import StepViews
 from ray_ssl.targets import check_domains, labels_to_learn, rows_to_train
 
 EpochMetrics = dict[str, float]
+
+StepInputs = tuple[list[Tensor], Tensor]
+"""A worker's share of one global batch: its views, see `Method.embed`, and labels to learn, int64 [B / workers]."""
 
 MIN_KNN_BANK = 1024
 KNN_BANK_SHARE = 0.1
@@ -142,8 +146,9 @@ class Trainer:
         self.method.to(memory_format=torch.channels_last)
         self.module: nn.Module = wrap_ddp(synchronise_batch_norm(self.method), device)
         self.optimiser = build_optimiser(self.method, config.optimiser)
-        self.plans = self.method.views(config.views, config.data.image_size)
         share = Share(config.seed, config.training.global_batch_size, self.world)
+        plans = self.method.views(config.views, config.data.image_size)
+        self.views = StepViews(plans, share, device, self.normalisation)
         self.source = image_source(dataset.train, share, device, reader, rows_to_train(config, dataset))
         labels, self.num_classes = labels_to_learn(config, dataset)
         self.labels = as_tensor(labels).to(device)
@@ -157,32 +162,20 @@ class Trainer:
             self.queries["target_knn_accuracy"] = _fixed_subset(dataset.test, bank_size // 2, TARGET)
         self.last_embedding: Tensor | None = None
 
-    def load_views(self, batch: Batch, epoch: int, step: int) -> tuple[list[Tensor], Tensor]:
-        """This worker's views and labels of one global batch.
+    def inputs(self, epoch: int, start_step: int = 0) -> Iterator[StepInputs]:
+        """Yields this worker's inputs of every step of an epoch, from `start_step` (counted from 0) on."""
+        batches = self.source.batches(epoch, start_step)
+        for made, rows in self.views.made(batches, epoch, start_step):
+            yield made, self.labels[rows.to(self.device, non_blocking=True)]
 
-        Parameters are drawn for the whole batch and then sliced, so they do not depend on the number of workers.
-        """
-        share = len(batch.rows)
-        mine = slice(self.world.rank * share, (self.world.rank + 1) * share)
-        images = batch.images.to(self.device, non_blocking=True)
-        height, width = images.shape[1:3]
-        drawn: list[views.ViewParameters] = []
-        for number, plan in enumerate(self.plans):
-            generator = torch_stream(self.config.seed, f"view{number}", epoch, step)
-            size = self.config.training.global_batch_size
-            drawn.append(views.draw(plan.config, size, (height, width), plan.size, generator)[mine])
-        labels = self.labels[batch.rows.to(self.device, non_blocking=True)]
-        return views.apply_all(images, drawn, *self.normalisation), labels
-
-    def step(self, batch: Batch, epoch: int, step: int) -> tuple[dict[str, Tensor], float]:
+    def step(self, inputs: StepInputs, epoch: int, step: int) -> tuple[dict[str, Tensor], float]:
         """Trains on one global batch; returns the detached terms and the learning rate used."""
         number = (epoch - 1) * self.steps_per_epoch + step
         rate = learning_rate(number, self.num_steps, self.config.optimiser, self.config.training)
         set_learning_rate(self.optimiser, rate)
         seed_torch(stream_seed(self.config.seed, f"step/{self.world.rank}", epoch, step), self.device)
-        images, labels = self.load_views(batch, epoch, step)
         with torch.autocast(self.device.type, torch.bfloat16, enabled=self.precision == "bf16"):
-            terms, outputs = self.module(images, labels)
+            terms, outputs = self.module(*inputs)
         self.optimiser.zero_grad(set_to_none=True)
         terms["loss"].backward()
         self.optimiser.step()
@@ -213,8 +206,8 @@ class Trainer:
         sums = dict(begun.sums)
         previous: Tensor | None = None
         rate = 0.0
-        for step, batch in enumerate(self.source.batches(epoch, begun.num_steps), begun.num_steps):
-            terms, rate = self.step(batch, epoch, step)
+        for step, inputs in enumerate(self.inputs(epoch, begun.num_steps), begun.num_steps):
+            terms, rate = self.step(inputs, epoch, step)
             _require_finite(previous, epoch, step - 1)
             previous = terms["loss"]
             for name, term in terms.items():

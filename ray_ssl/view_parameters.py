@@ -24,6 +24,7 @@ class ViewParameters:
     Attributes:
         size: Height and width of the views in pixels.
         solarise_threshold: Pixels at or above it are inverted in solarised images, 0..1.
+        augmented: Whether images may be cropped and mirrored; if not, each is whole.
         box: int64 [B, 4], top, left, height, width of the crop in pixels.
         flip: bool [B], mirrored left to right.
         jitter: bool [B], whether the colours are jittered at all.
@@ -38,6 +39,7 @@ class ViewParameters:
 
     size: int
     solarise_threshold: float
+    augmented: bool
     box: Tensor
     flip: Tensor
     jitter: Tensor
@@ -58,7 +60,7 @@ class ViewParameters:
 
 
 def concatenate(parts: Sequence[ViewParameters]) -> ViewParameters:
-    """Joins parameters of views of the same size and solarise threshold."""
+    """Joins parameters of views of one kind: the same size and solarise threshold, all augmented or none."""
     if len(parts) == 1:
         return parts[0]
     columns = {
@@ -72,20 +74,26 @@ def draw(
     num_images: int,
     image_size: tuple[int, int],
     size: int,
-    generator: torch.Generator,
+    *generators: torch.Generator,
 ) -> ViewParameters:
-    """Draws one view of every image.
+    """Draws one view of every image, of one batch for each generator.
 
     Args:
         config: Strengths and probabilities; None for no augmentation: the whole image, resized.
         num_images: Images of the batch. Workers draw for the global batch and take their rows of it.
         image_size: Height and width of the images in pixels.
         size: Height and width of the views in pixels.
-        generator: A CPU generator, so that the views are the same on every device.
+        generators: On the CPU, so that the views are the same on every device; each draws what it would draw alone.
+
+    Returns:
+        `num_images` rows for each generator, in their order.
     """
 
     def uniform(low: float, high: float, *shape: int) -> Tensor:
-        return torch.empty(num_images, *shape, dtype=torch.float64).uniform_(low, high, generator=generator)
+        drawn = torch.empty(len(generators), num_images, *shape, dtype=torch.float64)
+        for batch, generator in zip(drawn, generators, strict=True):
+            batch.uniform_(low, high, generator=generator)
+        return drawn.flatten(0, 1)
 
     def chance(probability: float) -> Tensor:
         return uniform(0, 1) < probability
@@ -94,10 +102,11 @@ def draw(
     config = config or _NO_AUGMENTATION
     strengths = torch.tensor([config.brightness, config.contrast, config.saturation], dtype=torch.float64)
     lowest = (1 - strengths).clamp_min(0)
-    whole = torch.tensor([0, 0, *image_size]).expand(num_images, 4)
+    whole = torch.tensor([0, 0, *image_size]).expand(len(generators) * num_images, 4)
     return ViewParameters(
         size=size,
         solarise_threshold=config.solarise_threshold,
+        augmented=augmented,
         box=_draw_boxes(config, uniform, image_size) if augmented else whole,
         flip=chance(config.flip_probability),
         jitter=chance(config.jitter_probability),

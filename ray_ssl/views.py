@@ -64,34 +64,33 @@ def apply(
     assert (num_images, num_colours) == (len(params), 3)
     order, stops = _by_hue_step(params)
     params, order = (params, None) if order is None else (params[order], order.to(device))
-    unmoved = not params.flip.any() and bool((params.box == torch.tensor([0, 0, size, size])).all())
-    unmoved = unmoved and height == width == size
+    unmoved = not params.augmented and height == width == size
     portion_size = max(1, _PORTION_PIXELS // max(height * width, size**2)) if device.type == "cpu" else num_images
     portions = _portions(stops, portion_size)
     scale = torch.ones(3, 1) if std is None else torch.tensor(std)[:, None]
+    factor = scale.reciprocal().to(device)
     shift = None if mean is None else (torch.tensor(mean)[:, None] / scale).to(device)
     tables = _split(_tables(params, (height, width)), [rows for rows, _ in portions], device)
     jittered = [rows for rows, hue_stops in portions if hue_stops]  # they come first
     jitters = iter(_split(_jitter_tables(params[: stops[-2]]), jittered, device) if jittered else ())
-    views = torch.empty(num_images, 3, size, size, device=device)
+    views = torch.empty(num_images, 3, size, size, device=device)  # rejoins the portions
     for (rows, hue_stops), table in zip(portions, tables, strict=True):
         chosen = images[rows] if order is None else images.index_select(0, order[rows])
         colours = _crop(chosen, table, unmoved)
         if hue_stops:
             colours = _jitter(colours, next(jitters), hue_stops)
-        grey = grey_matrices(params.grey[rows]) if params.grey[rows].any() else None
-        if params.blur[rows].any() or params.solarise[rows].any():
-            colours = colours if grey is None else torch.bmm(grey.to(device), colours)
-            _blur_and_solarise_(colours.view(-1, 3, size, size), params, rows)
-            colours.div_(scale.to(device))
-        elif grey is None:
-            colours.mul_(scale.reciprocal().to(device))
-        else:
-            colours = torch.bmm((grey / scale).to(device), colours)
+        # Nothing may depend on the other images of the portion, not even how a number is rounded: grey of an image that
+        # stays as it is multiplies by 1 and adds 0.
+        if params.grey[rows].any():
+            colours = torch.bmm(grey_matrices(params.grey[rows]).to(device), colours)
+        _blur_and_solarise_(colours.view(-1, 3, size, size), params, rows)
+        colours.mul_(factor)
         if shift is not None:
             colours.sub_(shift)
         made = colours.view(-1, 3, size, size)
-        if order is None:
+        if order is None and len(portions) == 1:
+            views = made
+        elif order is None:
             views[rows] = made
         else:
             views.index_copy_(0, order[rows], made)
@@ -104,7 +103,7 @@ def apply_all(
     """Makes several views of every image; see `apply`. Views of one kind are made together, which is faster."""
     kinds: dict[object, list[int]] = {}
     for number, params in enumerate(drawn):
-        kinds.setdefault((params.size, params.solarise_threshold), []).append(number)
+        kinds.setdefault((params.size, params.solarise_threshold, params.augmented), []).append(number)
     views = [images] * len(drawn)
     for numbers in kinds.values():
         repeated = images.repeat(len(numbers), 1, 1, 1) if len(numbers) > 1 else images
@@ -148,8 +147,14 @@ def _tables(params: ViewParameters, image_size: tuple[int, int]) -> _Tables:
     """`params` in order."""
     height, width = image_size
     top, left, crop_height, crop_width = params.box.unbind(1)
+    upright = torch.zeros_like(params.flip)
+    if height == width:  # both sides at once, half the operations
+        start, length = torch.cat([top, left]), torch.cat([crop_height, crop_width])
+        image, crop = crop_positions(start, length, torch.cat([upright, params.flip]), height, params.size)
+        (image_rows, image_columns), (crop_rows, crop_columns) = image.chunk(2), crop.chunk(2)
+        return _Tables(image_rows, crop_rows, image_columns, crop_columns)
     return _Tables(
-        *crop_positions(top, crop_height, torch.zeros_like(params.flip), height, params.size),
+        *crop_positions(top, crop_height, upright, height, params.size),
         *crop_positions(left, crop_width, params.flip, width, params.size),
     )
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from itertools import islice
 from typing import Final
 
 import torch
@@ -32,12 +33,13 @@ def seconds_per_epoch(config: PretrainConfig, dataset: Dataset, threads: int) ->
     """Returns a trial's training time for one epoch on one worker of this machine's CPU, by timing a few steps."""
     torch.set_num_threads(threads)
     trainer = Trainer(config, dataset, torch.device("cpu"))
-    batch = next(trainer.source.batches(1))
-    trainer.step(batch, 1, 0)
+    trainer.step(next(trainer.inputs(1)), 1, 0)
     started = time.perf_counter()
-    for _ in range(NUM_TIMED_STEPS):
-        trainer.step(batch, 1, 0)
-    return (time.perf_counter() - started) / NUM_TIMED_STEPS * trainer.steps_per_epoch
+    num_steps = 0
+    for inputs in islice(trainer.inputs(1), max(NUM_TIMED_STEPS, trainer.views.num_at_once)):
+        trainer.step(inputs, 1, num_steps)
+        num_steps += 1
+    return (time.perf_counter() - started) / num_steps * trainer.steps_per_epoch
 
 
 def dry_run(request: Request, ledger: Ledger, dataset: Dataset) -> int:

@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 import argparse
-import types
 from collections.abc import Mapping
 from types import MappingProxyType
-from typing import Any, Literal, Union, get_args, get_origin
+from typing import Any, Literal, get_args, get_origin
 
 from pydantic import TypeAdapter, ValidationError
 from pydantic.fields import FieldInfo
 
 from ray_ssl.config import BackboneConfig, MethodConfig, PretrainConfig
-from ray_ssl.part import Part, part_type
+from ray_ssl.part import Part, part_type, placeholder, plain_type
 from ray_ssl.plugins import plugin_module, plugin_names
 
 PLUGINS: dict[type[Part], str] = {BackboneConfig: "ray_ssl.backbones", MethodConfig: "ray_ssl.methods"}
@@ -139,8 +138,7 @@ def _add_flag(
         group.add_argument(flag, nargs=2, type=_number(float), metavar=("LOW", "HIGH"), **options)
     else:
         kind = inner if inner in (int, float) else str
-        metavar = {int: "N", float: "X", str: "TEXT"}[kind]
-        group.add_argument(flag, type=_number(kind), metavar=metavar, **options)
+        group.add_argument(flag, type=_number(kind), metavar=placeholder(kind), **options)
 
 
 def _number(kind: type) -> Any:
@@ -154,16 +152,6 @@ def _number(kind: type) -> Any:
             raise argparse.ArgumentTypeError(f"{text!r} is not {wanted}") from None
 
     return parse
-
-
-def plain_type(annotation: Any) -> Any:
-    """Returns the plain type inside Annotated and Optional."""
-    while get_origin(annotation) is not None and hasattr(annotation, "__metadata__"):
-        annotation = get_args(annotation)[0]
-    if get_origin(annotation) in (Union, types.UnionType):
-        inner = next(a for a in get_args(annotation) if a is not type(None))
-        return plain_type(inner)
-    return annotation
 
 
 def _show(value: Any) -> str:

@@ -10,9 +10,8 @@ from pydantic.fields import FieldInfo
 
 from ray_ssl.config import PretrainConfig
 from ray_ssl.errors import UserError, did_you_mean
-from ray_ssl.part import part_type
+from ray_ssl.part import part_type, plain_type
 from ray_ssl.plugins import plugin_module, plugin_names
-from sweeps.flags import plain_type
 from sweeps.options import PLUGIN_PARTS, Grid
 
 Ranges = dict[str, tuple[float, float]]

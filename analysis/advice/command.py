@@ -159,7 +159,7 @@ def _few(num_images: int) -> list[str]:
 
 def _table(layers: Sequence[LayerFacts]) -> list[str]:
     rows: list[Sequence[str]] = [_COLUMNS]
-    for layer in layers:
+    for layer in _joined(layers):
         agree = f"{_percent(layer.agreement)} ({_percent(layer.source_agreement)})"
         rows.append((
             layer.name, *_accuracies(layer, LOGISTIC), f"t = {layer.best_pfa[-1]}", *_accuracies(layer, layer.best_pfa),
@@ -167,6 +167,17 @@ def _table(layers: Sequence[LayerFacts]) -> list[str]:
         ))  # fmt: skip
     first, *others = [max(map(len, column)) for column in zip(*rows, strict=True)]
     return ["  ".join([row[0].ljust(first), *map(str.rjust, row[1:], others)]) for row in rows]
+
+
+def _joined(layers: Sequence[LayerFacts]) -> list[LayerFacts]:
+    """Joins layers of the same features, as the last block of a ResNet and its representation are."""
+    found: list[LayerFacts] = []
+    for layer in layers:
+        if found and found[-1]._replace(name=layer.name) == layer:
+            found[-1] = layer._replace(name=f"{found[-1].name} = {layer.name}")
+        else:
+            found.append(layer)
+    return found
 
 
 def _say(layers: Sequence[LayerFacts], num_classes: int, cases: Sequence[Case] = (), own: str = "") -> list[str]:

@@ -34,6 +34,7 @@ from typing import Final, NamedTuple
 
 from analysis.advice.estimates import agreement_kept, why_unusable
 from analysis.advice.facts import LOGISTIC, LayerFacts
+from analysis.connectivity.estimated import upper_end
 
 LP, PFA, FT, LP_FT = "LP", "PFA", "FT", "LP-FT"
 WAYS: Final = (LP, PFA, FT, LP_FT)
@@ -100,10 +101,24 @@ def recommend(layers: Sequence[LayerFacts], num_classes: int, ways: Collection[s
         order, why = (LP_FT, LP, PFA, FT), "neither poor nor saturated: fine-tuning pays, if it keeps them"
         target = f"{domains}; THIS DECIDES, {differ}: from a fresh head features would be distorted ({theory})"
     goes = f"goes {good:.0%} of the way from chance to all right" if good > 0 else "is no better than chance"
-    features = f"features: a linear probe of the representation {goes}, {why}"
+    features = f"features: a linear probe of the representation {goes}, {why}{_doubt(last, num_classes)}"
     reasons = (features, f"target: {target}", _estimate(last, num_classes))
     way = next(way for way in order if way in ways)
     return _frozen(layers, ways, reasons) if way in (LP, PFA) else Advice(way, last.name, "", reasons)
+
+
+def _doubt(layer: LayerFacts, num_classes: int) -> str:
+    """Where so few validation images do not tell on which side of a threshold the skill is, that; else ""."""
+    accuracy, count = layer.heads[LOGISTIC].validation, layer.num_validation
+    ends = 1 - upper_end(1 - accuracy, count), upper_end(accuracy, count)
+    low, high = (skill(float(end), num_classes) for end in ends)
+    near = [f"{edge:.0%}" for edge in (POOR, SATURATED) if low <= edge < high]
+    if not near:
+        return ""
+    return (
+        f"; NOT SURE: by {count} validation images it is {max(low, 0):.0%} to {high:.0%} (95 % interval), on either "
+        f"side of {' and '.join(near)}"
+    )
 
 
 def _domains(layer: LayerFacts) -> str:

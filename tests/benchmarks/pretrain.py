@@ -61,10 +61,8 @@ def ours(config: PretrainConfig, dataset: Dataset) -> float:
 def limit(config: PretrainConfig, dataset: Dataset, seconds: float) -> float:
     """Images/s of steps on one batch whose views are made before."""
     trainer = Trainer(config, dataset, torch.device("cpu"))
-    batch = next(trainer.source.batches(1))
-    made = trainer.load_views(batch, 1, 0)
-    trainer.load_views = lambda *_: made  # type: ignore[method-assign]
-    return rate(lambda: trainer.step(batch, 1, 0), seconds)
+    inputs = next(trainer.inputs(1))
+    return rate(lambda: trainer.step(inputs, 1, 0), seconds)
 
 
 class Pictures(TorchDataset[tuple[list[Tensor], int]]):

@@ -25,10 +25,9 @@ from pydantic.fields import FieldInfo
 import sweeps.cli
 from ray_ssl.config import PretrainConfig
 from ray_ssl.errors import EXIT_BAD_INPUT, UserError
-from ray_ssl.part import part_type
+from ray_ssl.part import part_type, plain_type
 from ray_ssl.plugins import plugin_module, plugin_names
 from sweeps import depth_width, finetune, method, randomness, reverse_engineering, transfer
-from sweeps.flags import plain_type
 from tests.faults.counts import Counts
 from tests.sweeps.command import run as run_command
 

@@ -15,7 +15,6 @@ from unittest.mock import MagicMock
 
 import torch
 
-from ray_ssl.batches import Batch
 from ray_ssl.checkpoints import load_newest_state, saved_epochs
 from ray_ssl.config import PretrainConfig, replace
 from ray_ssl.data import Dataset, load_dataset
@@ -24,7 +23,7 @@ from ray_ssl.ledger import Ledger, Trial
 from ray_ssl.plugins import plugin_names
 from ray_ssl.pretrain import pretrain
 from ray_ssl.storage import Storage
-from ray_ssl.trainer import NonFiniteLossError, Trainer
+from ray_ssl.trainer import NonFiniteLossError, StepInputs, Trainer
 from sweeps.cli import parse
 from sweeps.method import SWEEP
 from tests.faults.counts import Counts
@@ -90,8 +89,8 @@ def _collapse(method: str, dataset: Dataset, first: int, every: int, kind: str) 
     """What is wrong with how embeddings that collapse from the epoch `first` on are seen."""
     step = Trainer.step
 
-    def collapsing(trainer: Trainer, batch: Batch, epoch: int, number: int) -> Any:
-        result = step(trainer, batch, epoch, number)
+    def collapsing(trainer: Trainer, inputs: StepInputs, epoch: int, number: int) -> Any:
+        result = step(trainer, inputs, epoch, number)
         if epoch >= first:
             noise = torch.randn(BATCH_SIZE, 8, generator=torch.Generator().manual_seed(number))
             trainer.last_embedding = 1 + 1e-3 * noise if kind == "complete" else noise[:, :1] * torch.ones(8)

@@ -52,15 +52,15 @@ def _die_at(operation: int, moment: str) -> None:
 
 def _train(method: str, folder: str, num_steps: int) -> None:
     dataset = Dataset("tiny", images(2 * BATCH_SIZE, 0), images(20, 1))
-    steps, load_views = itertools.count(), Trainer.load_views
+    steps, step = itertools.count(), Trainer.step
 
     def counted(trainer: Trainer, *args: Any) -> Any:
         if next(steps) == num_steps > 0:
             signal.pause()
         print(STEP, flush=True)
-        return load_views(trainer, *args)
+        return step(trainer, *args)
 
-    with mock.patch.object(Trainer, "load_views", counted):
+    with mock.patch.object(Trainer, "step", counted):
         train(config(method, training__epochs=NUM_EPOCHS), dataset, Path(folder))
     assert "torch._dynamo" not in sys.modules, "a second or two that every trial's process would wait"
 

@@ -42,13 +42,13 @@ def _in_float64(config: PretrainConfig, dataset: Dataset) -> room.Trainer:
     build = room.build_trial_method
     with mock.patch.object(room, "build_trial_method", lambda *args: build(*args).double()):
         trainer = room.Trainer(config, dataset, torch.device("cpu"))
-    load = trainer.load_views
+    step = trainer.step
 
-    def load_in_float64(*args: Any) -> tuple[list[Tensor], Tensor]:
-        views, labels = load(*args)
-        return [view.double() for view in views], labels
+    def step_in_float64(inputs: room.StepInputs, *at: int) -> tuple[dict[str, Tensor], float]:
+        views, labels = inputs
+        return step(([view.double() for view in views], labels), *at)
 
-    trainer.load_views = load_in_float64  # type: ignore[method-assign]
+    trainer.step = step_in_float64  # type: ignore[method-assign]
     return trainer
 
 

@@ -195,6 +195,22 @@ def test_the_target_decides_where_features_leave_a_choice(
 
 
 @pytest.mark.parametrize(
+    ("validation", "num_validation", "said"),
+    [
+        (0.16, 5000, ""),  # 6.7 % of the way
+        (0.18, 500, "by 500 validation images it is 5% to 13% (95 % interval), on either side of 10%"),
+        (0.90, 500, "on either side of 90%"),
+        (0.60, 500, ""),
+        (0.60, 1, "on either side of 10% and 90%"),
+    ],
+)
+def test_validation_images_too_few_for_the_rule(validation: float, num_validation: int, said: str) -> None:
+    one = layer("representation", validation, validation, num_validation=num_validation)
+    features = recommend([one], 10).reasons[0]
+    assert said in features and ("NOT SURE" in features) == bool(said)
+
+
+@pytest.mark.parametrize(
     ("expected", "differing", "why"),
     [
         (0.45, {}, ""),
@@ -325,6 +341,13 @@ def test_a_table_tells_what_is_measured_from_what_is_estimated() -> None:
     assert "45.0% ~99.7% unusable t = 1" in " ".join(far.split()) and "unusable" not in row
     for column in ("source", "~target", "agree"):
         assert any(line.startswith(column) for line in command._EXPLAINED)
+
+
+def test_layers_of_the_same_features_are_one_line_of_the_table() -> None:
+    stem, block, last = (layer(name, accuracy, 0.2) for name, accuracy in [("stem", 0.3), ("b", 0.4), ("last", 0.4)])
+    _, first, second = command._table([stem, block, last])
+    assert first.startswith("stem") and second.startswith("b = last ")
+    assert len(command._table([stem, block, last._replace(effective_rank=2.0)])) == 4
 
 
 @pytest.mark.parametrize(("alias", "option"), [("source", "dataset"), ("target", "shift")])
