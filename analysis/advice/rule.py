@@ -184,7 +184,7 @@ def best_layer(layers: Sequence[LayerFacts], head: str) -> tuple[LayerFacts, str
     if aside := [layer.name for layer in near if why_unusable(layer, head)]:
         among += f"(the estimate is set aside of {', '.join(aside)}) "
         best = min(reversed(near), key=lambda layer: layer.domain_distance)
-        if best.domain_distance < NEARER * deepest.domain_distance:
+        if max(best.domain_distance, 0) < NEARER * deepest.domain_distance:
             nearer = f"{best.domain_distance:.2f} against {deepest.domain_distance:.2f} of the deepest"
             return best, f"{among}the one where the domains lie nearest, {nearer}"
         return deepest, f"{among}the deepest, in none the domains lie much nearer"

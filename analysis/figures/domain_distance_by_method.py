@@ -91,9 +91,10 @@ def draw(table: Frame) -> Figure | None:
     epochs = " or ".join(map(str, sorted(shown["epoch"].unique())))
     chance = "" if accuracy["chance"].isna().all() else f"chance ({100 * accuracy['chance'].min():.3g}%), "
     missing = "" if labelled else "the target has no labels; "
+    below = "below 0: nearer than by the choice of images; " if (shown["mean"] < 0).any() else ""
     note = (
         f"{subject(table)}; logistic head, labels of the source alone; test images; epoch {epochs}; {missing}dotted: "
-        f"{chance}domains that are mixed (50%), as far apart as two classes (1); {interval_note(shown)}"
+        f"{chance}domains that are mixed (50%), as far apart as two classes (1); {below}{interval_note(shown)}"
         f"{looks.left_out}."
     )
     widths = [max(map(text_width, labels)) + 0.06, *[0.0] * (len(distances) - 1)]
@@ -120,9 +121,9 @@ def _range(rows: Frame, *also: float) -> tuple[float, float]:
 
 def _ends(rows: Frame) -> Frame:
     """Returns the rows with the ends of their bars: intervals of few seeds reach beyond what is possible."""
-    spread = rows["spread"].fillna(0)
-    largest = rows["metric"].map(lambda metric: 1.0 if "accuracy" in metric else np.inf)
-    return rows.assign(low=(rows["mean"] - spread).clip(lower=0), high=(rows["mean"] + spread).clip(upper=largest))
+    spread, share = rows["spread"].fillna(0), rows["metric"].str.contains("accuracy")
+    low = (rows["mean"] - spread).clip(lower=np.where(share, 0, -np.inf))
+    return rows.assign(low=low, high=(rows["mean"] + spread).clip(upper=np.where(share, 1, np.inf)))
 
 
 def _panel(ax: Axes, accuracy: Frame, distance: Frame, name: str, looks: dict[str, Line]) -> None:

@@ -20,6 +20,16 @@ ZERO: Final = 1e-10
 """Eigenvalues below it are rounding: of a graph with few images all but n are exactly 0."""
 
 
+SAME: Final = 1e-10
+"""Eigenvalues that differ by no more may be one that is repeated: either of its eigenvectors will do."""
+
+_LOOSE: Final = 1e-6
+"""Of the residual when the question is whether there is an eigenvalue: it is right to about the square of this."""
+
+_Apply = Callable[[Floats], Floats]
+"""A symmetric operator, from float64 [size] to float64 [size]."""
+
+
 class Spectrum(NamedTuple):
     """The largest eigenvalues of the normalised adjacency and their eigenvectors.
 
@@ -117,15 +127,53 @@ def _below_one(factor: Sparse, top: Floats, most: int) -> tuple[Floats, Floats]:
     if size <= DENSE or most > size // 2:
         values, vectors = _dense((wide @ tall).toarray(), first, most)
     else:
-        start = numpy_stream(0, "Lanczos").standard_normal(size)
-        start -= first * (first @ start)
-        make: Any = LinearOperator  # its stubs know no dtype, without which it draws random numbers to find out
-        operator = make((size, size), matvec=lambda x: wide @ (tall @ x) - first * (first @ x), dtype=np.float64)
-        values, vectors = eigsh(operator, most, which="LA", v0=start, ncv=min(size, max(2 * most + 1, 40)))
-        values, vectors = values[::-1], vectors[:, ::-1]
+        values, vectors = _largest(lambda x: wide @ (tall @ x), first, most)
     above = values > ZERO
     values, vectors = np.minimum(values[above], 1.0), vectors[:, above]
     return values, tall @ vectors / np.sqrt(values) if of_rows else vectors
+
+
+def _largest(apply: _Apply, first: Floats, most: int) -> tuple[Floats, Floats]:
+    """The `most` largest eigenpairs of a symmetric operator besides `first`, whose eigenvalue is 1.
+
+    Lanczos from one vector meets one eigenvector of each eigenvalue, and says that it converged where an eigenvalue is
+    repeated and others of its eigenvectors are missing. So it is asked again beside all that was found, until what is
+    left has no eigenvalue above the smallest: as often as the largest multiplicity, once where nothing is repeated.
+    """
+    values, vectors = _lanczos(apply, first[:, None], most)
+    count = min(most, 16)
+    while True:
+        edge = values[most - 1]
+        known = np.hstack([first[:, None], vectors])
+        if _lanczos(apply, known, 1, _LOOSE)[0][0] <= edge + SAME:
+            return values[:most], vectors[:, :most]
+        more, directions = _lanczos(apply, known, max(1, min(count, len(first) - known.shape[1] - 1)))
+        order = np.argsort(-np.append(values, more), kind="stable")
+        values, vectors = np.append(values, more)[order], np.hstack([vectors, directions])[:, order]
+        count = min(most, 2 * count) if more[-1] > edge else count
+
+
+def _lanczos(apply: _Apply, known: Floats, most: int, tolerance: float = 0.0) -> tuple[Floats, Floats]:
+    """The largest eigenpairs that Lanczos finds of an operator on what is orthogonal to `known`, orthonormal [size, m];
+    the first column has eigenvalue 1.
+    """
+    size, num_known = known.shape
+    first, rest = known[:, 0], known[:, 1:]
+    start = numpy_stream(0, "Lanczos", num_known - 1).standard_normal(size)
+    start -= first * (first @ start)
+    start -= rest @ (rest.T @ start)
+
+    def besides(x: Floats) -> Floats:
+        if num_known == 1:
+            return apply(x) - first * (first @ x)
+        x = apply(x - known @ (known.T @ x))
+        return x - known @ (known.T @ x)
+
+    make: Any = LinearOperator  # its stubs know no dtype, without which it draws random numbers to find out
+    operator = make((size, size), matvec=besides, dtype=np.float64)
+    width = min(size, max(2 * most + 1, 40))
+    values, vectors = eigsh(operator, most, which="LA", v0=start, ncv=width, tol=tolerance)
+    return values[::-1], vectors[:, ::-1]
 
 
 def _completed(vectors: Floats, known: int) -> Floats:

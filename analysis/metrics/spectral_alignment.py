@@ -27,7 +27,7 @@ SPECS = (
 
 GROUPS: Final = (GRAPH,)
 ON_REQUEST: Final = True
-NUMBERS_FROM: Final = fingerprint()
+NUMBERS_FROM: Final = fingerprint() | {"repeated_eigenvalues": "with all their eigenvectors"}
 """What changes the numbers, besides the images: another graph measures again."""
 
 

@@ -75,7 +75,8 @@ def _transfer_of(table: Frame) -> Iterator[str]:
             f"representation that learned labels of the source alone, after the last measured epoch; {_INTERVAL}; "
             f"sorted by the logistic head in the {by}{chance_words}. "
             "PFA, of features as they are and of centred ones, with the t that is best on training images of the "
-            "source. Distances: 1 is that of two classes; domains that are mixed are told apart 50 % of the time."
+            "source. Distances: 1 is that of two classes, below 0 nearer than the choice of images explains; domains "
+            "that are mixed are told apart 50 % of the time."
         )
         titles = [f"domains: {DISTANCES[metric]}" for metric in metrics]
         head = ["trained on", "head", "in the source", "in the target", *titles, "seeds"]

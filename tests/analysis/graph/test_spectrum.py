@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from scipy import sparse
 
 from analysis.graph import PairGraph, spectrum, top_eigenpairs
 from ray_ssl.errors import UserError
@@ -41,6 +42,38 @@ def test_ring_has_cosines_each_twice(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(spectrum, "DENSE", 0)
     expected = np.sort((1 + np.cos(2 * np.pi * np.arange(300) / 300)) / 2)[::-1]
     np.testing.assert_allclose(top_eigenpairs(ring(300), 21).values, expected[:21], atol=1e-9)
+
+
+def blocks_at_a_hub(num_blocks: int, size: int) -> PairGraph:
+    """Groups of images that are alike but for which nodes are theirs, joined by one node: every eigenvalue of a group
+    besides the first is that of all groups."""
+    random = np.random.default_rng(0)
+    block = random.random((size, size + 1)) * (random.random((size, size + 1)) < 0.6) + 0.5 * np.eye(size, size + 1)
+    probabilities = np.hstack([np.kron(np.eye(num_blocks), block), np.full((num_blocks * size, 1), 0.15)])
+    probabilities = probabilities[:, probabilities.sum(0) > 0]
+    return PairGraph(sparse.csr_array(probabilities / probabilities.sum(1, keepdims=True)))
+
+
+@pytest.mark.parametrize("k", [5, 20, 101])
+def test_repeated_eigenvalues_of_one_component_have_all_their_eigenvectors(k: int) -> None:
+    graph = blocks_at_a_hub(40, 8)
+    assert graph.num_images > spectrum.DENSE and graph.components.max() == 0
+    adjacency = dense(graph)[2]
+    values, vectors = top_eigenpairs(graph, k)
+    np.testing.assert_allclose(values, np.linalg.eigvalsh(adjacency)[::-1][:k], atol=1e-10)
+    np.testing.assert_allclose(adjacency @ vectors, vectors * values, atol=1e-10)
+    np.testing.assert_allclose(vectors.T @ vectors, np.eye(k), atol=1e-10)
+    assert (np.diff(values[1:]) > -1e-9).sum() > k // 2
+
+
+def test_fewer_eigenvalues_above_0_than_are_asked_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(spectrum, "DENSE", 0)
+    few = random_graph(12, 48, 4).probabilities.toarray()
+    graph = PairGraph(sparse.csr_array(np.repeat(few, 10, 0)))  # each image ten times: the rank is 12
+    values, vectors = top_eigenpairs(graph, 20)
+    np.testing.assert_allclose(values, np.linalg.eigvalsh(dense(graph)[2])[::-1][:20].clip(0), atol=1e-9)
+    assert (values[12:] == 0).all()
+    np.testing.assert_allclose(vectors.T @ vectors, np.eye(20), atol=1e-9)
 
 
 def test_cliques_have_one_eigenvector_each_and_the_gap_counts_them() -> None:

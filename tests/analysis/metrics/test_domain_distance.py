@@ -56,6 +56,17 @@ def test_distances_do_not_depend_on_the_number_of_images() -> None:
         assert squares == pytest.approx(truth, abs=tolerance), num_images
 
 
+def test_the_same_domains_are_not_apart_on_average() -> None:
+    labels, found = torch.arange(10).repeat(40), []
+    domain = torch.arange(400) // 200
+    for seed in range(60):
+        rows = draw(10, 8)[labels] + draw(400, 8, seed=seed + 10)
+        found.append(domain_distance.domain_distances(rows, labels, domain, 10))
+    squares = torch.tensor(found).abs() * torch.tensor(found)
+    assert (squares.mean(0).abs() < 2.5 * squares.std(0) / math.sqrt(60)).all()
+    assert 10 < (squares[:, 0] < 0).sum() < 50 > (squares[:, 1] < 0).sum() > 10
+
+
 def test_distances_are_a_naive_computation_over_pairs() -> None:
     labels, domain = torch.arange(60) % 3, torch.arange(60) // 3 % 2
     rows = draw(60, 4) + labels[:, None] * torch.tensor([1.0, 0, 0, 0]) + domain[:, None] * 0.7
@@ -66,11 +77,33 @@ def test_distances_are_a_naive_computation_over_pairs() -> None:
         return (a.mean(0) - b.mean(0)).square().sum().item() - noise
 
     between = sum(square(groups[i, 0], groups[j, 0]) for i in range(3) for j in range(i)) / 3
+    # The mean of a domain is that of its classes' means, 10 images each.
+    sides = [torch.stack([groups[c, d] for c in range(3)]) for d in range(2)]
+    apart = (sides[0].mean((0, 1)) - sides[1].mean((0, 1))).square().sum()
+    apart -= sum(side.var(1).sum(1).mean() / 30 for side in sides)
     wanted = (
-        math.sqrt(square(rows[domain == 0].double(), rows[domain == 1].double()) / between),
+        math.sqrt(apart.item() / between),
         math.sqrt(sum(square(groups[c, 0], groups[c, 1]) for c in range(3)) / 3 / between),
     )
     assert domain_distance.domain_distances(rows, labels, domain, 3) == pytest.approx(wanted)
+
+
+def test_images_without_labels_are_a_random_sample_and_a_class_of_one_varies_like_the_others() -> None:
+    labels, domain = torch.arange(400) % 4, torch.arange(400) // 200
+    rows = draw(400, 6) + labels[:, None]
+    unknown = labels.where(domain == 0, -1)
+    away = rows[domain == 0].mean(0) - rows[domain == 1].mean(0)
+    means = [domain_distance._mean_of_all(rows[domain == d].double(), unknown[domain == d], 4) for d in range(2)]
+    assert means[1].noise.item() == pytest.approx(rows[domain == 1].double().var(0).sum().item() / 200)
+    assert means[0].noise.item() < 0.6 * means[1].noise.item()
+    assert domain_distance._same_group(*means) == pytest.approx(
+        away.square().sum().item() - sum(one.noise.item() for one in means), rel=1e-4
+    )
+    one = domain_distance._mean_of_all(rows[:199].double(), labels[:199].where(torch.arange(199) > 0, 3), 4)
+    lonely = domain_distance._mean_of_all(
+        rows[:199].double(), torch.where(torch.arange(199) > 0, labels[:199] % 3, 3), 4
+    )
+    assert one.noise.isfinite().all() and lonely.noise.isfinite().all()
 
 
 def test_what_cannot_be_told_apart_from_chance_has_no_distance() -> None:
