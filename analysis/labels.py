@@ -9,7 +9,7 @@ from functools import cached_property
 import torch
 from torch import Tensor
 
-from ray_ssl.data.base import Dataset, require_labels
+from ray_ssl.data.base import UNLABELLED, Dataset, require_labels
 
 
 @dataclass(frozen=True)
@@ -66,7 +66,7 @@ class LabelLevel:
 
 
 def data_levels(dataset: Dataset) -> list[LabelLevel]:
-    """Returns the levels the data itself has: class, and superclass where it has any.
+    """Returns the levels the data itself has: class, and superclass where every image has one.
 
     Raises:
         UserError: Images of a target have no label.
@@ -75,8 +75,9 @@ def data_levels(dataset: Dataset) -> list[LabelLevel]:
     train, test = dataset.train, dataset.test
     fine, names = (torch.tensor(train.fine), torch.tensor(test.fine)), train.fine_names
     levels = [LabelLevel("class", *fine, len(names), names=names)]
-    if train.coarse is not None and test.coarse is not None:
-        coarse = torch.tensor(train.coarse), torch.tensor(test.coarse)
+    known = [side for side in (train.coarse, test.coarse) if side is not None and not (side == UNLABELLED).any()]
+    if len(known) == 2:
+        coarse = torch.tensor(known[0]), torch.tensor(known[1])
         levels.append(LabelLevel("superclass", *coarse, len(train.coarse_names), names=train.coarse_names))
     return levels
 

@@ -12,6 +12,7 @@ from analysis.settings import AnalysisSettings
 from analysis.tasks import find_tasks
 from ray_ssl.checkpoints import SET_ASIDE, checkpoint_folder, saved_epochs
 from ray_ssl.config import PretrainConfig
+from ray_ssl.finetune import read_starts, start_name
 from ray_ssl.ledger import DONE, Ledger, Trial, TrialState
 from ray_ssl.naming import flatten
 from ray_ssl.pretrain import checkpoint_epochs
@@ -129,28 +130,48 @@ def trained_epochs(ledger: Ledger) -> dict[str, list[int]]:
     return found
 
 
+_Trainings = dict[str, list[dict[str, str]]]
+"""Sweep -> options of each training of a network there, but for the seed."""
+
+
 def mixed_trainings(ledgers: Sequence[Ledger]) -> list[str]:
-    """Returns a line for each network that several sweeps trained differently: a table of all takes them for seeds."""
-    found: dict[tuple[object, ...], dict[str, list[dict[str, str]]]] = {}
+    """Returns a line for each network, and for each encoder that was fine-tuned, that several sweeps trained
+    differently: a table of all takes them for seeds.
+    """
+    found: dict[tuple[object, ...], _Trainings] = {}
     for ledger in ledgers if len(ledgers) > 1 else ():
         for trial in ledger.known_trials():
             config = trial.config
-            options = {path: str(value) for path, value in flatten(config.to_dict()).items() if path != "seed"}
             name = trial.name.replace(f" seed {config.seed}", "")
             network = found.setdefault((name, config.data.dataset, config.data.shift), {})
-            network.setdefault(ledger.sweep.name, []).append(options)
-    lines: list[str] = []
-    for (name, *_), sweeps in found.items():
-        paths = sorted({path for trainings in sweeps.values() for options in trainings for path in options})
-        varied = [
-            f"{path} {' or '.join(', '.join(sorted(values)) for values in of_sweeps)}"
-            for path in paths
-            for of_sweeps in [[{one.get(path, "") for one in trainings} for trainings in sweeps.values()]]
-            if any(values != of_sweeps[0] for values in of_sweeps)
-        ]
-        if varied:
-            lines.append(f"{name} of {', '.join(sweeps)} differs in more than the seed: {'; '.join(varied)}")
-    return lines
+            network.setdefault(ledger.sweep.name, []).append(_options(config))
+        for start in read_starts(ledger.sweep):
+            config = PretrainConfig.from_dict(start.card["config"])
+            name = start_name(config, start.card["epoch"]).rpartition(f"-s{config.seed}-")[0]
+            encoder = found.setdefault((f"encoder {name}, fine-tuned in trials",), {})
+            encoder.setdefault(ledger.sweep.name, []).append(_options(config))
+    return [
+        f"{name} of {', '.join(sweeps)} differs in more than the seed: {varied}"
+        for (name, *_), sweeps in found.items()
+        if (varied := _varied(sweeps))
+    ]
+
+
+def _options(config: PretrainConfig) -> dict[str, str]:
+    return {path: str(value) for path, value in flatten(config.to_dict()).items() if path != "seed"}
+
+
+def _varied(sweeps: _Trainings) -> str:
+    """Names the options in which sweeps differ, with their values in each."""
+    paths = sorted({path for trainings in sweeps.values() for options in trainings for path in options})
+    values = {
+        path: [{one.get(path, "") for one in trainings} for trainings in sweeps.values()] for path in paths
+    }  # in each sweep
+    return "; ".join(
+        f"{path} {' or '.join(', '.join(sorted(value)) or 'none' for value in of_sweeps)}"
+        for path, of_sweeps in values.items()
+        if any(value != of_sweeps[0] for value in of_sweeps)
+    )
 
 
 def describe(card: dict[str, Any], sweep: str, key: str, dataset: str) -> table.Checkpoint:

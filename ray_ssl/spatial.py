@@ -79,5 +79,6 @@ def blur(images: Tensor, sigma: Tensor) -> Tensor:
     pixel = torch.arange(size, device=sigma.device)
     source = pad(pixel.float()[None], (radius, radius), mode="reflect")[0].long().unfold(0, 2 * radius + 1, 1)
     taps = torch.nn.functional.one_hot(source, size).to(weights)  # [size, K, size]
-    matrices = torch.einsum("bk,oki->boi", weights, taps)[:, None]  # [B, 1, size, size]
-    return matrices @ images @ matrices.mT
+    matrices = torch.einsum("bk,oki->bio", weights, taps)  # [B, size, size]
+    sideways = torch.bmm(images.flatten(1, 2), matrices).view_as(images).mT
+    return torch.bmm(sideways.flatten(1, 2), matrices).view_as(images).mT

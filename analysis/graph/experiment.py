@@ -69,16 +69,23 @@ class Study(NamedTuple):
 
     @property
     def levels(self) -> list[LabelLevel]:
-        """The label levels of the images; none where `unlabelled` says why."""
-        return [] if self.unlabelled else data_levels(self.dataset)
+        """The label levels of the images; none where `left_out` has the class."""
+        left_out = self.left_out
+        found = [] if "class" in left_out else data_levels(self.dataset)
+        return [level for level in found if level.name not in left_out]
 
     @property
-    def unlabelled(self) -> str:
-        """Why there are no label levels, in words; "" where there are."""
-        fine = np.concatenate([self.dataset.train.fine, self.dataset.test.fine])
-        if missing := int((fine == NO_LABEL).sum()):
-            return f"{missing} of {len(fine)} images have none"
-        return "all images have the same" if len(np.unique(fine)) < 2 else ""
+    def left_out(self) -> dict[str, str]:
+        """Why there are no labels of a level that the images have, in words, by its name."""
+        train, test = self.dataset.train, self.dataset.test
+        found: dict[str, str] = {}
+        for name, sides in {"class": (train.fine, test.fine), "superclass": (train.coarse, test.coarse)}.items():
+            labels = np.concatenate([side for side in sides if side is not None] or [np.zeros(0, np.int64)])
+            if missing := int((labels == NO_LABEL).sum()):
+                found[name] = f"{missing} of {len(labels)} images have none"
+            elif len(labels) and len(np.unique(labels)) < 2:
+                found[name] = "all images have the same"
+        return found
 
     def all_labels(self, level: LabelLevel) -> np.ndarray:
         """Returns the labels of all images, int64 [n]."""

@@ -75,7 +75,8 @@ def write_graph(storage: Storage, study: Study, seen: Look, sizes: Sequence[int]
         return
     # Clusters and heads cost about as much as there are eigenvectors.
     of_look = 0 if has else NUM_EIGENVALUES - 1
-    parts = [f"clusters and linear heads of the top {', '.join(map(str, missing))} eigenvectors"] * bool(missing)
+    of = "clusters and linear heads of " * bool(study.levels)
+    parts = [f"{of}the top {', '.join(map(str, missing))} eigenvectors"] * bool(missing)
     parts += ["as many clusters as labels"] * (not has and bool(study.levels))
     with Counter(f"measuring {'; '.join(parts or ['the graph'])}", of_look + sum(missing), "work done") as counter:
         if not has:

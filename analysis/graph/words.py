@@ -37,8 +37,10 @@ def say(study: Study, seen: Look) -> Iterator[str]:
         crossing = "" if level.level == SAMPLE else f"; {what_steps_keep(level.kept, level.kept_chance)}"
         yield (f"{level.level:9} weight within {found.within:.3f} (chance {found.chance:.3f}), {_contrast(found)}, "
                f"label error {found.label_error:.3f}{crossing}")  # fmt: skip
-    if study.unlabelled:
-        yield (f"labels    {study.unlabelled}: left out is what asks for them (weight within classes, purity of "
+    left_out = study.left_out
+    for name in ("class",) if "class" in left_out else left_out:
+        of = "" if name == "class" else f"of {name}: "
+        yield (f"labels    {of}{left_out[name]}: left out is what asks for them (weight within classes, purity of "
                "clusters, linear heads)")  # fmt: skip
 
 
@@ -99,12 +101,16 @@ def clusters(measurements: Any, key: str) -> Iterator[str]:
 def heads(measurements: Any, keys: Sequence[str]) -> Iterator[str]:
     """Yields what linear heads of the top eigenvectors reach beside the purity of as many clusters, in lines.
 
-    Where the bound on their error says nothing, being 1 or more, nothing is guaranteed: a dash.
+    Where the bound on their error says nothing, being 1 or more, nothing is guaranteed: a dash. No lines where there
+    are no labels.
 
     Args:
         measurements: See `analysis.table`.
         keys: Trials of eigenvectors, by their number.
     """
+    of_eigenvectors = measurements[measurements["trial_key"].isin(list(keys))]
+    if not (of_eigenvectors["metric"] == PURITY).any():
+        return
     yield "heads     k  eigengap  level       purity  accuracy of views (guaranteed)  of test images (chance)"
     for key in keys:
         rows = measurements[measurements["trial_key"] == key]
@@ -112,8 +118,6 @@ def heads(measurements: Any, keys: Sequence[str]) -> Iterator[str]:
         levels = sorted(level for metric, level, _ in value if metric == PURITY)
         gap = value[GAP, UNLABELLED, "train"]
         about = f"   {rows['width'].iloc[0]:8d}  {'tied' if gap <= EQUAL else f'{gap:.4f}':>8}"
-        if not levels:
-            yield f"{about}  no labels"
         for level in levels:
             accuracy, least = (1 - value[metric, level, "train"] for metric in (HEAD_ERROR, BOUND))
             guaranteed = f"{least:.3f}" if least > 0 else "-"

@@ -57,7 +57,7 @@ def measure(features: LayerFeatures, levels: list[LabelLevel]) -> Iterator[Measu
     for split, rows, nodes in zip(SPLITS, (features.train, features.test), features.nodes, strict=True):
         basis = feature_basis(rows.cpu().double().numpy(), nodes.weights)
         for k in SIZES:
-            there = k <= len(nodes.weights)
+            there = k < len(nodes.weights)  # every span of all dimensions is the same
             found = nodes.top.alignment(basis, k) if there else UNKNOWN
             yield Measurement(UNLABELLED, split, f"spectral_alignment_top{k}", found.principal)
             yield Measurement(UNLABELLED, split, f"spectral_coverage_top{k}", found.whole)

@@ -4,9 +4,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 
 from analysis.survey import mixed_trainings, trained_epochs
+from ray_ssl.checkpoints import Checkpoint
 from ray_ssl.config import PretrainConfig, replace
+from ray_ssl.finetune import write_start
 from ray_ssl.ledger import DONE, STOPPED, Ledger, make_trials
 from ray_ssl.storage import Storage
 
@@ -28,6 +31,20 @@ def test_networks_that_sweeps_trained_differently_are_named(tmp_path: Path) -> N
     assert mixed_trainings([other]) == mixed_trainings([first, seeds]) == mixed_trainings([first, seeds, deeper]) == []
     wanted = "vicreg 5-64 of a, c differs in more than the seed: optimiser.learning_rate 0.1, 0.2 or 0.1; "
     assert mixed_trainings([first, other]) == [wanted + "training.epochs 5 or 7"]
+
+
+def test_encoders_of_one_name_that_are_different_networks_are_named(tmp_path: Path) -> None:
+    ledgers = []
+    for name, change in (("a", {}), ("b", {"data.num_images": 500, "seed": 1}), ("c", {"seed": 2})):
+        config = replace(PretrainConfig(), change)
+        card = {"config": config.to_dict(), "epoch": 4, "normalisation": {"mean": [0.5] * 3, "std": [0.2] * 3}}
+        ledgers.append(sweep(tmp_path / name, {"seed": len(ledgers)}))
+        write_start(ledgers[-1].sweep, Checkpoint(card, {"backbone.weight": torch.full((2,), float(len(ledgers)))}))
+    first, other, same = ledgers
+    assert mixed_trainings([first, same]) == mixed_trainings([other]) == []
+    (line,) = mixed_trainings([first, other])
+    assert line.startswith("encoder vicreg-5-64, fine-tuned in trials of a, b differs in more than the seed: data.num_")
+    assert line.endswith("data.num_images None or 500")
 
 
 @pytest.mark.parametrize(("ending", "epochs"), [(DONE, [0, 2, 5]), (STOPPED, [0, 2])])

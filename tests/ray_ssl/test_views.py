@@ -253,3 +253,15 @@ def test_draws_of_one_image_are_independent_of_each_other() -> None:
     columns = [params.box[:, 0], params.flip, params.jitter, *params.factors.unbind(1), params.hue, params.grey]
     correlation = torch.corrcoef(torch.stack([column.double() for column in columns]))
     assert (correlation - torch.eye(len(correlation))).abs().max() < 5 / 20_000**0.5
+
+
+@pytest.mark.parametrize("size", [8, 9, 10, 11, 16, 32])
+def test_no_bit_of_a_view_depends_on_its_neighbours(size: int) -> None:
+    images = random_images(60)
+    config = ViewConfig(blur_probability=0.3, solarise_probability=0.2)
+    params = draw_for(images, config, size)
+    together = apply(images, params, (0.5, 0.4, 0.3), (0.2, 0.3, 0.4))
+    for length in (1, 3, 31):
+        rows = [slice(i, i + length) for i in range(0, 60, length)]
+        apart = [apply(images[one], params[one], (0.5, 0.4, 0.3), (0.2, 0.3, 0.4)) for one in rows]
+        assert torch.equal(torch.cat(apart), together)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import shlex
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -21,9 +22,9 @@ from analysis.figures.base.numbers import LEARNED, Frame
 from analysis.graph import PairGraph, recorded, top_eigenpairs, words
 from analysis.graph.alignment import random_smallest_cosine
 from analysis.graph.contrastive import marks
-from analysis.graph.experiment import Study
+from analysis.graph.experiment import Study, graph_of
 from analysis.graph.look import look
-from analysis.graph.views import ViewGraph
+from analysis.graph.views import ViewFamily, ViewGraph
 from analysis.report import make_report
 from analysis.report.graph_tables import eigenvectors_table
 from analysis.report.results import with_networks
@@ -271,7 +272,7 @@ def test_without_labels_all_else_is_measured(tmp_path: Path, capsys: Capsys) -> 
         assert main(["graph", *line, "--storage", str(folder / "out")]) == 0
         found.append(read(folder / "out").set_index(["metric", "level"])["value"])
     said = capsys.readouterr().out
-    assert said.count("labels    40 of 40 images have none: left out is") == 1 and said.count("no labels\n") == 1
+    assert said.count("labels    40 of 40 images have none: left out is") == said.count("\nheads     k  eigengap") == 1
     labelled, unlabelled = found
     assert set(unlabelled.index) == {at for at in labelled.index if at[1] in ("none", "sample")}
     for folder, gap in zip(sets, (at["eigengap", "none"] for at in found), strict=True):
@@ -288,6 +289,25 @@ def test_without_labels_all_else_is_measured(tmp_path: Path, capsys: Capsys) -> 
     plan = train_all(tmp_path / "trained", (*line, "--k", "3", "--steps", "2", "--seeds", "0"))
     learned = read(tmp_path / "trained").query("method not in ('graph', 'eigenvectors')")
     assert set(learned["trial_key"]) == {trial.key for trial in plan.trials} and set(learned["level"]) == {"none"}
+
+
+@pytest.mark.parametrize(
+    ("coarse", "why"), [((-1, 0, 1), "21 of 60 images have none"), ((0, 0, 0), "all images have the same")]
+)
+def test_superclasses_that_tell_nothing_are_left_out(coarse: tuple[int, ...], why: str) -> None:
+    dataset = load_dataset(DataConfig(dataset="shapes", num_images=40, num_test_images=20))
+    sides = {
+        name: replace(images, coarse=np.array(coarse)[np.arange(len(images)) % 3], coarse_names=("a", "b"))
+        for name, images in (("train", dataset.train), ("test", dataset.test))
+    }
+    dataset = replace(dataset, **sides)
+    found = graph_of(dataset, ViewFamily(resolution=2))
+    study = Study(dataset, found, top_eigenpairs(found.graph, 3))
+    assert study.left_out == {"superclass": why} and [level.name for level in study.levels] == ["class"]
+    assert [line for line in words.say(study, look(study)) if line.startswith("labels")] == [
+        f"labels    of superclass: {why}: left out is what asks for them (weight within classes, purity of clusters, "
+        "linear heads)"
+    ]
 
 
 def folder_of(folder: Path, labelled: bool) -> Path:
