@@ -20,6 +20,11 @@ PIXELS_AT_ONCE: Final = 256 * 32 * 32
 Measured."""
 
 
+SMALLEST: Final = 12
+"""Steps with smaller views are made alone: how products of matrices of 5 to 11 columns are rounded depends on where they
+lie in memory, and where training goes on within an epoch other steps are together."""
+
+
 class StepViews:
     """Makes this worker's views; what happens to an image is a function of (seed, number of the view, epoch, step).
 
@@ -37,7 +42,8 @@ class StepViews:
         """`normalisation`: mean and standard deviation of red, green and blue on the 0..1 scale."""
         self.plans, self.share, self.device, self.normalisation = plans, share, device, normalisation
         pixels = sum(plan.size**2 for plan in plans) * share.global_batch_size // share.world.size
-        self.num_at_once = max(1, PIXELS_AT_ONCE // pixels)
+        small = any(plan.size < SMALLEST for plan in plans)
+        self.num_at_once = 1 if small else max(1, PIXELS_AT_ONCE // pixels)
 
     def made(self, batches: Iterator[Batch], epoch: int, first: int) -> Iterator[tuple[list[Tensor], Tensor]]:
         """Yields each step's views, one [B / workers, 3, size, size] tensor for each plan, and the rows of its images.
