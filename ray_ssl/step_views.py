@@ -21,8 +21,8 @@ Measured."""
 
 
 SMALLEST: Final = 12
-"""Steps with smaller views are made alone: how products of matrices of 5 to 11 columns are rounded depends on where they
-lie in memory, and where training goes on within an epoch other steps are together."""
+"""Steps with smaller views are made alone: how products of matrices of 5 to 11 columns are rounded depends on where
+they lie in memory, and where training goes on within an epoch other steps are together."""
 
 
 class StepViews:

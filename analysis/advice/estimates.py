@@ -14,10 +14,11 @@ The thresholds are ours, set by the reasons beside them and not fitted to result
 
 from __future__ import annotations
 
+import math
 from typing import Final
 
 from analysis.advice.facts import LOGISTIC, LayerFacts
-from analysis.connectivity.estimated import upper_end
+from analysis.connectivity.estimated import QUANTILE, upper_end
 
 TOLD_APART: Final = 0.95
 """Domain accuracy, chance 1/2: an image in twenty, at most, is taken to be of the other domain."""
@@ -31,6 +32,22 @@ def agreement_kept(layer: LayerFacts) -> float:
     Weak heads disagree in the source too, which tells nothing of the target.
     """
     return layer.agreement / layer.source_agreement if layer.source_agreement > 0 else 1.0
+
+
+def agreement_interval(layer: LayerFacts) -> tuple[float, float]:
+    """Returns the 95 % interval of `agreement_kept`, of shares of so many images: delta method, on its logarithm."""
+    shares = ((layer.agreement, layer.num_target), (layer.source_agreement, layer.num_validation))
+    if min(share for share, _ in shares) <= 0:
+        return 0.0, math.inf
+    spread = math.sqrt(sum((1 - share) / share / count for share, count in shares))
+    kept = agreement_kept(layer)
+    return kept * math.exp(-QUANTILE * spread), kept * math.exp(QUANTILE * spread)
+
+
+def domain_interval(layer: LayerFacts) -> tuple[float, float]:
+    """Returns the 95 % interval of the domain accuracy, the mean of two shares of so many images."""
+    count = 4 / (1 / layer.num_validation + 1 / (layer.num_target / 2))
+    return 1 - upper_end(1 - layer.domain_accuracy, count), upper_end(layer.domain_accuracy, count)
 
 
 def why_unusable(layer: LayerFacts, head: str = LOGISTIC) -> str:

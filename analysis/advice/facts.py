@@ -51,7 +51,8 @@ class LayerFacts(NamedTuple):
     Attributes:
         name: As in the table.
         heads: Of each of `HEADS`.
-        num_validation: Images of the source that `HeadFacts.validation` is a share of.
+        num_validation: Images of the source that `HeadFacts.validation` and `source_agreement` are shares of.
+        num_target: Images of the target that `agreement` is a share of; half of them stand behind `domain_accuracy`.
     """
 
     name: str
@@ -62,6 +63,7 @@ class LayerFacts(NamedTuple):
     domain_distance: float
     effective_rank: float
     num_validation: int
+    num_target: int
 
     @property
     def best_pfa(self) -> str:
@@ -128,7 +130,7 @@ def _measure(name: str, features: _Sets, images: Domains) -> LayerFacts:
     in_source, in_target = ((a == b).double().mean().item() for a, b in zip(said[LOGISTIC], said[best], strict=True))
     return LayerFacts(
         name, heads, in_target, in_source, _domain_accuracy(features), distance, effective_rank(features.train),
-        len(features.validation),
+        len(features.validation), len(features.target),
     )  # fmt: skip
 
 

@@ -32,7 +32,7 @@ from __future__ import annotations
 from collections.abc import Collection, Sequence
 from typing import Final, NamedTuple
 
-from analysis.advice.estimates import agreement_kept, why_unusable
+from analysis.advice.estimates import agreement_interval, agreement_kept, domain_interval, why_unusable
 from analysis.advice.facts import LOGISTIC, LayerFacts
 from analysis.connectivity.estimated import upper_end
 
@@ -96,10 +96,16 @@ def recommend(layers: Sequence[LayerFacts], num_classes: int, ways: Collection[s
         target = f"{domains}; whether to fine-tune this does not decide"
     elif not (differ := _how_apart(last)):
         order, why = (FT, LP_FT, LP, PFA), "neither poor nor saturated: fine-tuning pays"
-        target = f"{domains}; THIS DECIDES: the domains look alike, features moved for one serve both ({theory})"
+        target = (
+            f"{domains}; THIS DECIDES: the domains look alike, features moved for one serve both ({theory})"
+            f"{_doubt_of_domains(last)}"
+        )
     else:
         order, why = (LP_FT, LP, PFA, FT), "neither poor nor saturated: fine-tuning pays, if it keeps them"
-        target = f"{domains}; THIS DECIDES, {differ}: from a fresh head features would be distorted ({theory})"
+        target = (
+            f"{domains}; THIS DECIDES, {differ}: from a fresh head features would be distorted ({theory})"
+            f"{_doubt_of_domains(last)}"
+        )
     goes = f"goes {good:.0%} of the way from chance to all right" if good > 0 else "is no better than chance"
     features = f"features: a linear probe of the representation {goes}, {why}{_doubt(last, num_classes)}"
     reasons = (features, f"target: {target}", _estimate(last, num_classes))
@@ -134,6 +140,17 @@ def _how_apart(layer: LayerFacts) -> str:
     """Which measurement shows that the domains lie apart; "" where they look alike."""
     found = ["domain accuracy"] * (layer.domain_accuracy >= APART) + ["agreement"] * (agreement_kept(layer) < AGREE)
     return " and ".join(found)
+
+
+def _doubt_of_domains(layer: LayerFacts) -> str:
+    """Where so few images do not tell whether the domains lie apart, that; else ""."""
+    (least, most), (fewest, more) = domain_interval(layer), agreement_interval(layer)
+    if (least >= APART or more < AGREE) or (most < APART and fewest >= AGREE):
+        return ""
+    return (
+        f"; NOT SURE: by {layer.num_validation} images of the source and {layer.num_target} of the target they are "
+        f"told apart in {least:.1%} to {most:.1%}, and keep {fewest:.0%} to {more:.0%} of the agreement (95 % intervals)"
+    )
 
 
 def _estimate(layer: LayerFacts, num_classes: int) -> str:

@@ -64,7 +64,7 @@ def of_protocols(table: Frame) -> Frame | Estimate:
 
 def rate_at_the_edge(table: Frame, protocols: tuple[str, ...]) -> str:
     """Returns a note where validation images chose a rate at an end of its case's grid, or had one rate to choose from,
-    "" where neither.
+    "" where neither. Rates at which training diverged are no part of the grid.
     """
     rows = newest(chosen(table))
     rows = rows[rows["protocol"].isin(protocols) & rows["rate"].notna()]
@@ -73,7 +73,7 @@ def rate_at_the_edge(table: Frame, protocols: tuple[str, ...]) -> str:
     kinds = (
         ("chose the largest learning rate of the grid", "larger", ~single & (rows["rate"] == rows["highest_rate"])),
         ("chose the smallest learning rate of the grid", "smaller", ~single & (rows["rate"] == rows["lowest_rate"])),
-        ("had one learning rate to choose from", "other", single),
+        ("had one learning rate that did not fail to choose from", "other", single),
     )
     return "; ".join(
         f"{names} {what}, {', '.join(f'{rate:g}' for rate in sorted(rows.loc[which, 'rate'].unique()))}, in "

@@ -13,7 +13,7 @@ import torch
 from analysis import __main__ as entry
 from analysis.advice import command
 from analysis.advice.domains import Domains, domains_of
-from analysis.advice.estimates import why_unusable
+from analysis.advice.estimates import agreement_interval, domain_interval, why_unusable
 from analysis.advice.facts import HeadFacts, LayerFacts, expected_accuracy, measure_layers
 from analysis.advice.rule import FT, LP, LP_FT, PFA, recommend
 from analysis.advice.scores import FINE_TUNING, TRANSFER, Case
@@ -115,11 +115,12 @@ def test_facts_are_those_of_a_naive_computation(dataset: Dataset, checkpoint: Ch
         float((means[i] - means[j]).square().sum()) - noise[i] - noise[j] for i in range(4) for j in range(i)
     ])  # fmt: skip
     apart = float((source.mean(0) - target.mean(0)).square().sum())
-    apart -= sum(float(one.var(0).sum()) / len(one) for one in (source, target))
-    distance = (max(apart, 0.0) / between) ** 0.5
-    assert last.domain_distance == pytest.approx(distance)
+    shares = [int((images.labels == c).sum()) / len(source) for c in range(4)]
+    apart -= sum(share**2 * one for share, one in zip(shares, noise, strict=True))
+    apart -= float(target.var(0).sum()) / len(target)  # of which no labels are known
+    assert apart > 0 and last.domain_distance == pytest.approx((apart / between) ** 0.5)
     assert last.domain_accuracy > 0.9  # the target is inverted
-    assert last.num_validation == len(images.validation)
+    assert last.num_validation == len(images.validation) and last.num_target == len(images.target)
     assert 0 <= last.agreement <= 1 and 0 <= last.source_agreement <= 1 and 1 <= last.effective_rank <= 8
 
 
@@ -142,7 +143,15 @@ def layer(
 ) -> LayerFacts:
     heads = {HEADS[0]: HeadFacts(validation, expected)} | {head: HeadFacts(*pfa) for head in HEADS[1:]}
     facts = LayerFacts(
-        name, heads, 0.5, 0.5, domain_accuracy=0.9, domain_distance=1.0, effective_rank=8.0, num_validation=500
+        name,
+        heads,
+        0.5,
+        0.5,
+        domain_accuracy=0.9,
+        domain_distance=1.0,
+        effective_rank=8.0,
+        num_validation=500,
+        num_target=2000,
     )
     return facts._replace(**differing)
 
@@ -192,6 +201,41 @@ def test_the_target_decides_where_features_leave_a_choice(
     assert advice.way == wanted and advice.reasons[1].startswith("target: ") and decides in advice.reasons[1]
     assert f"told apart in {differing['domain_accuracy']:.1%}" in advice.reasons[1]
     assert ("not fitted to sweeps" in advice.reasons[1]) == ("THIS DECIDES" in decides)
+
+
+@pytest.mark.parametrize(
+    ("differing", "wanted", "sure"),
+    [
+        ({}, LP_FT, True),  # told apart in 90 %
+        (NEAR | {"agreement": 0.49}, FT, True),
+        (NEAR | {"agreement": 0.42}, FT, False),  # keeps 84 %, by 500 images 75 to 94
+        (NEAR | {"agreement": 0.42, "num_validation": 20_000, "num_target": 20_000}, FT, True),
+        (NEAR | {"agreement": 0.3}, LP_FT, True),
+        (NEAR | {"agreement": 0.145, "source_agreement": 0.2, "num_validation": 80, "num_target": 720}, LP_FT, False),
+        (NEAR | {"domain_accuracy": 0.61}, LP_FT, False),
+        (NEAR | {"domain_accuracy": 0.59}, FT, False),
+        (NEAR | {"agreement": 0.0}, LP_FT, False),
+    ],
+)
+def test_so_few_images_that_the_target_may_decide_otherwise(differing: dict[str, Any], wanted: str, sure: bool) -> None:
+    advice = recommend([layer("representation", 0.6, 0.6, **differing)], 10)
+    assert advice.way == wanted and ("NOT SURE" not in advice.reasons[1]) == sure
+
+
+def test_intervals_of_what_the_target_decides_by_hold_it_as_often_as_they_say() -> None:
+    random, num_source, num_target = np.random.default_rng(0), 400, 1000
+    truth, held = 0.36 / 0.45, []
+    for _ in range(2000):
+        agree, own = random.binomial(num_target, 0.36) / num_target, random.binomial(num_source, 0.45) / num_source
+        told = (
+            random.binomial(num_source, 0.7) / num_source + random.binomial(num_target // 2, 0.5) * 2 / num_target
+        ) / 2
+        one = layer("x", 0.5, 0.5, agreement=agree, source_agreement=own, domain_accuracy=told)
+        one = one._replace(num_validation=num_source, num_target=num_target)
+        ends = agreement_interval(one), domain_interval(one)
+        held.append([low <= true <= high for (low, high), true in zip(ends, (truth, 0.6), strict=True)])
+    shares = np.mean(held, 0)
+    assert 0.93 < shares[0] < 0.97 and 0.93 < shares[1] < 0.98
 
 
 @pytest.mark.parametrize(
