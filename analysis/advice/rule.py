@@ -149,7 +149,8 @@ def _doubt_of_domains(layer: LayerFacts) -> str:
         return ""
     return (
         f"; NOT SURE: by {layer.num_validation} images of the source and {layer.num_target} of the target they are "
-        f"told apart in {least:.1%} to {most:.1%}, and keep {fewest:.0%} to {more:.0%} of the agreement (95 % intervals)"
+        f"told apart in {least:.1%} to {most:.1%}, and keep {fewest:.0%} to {more:.0%} of the agreement (95 % "
+        "intervals)"
     )
 
 

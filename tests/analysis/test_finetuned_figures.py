@@ -333,8 +333,8 @@ def test_of_one_rate_nothing_was_chosen(table: Frame) -> None:
     single = table[table["trial_key"].map(rates) == RATES[BEST]]
     one = check(single, names=["ft_at_least_lp_in_source"]).iloc[0]
     assert one["note"] == (
-        f"FT had one learning rate that did not fail to choose from, {RATES[BEST]:g}, in 3 of 3 cases: other --learning-rates may be "
-        "better"
+        f"FT had one learning rate that did not fail to choose from, {RATES[BEST]:g}, in 3 of 3 cases: other "
+        "--learning-rates may be better"
     )
     # Another encoder's grid is not this one's: with a single rate it chose neither end.
     wider = table.assign(
