@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Final, NamedTuple
 
 import torch
@@ -19,7 +19,7 @@ from ray_ssl.data.base import EXTRA, SOURCE, TARGET, UNLABELLED
 
 GROUPS: Final = (DOMAINS,)
 WITHOUT_TARGET_LABELS: Final = True
-NUMBERS_FROM: Final = {"noise_of_means": "within classes, taken off; negative below it"}
+NUMBERS_FROM: Final = {"noise_of_means": "within classes, of the source's share, taken off; negative below it"}
 """Older tables have distances that grew as images became fewer, or are 0 where the noise is larger."""
 
 SPECS = (
@@ -41,9 +41,8 @@ def measure(features: LayerFeatures, levels: list[LabelLevel]) -> Iterator[Measu
 
     A mean of few images lies off the mean of all by chance: what that adds to squared distances is taken off, so that
     numbers do not depend on how many images are measured. It is the variance within a group over its number of images;
-    of a domain that within its classes, whose shares are no chance, and of one without labels all of it. What is left
-    is by chance below 0 where domains are the same; the distance is then minus the root of its size, so that means over
-    seeds are not above 0 by rule.
+    of a domain that within classes, whose shares are no chance. What is left is by chance below 0 where domains are the
+    same; the distance is then minus the root of its size, so that means over seeds are not above 0 by rule.
 
     The question is that of arXiv 2204.00570: pre-training may leave domains far apart, and heads transfer all the same.
     """
@@ -71,12 +70,12 @@ def domain_distances(rows: Tensor, labels: Tensor, domain: Tensor, num_classes: 
 
     Args:
         rows: float [N, D].
-        labels: int64 [N], each 0 or more or `UNLABELLED`.
+        labels: int64 [N]; of the target `UNLABELLED` where they are not known.
         domain: int64 [N], `SOURCE` or `TARGET`.
         num_classes: Of `labels`.
     """
     sides = [(rows[domain == one], labels[domain == one]) for one in (SOURCE, TARGET)]
-    of_domains = [_mean_of_all(side, own, num_classes) for side, own in sides]
+    of_domains = _of_all(sides, num_classes)
     of_classes = [_means(side[own != UNLABELLED], own[own != UNLABELLED], num_classes) for side, own in sides]
     between = _between(of_classes[0])
     apart, same = (_same_group(*means) / between for means in (of_domains, of_classes))
@@ -104,18 +103,26 @@ def _means(rows: Tensor, groups: Tensor, num_groups: int) -> _Means:
     return _Means(means, torch.where(counts > 1, spread / (counts - 1) / counts, math.nan))
 
 
-def _mean_of_all(rows: Tensor, labels: Tensor, num_classes: int) -> _Means:
-    """One group: of a sample that has each class in its share, a class of one image with the variance of the others."""
-    if (labels == UNLABELLED).any():
-        labels, num_classes = torch.zeros_like(labels), 1
+def _of_all(sides: Sequence[tuple[Tensor, Tensor]], num_classes: int) -> tuple[_Means, _Means]:
+    """The means of source and target, one group each.
+
+    Images are drawn so many of each class, so that chance is what varies within classes alone. In the target, whose
+    labels may not be known, that is taken to be the same share of the variance as in the source.
+    """
+    (source, labels), (target, _) = sides
+    whole, rest = (_means(rows, torch.zeros(len(rows), dtype=torch.int64), 1) for rows in (source, target))
+    noise = _within_classes(source, labels, num_classes)
+    return whole._replace(noise=noise), rest._replace(noise=rest.noise * noise / whole.noise)
+
+
+def _within_classes(rows: Tensor, labels: Tensor, num_classes: int) -> Tensor:
+    """The expected squared distance of the mean of rows from that of all there are with each class in its share,
+    float64 [1]; a class of one row varies like the others."""
     of_classes, counts = _means(rows, labels, num_classes), labels.bincount(minlength=num_classes).double()
-    variances = of_classes.noise * counts  # within a class
-    known = variances.isfinite()
+    variances, known = of_classes.noise * counts, of_classes.noise.isfinite()
     pooled = (variances * (counts - 1))[known].sum() / (counts - 1)[known].sum()
-    variances = torch.where(known, variances, pooled)
-    there = counts > 0
-    noise = (variances * counts)[there].sum() / counts.sum().square()
-    return _Means(rows.double().mean(0, keepdim=True), noise[None])
+    variances = torch.where(known, variances, pooled)[counts > 0]
+    return (variances * counts[counts > 0]).sum()[None] / counts.sum().square()
 
 
 def _same_group(one: _Means, other: _Means) -> float:

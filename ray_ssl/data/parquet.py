@@ -126,7 +126,12 @@ def _class_names(feature: dict[str, Any]) -> tuple[str, ...]:
 
 def _refuse_labels(file: File, schema: pa.Schema, kinds: dict[str, pa.DataType]) -> NoReturn:
     for name, kind in kinds.items():
-        raise UserError(f"parquet: {file}: the labels in {name} are of type {kind}, they must be whole numbers or text")
+        hint = (
+            '; pandas makes these of whole numbers with nulls: .astype("Int64")' if pa.types.is_floating(kind) else ""
+        )
+        raise UserError(
+            f"parquet: {file}: the labels in {name} are of type {kind}, they must be whole numbers or text{hint}"
+        )
     raise UserError(
         f"parquet: {file} has no label column among {', '.join(schema.names)}: "
         "name one label, or two fine_label and coarse_label"

@@ -116,8 +116,9 @@ def test_facts_are_those_of_a_naive_computation(dataset: Dataset, checkpoint: Ch
     ])  # fmt: skip
     apart = float((source.mean(0) - target.mean(0)).square().sum())
     shares = [int((images.labels == c).sum()) / len(source) for c in range(4)]
-    apart -= sum(share**2 * one for share, one in zip(shares, noise, strict=True))
-    apart -= float(target.var(0).sum()) / len(target)  # of which no labels are known
+    within = sum(share**2 * one for share, one in zip(shares, noise, strict=True))
+    of_source, of_target = (float(one.var(0).sum()) / len(one) for one in (source, target))
+    apart -= within + of_target * within / of_source
     assert apart > 0 and last.domain_distance == pytest.approx((apart / between) ** 0.5)
     assert last.domain_accuracy > 0.9  # the target is inverted
     assert last.num_validation == len(images.validation) and last.num_target == len(images.target)

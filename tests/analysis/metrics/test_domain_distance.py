@@ -10,7 +10,7 @@ import torch
 
 from analysis.features import LayerFeatures
 from analysis.metrics import domain_distance
-from ray_ssl.data.base import EXTRA
+from ray_ssl.data.base import EXTRA, UNLABELLED
 from tests.analysis.metrics.blobs import draw, measured
 from tests.analysis.metrics.test_transfer import butterfly
 
@@ -80,7 +80,8 @@ def test_distances_are_a_naive_computation_over_pairs() -> None:
     # The mean of a domain is that of its classes' means, 10 images each.
     sides = [torch.stack([groups[c, d] for c in range(3)]) for d in range(2)]
     apart = (sides[0].mean((0, 1)) - sides[1].mean((0, 1))).square().sum()
-    apart -= sum(side.var(1).sum(1).mean() / 30 for side in sides)
+    within, *total = sides[0].var(1).sum(1).mean(), *(side.flatten(0, 1).var(0).sum() for side in sides)
+    apart -= within / 30 + total[1] / 30 * within / total[0]
     wanted = (
         math.sqrt(apart.item() / between),
         math.sqrt(sum(square(groups[c, 0], groups[c, 1]) for c in range(3)) / 3 / between),
@@ -88,22 +89,18 @@ def test_distances_are_a_naive_computation_over_pairs() -> None:
     assert domain_distance.domain_distances(rows, labels, domain, 3) == pytest.approx(wanted)
 
 
-def test_images_without_labels_are_a_random_sample_and_a_class_of_one_varies_like_the_others() -> None:
+def test_labels_of_the_target_are_not_asked_and_a_class_of_one_varies_like_the_others() -> None:
     labels, domain = torch.arange(400) % 4, torch.arange(400) // 200
     rows = draw(400, 6) + labels[:, None]
-    unknown = labels.where(domain == 0, -1)
-    away = rows[domain == 0].mean(0) - rows[domain == 1].mean(0)
-    means = [domain_distance._mean_of_all(rows[domain == d].double(), unknown[domain == d], 4) for d in range(2)]
-    assert means[1].noise.item() == pytest.approx(rows[domain == 1].double().var(0).sum().item() / 200)
-    assert means[0].noise.item() < 0.6 * means[1].noise.item()
-    assert domain_distance._same_group(*means) == pytest.approx(
-        away.square().sum().item() - sum(one.noise.item() for one in means), rel=1e-4
-    )
-    one = domain_distance._mean_of_all(rows[:199].double(), labels[:199].where(torch.arange(199) > 0, 3), 4)
-    lonely = domain_distance._mean_of_all(
-        rows[:199].double(), torch.where(torch.arange(199) > 0, labels[:199] % 3, 3), 4
-    )
-    assert one.noise.isfinite().all() and lonely.noise.isfinite().all()
+    unknown = labels.where(domain == 0, UNLABELLED)
+    known, without = (domain_distance.domain_distances(rows, one, domain, 4) for one in (labels, unknown))
+    assert known[0] == without[0] and math.isnan(without[1])
+    alone = labels[:199].where(torch.arange(199) > 0, 4)
+    noise = domain_distance._within_classes(rows[:199].double(), alone, 5).item()
+    varied = [rows[:199][alone == c].double().var(0).sum().item() for c in range(4)]
+    counts = [int((alone == c).sum()) for c in range(4)]
+    pooled = sum((n - 1) * v for n, v in zip(counts, varied, strict=True)) / (sum(counts) - 4)
+    assert noise == pytest.approx((sum(n * v for n, v in zip(counts, varied, strict=True)) + pooled) / 199**2)
 
 
 def test_what_cannot_be_told_apart_from_chance_has_no_distance() -> None:

@@ -251,7 +251,10 @@ def test_images_beside_class_folders_and_strange_labels_are_refused(tmp_path: Pa
     for target, message in (
         (f"folder:{tmp_path / 'mixed'}", "stands outside a class folder"),
         (f"parquet:{tmp_path / 'low.parquet'}", "row 2: label is -2, labels count from 0"),
-        (f"parquet:{tmp_path / 'double.parquet'}", "labels in label are of type double"),
+        (
+            f"parquet:{tmp_path / 'double.parquet'}",
+            "labels in label are of type double, they must be whole numbers or text; pandas makes",
+        ),
     ):
         with pytest.raises(UserError, match=message):
             load(f"to:{target}", f"folder:{animals[0]}", num_images=None)
