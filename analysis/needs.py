@@ -191,11 +191,12 @@ class Curve(NamedTuple):
 
     def lacking(self, table: Frame, sweep: str) -> Lacking | None:
         """See `Need`."""
-        rows = table[(table["metric"] == self.metric) & (table["layer_name"] == TRAINING)]
+        curves = table[table["layer_name"] == TRAINING]
+        rows = curves[curves["metric"] == self.metric]
         if rows.empty:
-            return Lacking(
-                f"needs {self.words}, which finished trials of methods with that term have", self.command(sweep)
-            )
+            # A trial's curves come together: others without this one are of methods that have no such term.
+            way = TRAIN_ONE if len(curves) else self.command(sweep)
+            return Lacking(f"needs {self.words}, which finished trials of methods with that term have", way)
         if rows["epoch"].nunique() < 2:
             return Lacking(f"needs 2 epochs of training, has {rows['epoch'].nunique()}", "a sweep with more --epochs")
         return None

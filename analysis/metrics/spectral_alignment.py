@@ -44,10 +44,10 @@ def measure(features: LayerFeatures, levels: list[LabelLevel]) -> Iterator[Measu
 
     And graph_num_equal_topK, how many eigenvalues besides the top k equal the k-th: where it is above 0, k is tied, the
     top k eigenvectors are an arbitrary choice, and both are of the closest span of least loss instead (see
-    `TopSpans.alignment`), to which a random one is closer than k / N. And graph_num_nodes, N. NaN for a graph of fewer
-    than k nodes. Features are the network's of one picture of each
-    node, in full resolution and colour; the graph's own views are coarse and grey, so its eigenvectors are not those of
-    the augmentation that the network was trained with.
+    `TopSpans.alignment`), to which a random one is closer than k / N. And graph_num_nodes, N. NaN for a graph of k
+    nodes or fewer. Features are the network's of one picture of each node, in full resolution and colour; the graph's
+    own views are coarse and grey, so its eigenvectors are not those of the augmentation that the network was trained
+    with.
 
     Raises:
         ValueError: The features come without the graphs.

@@ -14,7 +14,7 @@ from analysis.figures import __main__ as figures
 from analysis.figures.base import lacks, why_not_drawn
 from analysis.figures.base.numbers import Frame
 from analysis.lacking import Unmeasured
-from analysis.needs import Curve, Measured
+from analysis.needs import TRAIN_ONE, TRAINING, Curve, Measured
 from analysis.report.facts import gather
 from analysis.survey import unmeasured_trials
 from ray_ssl.config import PretrainConfig
@@ -56,6 +56,11 @@ def test_too_few_epochs_have_the_command_that_measures_more() -> None:
     curve = Curve("invariance").lacking(rows[rows["epoch"] < 2], "S")
     assert layers is not None and layers.way == "a sweep with a larger --depth"
     assert curve is not None and curve.way == "a sweep with more --epochs"
+    other, none = (
+        Curve("no_such_term").lacking(rows[rows["layer_name"] != without], "S") for without in ("", TRAINING)
+    )
+    assert other is not None and other.way == TRAIN_ONE  # methods that have no such term: measuring does not help
+    assert none is not None and none.way == "python -m analysis S"
 
 
 PARTLY = {
