@@ -169,10 +169,12 @@ def _lanczos(apply: _Apply, known: Floats, most: int, tolerance: float = 0.0) ->
         x = apply(x - known @ (known.T @ x))
         return x - known @ (known.T @ x)
 
-    make: Any = LinearOperator  # its stubs know no dtype, without which it draws random numbers to find out
+    # Their stubs know no dtype, without which it draws random numbers to find out, and no tolerance but 0.
+    make: Any = LinearOperator
+    solve: Any = eigsh
     operator = make((size, size), matvec=besides, dtype=np.float64)
     width = min(size, max(2 * most + 1, 40))
-    values, vectors = eigsh(operator, most, which="LA", v0=start, ncv=width, tol=tolerance)
+    values, vectors = solve(operator, most, which="LA", v0=start, ncv=width, tol=tolerance)
     return values[::-1], vectors[:, ::-1]
 
 
