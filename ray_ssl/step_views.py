@@ -19,7 +19,6 @@ PIXELS_AT_ONCE: Final = 256 * 32 * 32
 """Steps of fewer than these are made together: of 64 small images the hundred operations take longer than their work.
 Measured."""
 
-
 SMALLEST: Final = 12
 """Steps with smaller views are made alone: how products of matrices of 5 to 11 columns are rounded depends on where
 they lie in memory, and where training goes on within an epoch other steps are together."""

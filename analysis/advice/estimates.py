@@ -18,7 +18,7 @@ import math
 from typing import Final
 
 from analysis.advice.facts import LOGISTIC, LayerFacts
-from analysis.connectivity.estimated import QUANTILE, upper_end
+from analysis.connectivity.estimated import QUANTILE, interval, upper_end
 
 TOLD_APART: Final = 0.95
 """Domain accuracy, chance 1/2: an image in twenty, at most, is taken to be of the other domain."""
@@ -46,8 +46,7 @@ def agreement_interval(layer: LayerFacts) -> tuple[float, float]:
 
 def domain_interval(layer: LayerFacts) -> tuple[float, float]:
     """Returns the 95 % interval of the domain accuracy, the mean of two shares of so many images."""
-    count = 4 / (1 / layer.num_validation + 1 / (layer.num_target / 2))
-    return 1 - upper_end(1 - layer.domain_accuracy, count), upper_end(layer.domain_accuracy, count)
+    return interval(layer.domain_accuracy, 4 / (1 / layer.num_validation + 1 / (layer.num_target / 2)))
 
 
 def why_unusable(layer: LayerFacts, head: str = LOGISTIC) -> str:

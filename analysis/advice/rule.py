@@ -34,7 +34,7 @@ from typing import Final, NamedTuple
 
 from analysis.advice.estimates import agreement_interval, agreement_kept, domain_interval, why_unusable
 from analysis.advice.facts import LOGISTIC, LayerFacts
-from analysis.connectivity.estimated import upper_end
+from analysis.connectivity.estimated import interval
 
 LP, PFA, FT, LP_FT = "LP", "PFA", "FT", "LP-FT"
 WAYS: Final = (LP, PFA, FT, LP_FT)
@@ -87,7 +87,7 @@ def recommend(layers: Sequence[LayerFacts], num_classes: int, ways: Collection[s
     last = layers[-1]
     good = skill(last.heads[LOGISTIC].validation, num_classes)
     domains = _domains(last)
-    theory = "by the theory of arXiv 2202.10054, not fitted to sweeps"
+    theory, unsure = "by the theory of arXiv 2202.10054, not fitted to sweeps", _doubt_of_domains(last)
     if good <= POOR:
         order, why = (FT, LP_FT, LP, PFA), f"at most {POOR:.0%}: little in them that fine-tuning could distort"
         target = f"{domains}; whether to fine-tune this does not decide, poor features are of no use in any target"
@@ -97,15 +97,11 @@ def recommend(layers: Sequence[LayerFacts], num_classes: int, ways: Collection[s
     elif not (differ := _how_apart(last)):
         order, why = (FT, LP_FT, LP, PFA), "neither poor nor saturated: fine-tuning pays"
         target = (
-            f"{domains}; THIS DECIDES: the domains look alike, features moved for one serve both ({theory})"
-            f"{_doubt_of_domains(last)}"
+            f"{domains}; THIS DECIDES: the domains look alike, features moved for one serve both ({theory}){unsure}"
         )
     else:
         order, why = (LP_FT, LP, PFA, FT), "neither poor nor saturated: fine-tuning pays, if it keeps them"
-        target = (
-            f"{domains}; THIS DECIDES, {differ}: from a fresh head features would be distorted ({theory})"
-            f"{_doubt_of_domains(last)}"
-        )
+        target = f"{domains}; THIS DECIDES, {differ}: from a fresh head features would be distorted ({theory}){unsure}"
     goes = f"goes {good:.0%} of the way from chance to all right" if good > 0 else "is no better than chance"
     features = f"features: a linear probe of the representation {goes}, {why}{_doubt(last, num_classes)}"
     reasons = (features, f"target: {target}", _estimate(last, num_classes))
@@ -116,8 +112,7 @@ def recommend(layers: Sequence[LayerFacts], num_classes: int, ways: Collection[s
 def _doubt(layer: LayerFacts, num_classes: int) -> str:
     """Where so few validation images do not tell on which side of a threshold the skill is, that; else ""."""
     accuracy, count = layer.heads[LOGISTIC].validation, layer.num_validation
-    ends = 1 - upper_end(1 - accuracy, count), upper_end(accuracy, count)
-    low, high = (skill(float(end), num_classes) for end in ends)
+    low, high = (skill(end, num_classes) for end in interval(accuracy, count))
     near = [f"{edge:.0%}" for edge in (POOR, SATURATED) if low <= edge < high]
     if not near:
         return ""

@@ -95,6 +95,11 @@ def upper_end(share: float, count: Any) -> Any:
     return (share + square / 2 + np.sqrt(square * (share * (1 - share) + square / 4))) / (1 + square)
 
 
+def interval(share: float, count: float) -> tuple[float, float]:
+    """Returns both ends of Wilson's 95 % interval of a share that was observed in so many cases."""
+    return float(1 - upper_end(1 - share, count)), float(upper_end(share, count))
+
+
 def mean_errors(errors: Mapping[int, GroupErrors]) -> GroupErrors:
     """Returns the mean over seeds; those that are not measured as far as any other are left out."""
     measured = {
