@@ -169,9 +169,10 @@ def _revival(folder: Path) -> str | None:
                 out, err = old.communicate(timeout=30)
                 if not new.is_held():
                     return "the new driver lost its lease"
-                # One write may have passed its check when the process was suspended.
-                if len({*written, record.read("record")} - {b"new"}) > 1:
-                    return "the old driver wrote again"
+                # One write may have passed its check when the process was suspended; a read beside it may be torn.
+                by_old = {content for content in [*written, record.read("record")] if content.startswith(b"old ")}
+                if len(by_old) > 1:
+                    return f"the old driver wrote again: {sorted(by_old)}"
         finally:
             old.kill()
     wanted = f"error: process {os.getpid()} on {socket.gethostname()} has taken this sweep over while this process was "
