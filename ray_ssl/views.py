@@ -69,11 +69,11 @@ def apply(
     portions = _portions(stops, portion_size)
     scale = torch.ones(3, 1) if std is None else torch.tensor(std)[:, None]
     factor = scale.reciprocal().to(device)
-    shift = None if mean is None else (torch.tensor(mean)[:, None] / scale).to(device)
+    shift = (torch.zeros(3, 1) if mean is None else torch.tensor(mean)[:, None] / scale).to(device)
     tables = _split(_tables(params, (height, width)), [rows for rows, _ in portions], device)
     jittered = [rows for rows, hue_stops in portions if hue_stops]  # they come first
     jitters = iter(_split(_jitter_tables(params[: stops[-2]]), jittered, device) if jittered else ())
-    views = torch.empty(num_images, 3, size, size, device=device)  # rejoins the portions
+    views = torch.empty(num_images, 3, size**2, device=device)  # rejoins the portions
     for (rows, hue_stops), table in zip(portions, tables, strict=True):
         chosen = images[rows] if order is None else images.index_select(0, order[rows])
         colours = _crop(chosen, table, unmoved)
@@ -84,16 +84,10 @@ def apply(
         if params.grey[rows].any():
             colours = torch.bmm(grey_matrices(params.grey[rows]).to(device), colours)
         _blur_and_solarise_(colours.view(-1, 3, size, size), params, rows)
-        colours.mul_(factor)
-        if shift is not None:
-            colours.sub_(shift)
-        made = colours.view(-1, 3, size, size)
-        if order is None and len(portions) == 1:
-            views = made
-        elif order is None:
-            views[rows] = made
-        else:
+        made = torch.mul(colours, factor, out=views[rows] if order is None else colours).sub_(shift)
+        if order is not None:
             views.index_copy_(0, order[rows], made)
+    views = views.view(-1, 3, size, size)
     return views.contiguous(memory_format=torch.channels_last) if channels_last else views
 
 
