@@ -33,6 +33,7 @@ from ray_ssl.data.base import TARGET
 from ray_ssl.data_config import DataConfig
 from ray_ssl.encoder_file import read_checkpoint
 from ray_ssl.errors import EXIT_DONE, UserError
+from ray_ssl.shift import parse_shift
 
 _HOW = {
     LP: "linear probing: logistic regression on frozen features",
@@ -90,7 +91,8 @@ def run(flags: argparse.Namespace) -> int:
     for uri in evidence:
         cases += cases_of(uri, lambda text: print(f"measuring {text}", flush=True))
     own = trial_key(PretrainConfig.from_dict(checkpoint.card["config"]), checkpoint.card["data_fingerprint"])
-    about = [*_about(dataset, images), *_few(len(images.validation))]
+    matched = _indented("", [dataset.note] if config.shift and parse_shift(config.shift).kind == "to" else [])
+    about = [*_about(dataset, images), *matched, *_few(len(images.validation))]
     for line in (
         *about,
         *_table(layers),
@@ -190,16 +192,13 @@ def _say(layers: Sequence[LayerFacts], num_classes: int, cases: Sequence[Case] =
         own: Key of the pretraining of the encoder that is advised on.
     """
     best, frozen = recommend(layers, num_classes), recommend(layers, num_classes, (LP, PFA))
-    headline = f"advice    {_words(best)}{_contradiction(best, cases, own)}"
-    found = [headline, *_indented("why", (*best.reasons, *best.frozen))]
+    headline = f"{_words(best)}{_contradiction(best, cases, own)}"
+    found = [*_indented("advice", [headline]), *_indented("why", (*best.reasons, *best.frozen))]
     if frozen.way == best.way:
         return found
     against = _contradiction(frozen, cases, own, (TRANSFER,))
-    return [
-        *found,
-        f"frozen    if the network is not to be trained: {_words(frozen)}{against}",
-        *_indented("", frozen.frozen),
-    ]
+    headline = f"if the network is not to be trained: {_words(frozen)}{against}"
+    return [*found, *_indented("frozen", [headline, *frozen.frozen])]
 
 
 def _contradiction(advice: Advice, cases: Sequence[Case], own: str, kinds: Sequence[str] = ()) -> str:

@@ -76,7 +76,8 @@ def build_dataset(name: str, train: EncodedSplit, test: EncodedSplit | None, con
             image cannot be decoded.
     """
     if test is None:
-        train_rows, test_rows = held_out_rows(train.fine, train.fine_names, config.test_fraction, config.data_seed)
+        fraction, seed = config.test_fraction, config.data_seed
+        train_rows, test_rows = held_out_rows(train.fine, train.fine_names, fraction, seed, config.dataset)
         test = train
     else:
         train_rows, test_rows = np.arange(len(train.fine)), np.arange(len(test.fine))
@@ -93,7 +94,7 @@ def build_dataset(name: str, train: EncodedSplit, test: EncodedSplit | None, con
     return Dataset(name, train.image_set(train_rows, size), test.image_set(test_rows, size))
 
 
-def held_out_rows(fine: Labels, names: Sequence[str], fraction: float, seed: int) -> tuple[Rows, Rows]:
+def held_out_rows(fine: Labels, names: Sequence[str], fraction: float, seed: int, dataset: str) -> tuple[Rows, Rows]:
     """Returns the training and the test rows: of each class a random `fraction` is held out, at least one image.
 
     Args:
@@ -101,6 +102,7 @@ def held_out_rows(fine: Labels, names: Sequence[str], fraction: float, seed: int
         names: Class names.
         fraction: Share of each class, 0 < fraction < 1, rounded to whole images; one stays for training.
         seed: Chooses the images.
+        dataset: Named where that cannot be.
 
     Raises:
         UserError: A class has a single image.
@@ -112,7 +114,8 @@ def held_out_rows(fine: Labels, names: Sequence[str], fraction: float, seed: int
         if len(members) < 2:
             class_ = "the one without a label" if label == UNLABELLED else f"class {names[label]!r}"
             raise UserError(
-                f"{class_} has 1 image and there is no test split: give a test split, or at least 2 images a class"
+                f"{dataset}: {class_} has 1 image and there is no test split: give a test split, or at least 2 images "
+                "a class"
             )
         num_test = min(max(round(fraction * len(members)), 1), len(members) - 1)
         held_out[members[:num_test]] = True

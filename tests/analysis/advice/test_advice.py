@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace as change
+from itertools import takewhile
 from pathlib import Path
 from typing import Any
 
@@ -83,6 +84,7 @@ def test_a_target_without_labels(trial: Storage, tmp_path: Path, capsys: pytest.
     assert entry.main(["advise", f"{trial.uri}/{FOLDER}", *flags]) == EXIT_DONE
     said = capsys.readouterr().out
     assert "advice    " in said and "40 images of the target, labels unseen" in said
+    assert "training images have no label\n" in said
     assert "\nagree     share of target images that LP and PFA give the same class" in said
     assert "\n          20 more images of the target are its test images, which advice does not use" in said
 
@@ -325,26 +327,37 @@ def test_what_is_said_of_a_network_that_is_not_to_be_trained() -> None:
     assert saturated[0].startswith("advice    LP, ") and not any("frozen    " in line for line in saturated)
 
 
+def paragraph(lines: list[str], title: str) -> str:
+    """What is said under a title, in one line."""
+    (first,) = (i for i, line in enumerate(lines) if line[:10].strip() == title)
+    after = list(takewhile(lambda line: line.startswith("          "), lines[first + 1 :]))
+    return " ".join(line[10:].strip() for line in [lines[first], *after])
+
+
 def test_the_headline_says_where_the_evidence_is_against_it() -> None:
     layers = [layer("block1", 0.6, 0.5), layer("representation", 0.7, 0.3)]
     probes = [Case(FINE_TUNING, name, "LP-FT", {"LP": 0.5, "FT": 0.4, "LP-FT": 0.47}) for name in "abc"]
     said = command._say(layers, 10, probes)
-    assert said[0].endswith("AGAINST it: over 3 encoder(s) 'always LP' was 3.0 points better than such advice")
-    (few, *_), (little, *_) = (command._say(layers, 10, cases) for cases in (
+    assert max(map(len, said)) <= 110
+    headline = paragraph(said, "advice")
+    assert headline.endswith("AGAINST it: over 3 encoder(s) 'always LP' was 3.0 points better than such advice")
+    few, little = (paragraph(command._say(layers, 10, cases), "advice") for cases in (
         probes[:2], [case._replace(accuracies={"LP": 0.5, "FT": 0.4, "LP-FT": 0.491}) for case in probes]
     ))  # fmt: skip
     assert "too few cases to tell, fewer than 3 encoders: over 2 encoder(s) 'always LP' was 3.0 points" in few
     assert "too close to tell, less than 1 point: over 3 encoder(s) 'always LP' was 0.9 points" in little
     assert "AGAINST" not in few + little
     itself = command._say(layers, 10, [case._replace(encoder=case.name) for case in probes], "b")
-    assert "AGAINST it: over 3 encoder(s), one of them the very encoder that is advised on, 'always LP'" in itself[0]
-    assert "AGAINST" not in "".join(said[1:])  # nothing is known of frozen heads
+    assert "AGAINST it: over 3 encoder(s), one of them the very encoder that is advised on, 'always LP'" in paragraph(
+        itself, "advice"
+    )
+    assert "AGAINST" not in paragraph(said, "frozen")  # nothing is known of frozen heads
     agrees = [case._replace(advised="LP", accuracies={"LP": 0.4, "FT": 0.3, "LP-FT": 0.5}) for case in probes]
-    assert "AGAINST" not in "".join(command._say(layers, 10, agrees))  # always LP-FT is what is said here
+    assert "AGAINST" not in " ".join(command._say(layers, 10, agrees))  # always LP-FT is what is said here
     heads = {"logistic of representation": 0.2, "pfa1 of representation": 0.4, "pfa1 of block1": 0.1}
     frozen = command._say(layers, 10, [*agrees, Case(TRANSFER, "c", "pfa1 of block1", heads)])
-    (line,) = (line for line in frozen if line.startswith("frozen"))
-    assert "over 1 encoder(s) 'always PFA, t = 1' was 30.0 points better" in line and "AGAINST" not in frozen[0]
+    assert "over 1 encoder(s) 'always PFA, t = 1' was 30.0 points better" in paragraph(frozen, "frozen")
+    assert "AGAINST" not in paragraph(frozen, "advice")
 
 
 @pytest.mark.parametrize(

@@ -72,6 +72,8 @@ def test_rows_to_take_are_nested_and_equal_in_number() -> None:
 def test_held_out_rows_keep_both_sides_of_each_class() -> None:
     fine = np.array([0, 0, 1, 1, 1, 1, 1])
     for fraction in (0.001, 0.999):
-        train, test = held_out_rows(fine, ("a", "b"), fraction, 0)
+        train, test = held_out_rows(fine, ("a", "b"), fraction, 0, "folder:x")
         assert sorted([*train, *test]) == list(range(7))
         assert set(fine[train]) == set(fine[test]) == {0, 1}
+    with pytest.raises(UserError, match="folder:x: class 'b' has 1 image and there is no test split"):
+        held_out_rows(np.array([0, 0, 1]), ("a", "b"), 0.5, 0, "folder:x")
