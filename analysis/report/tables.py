@@ -5,8 +5,7 @@ from __future__ import annotations
 import math
 from typing import Final
 
-from analysis.claims.base.contract import UNKNOWN
-from analysis.claims.base.standing import named_apart, standing, tally
+from analysis.claims.base.standing import UNMEASURED, named_apart, shown, standing, tally
 from analysis.figures.base.numbers import Frame
 from analysis.finetuned_choice import without_fine_tuned
 from analysis.report import markup
@@ -23,7 +22,7 @@ _FOLDED_ROWS: Final = 12  # a longer table can be folded away
 
 
 def claims_table(claims: Frame, note: str = "") -> str:
-    """Returns the claims, one a row, and folded away those that need more data; "" where there are none.
+    """Returns the claims, one a row, and folded away those that nothing is measured of; "" where there are none.
 
     Args:
         claims: See `analysis.claims.check`.
@@ -38,30 +37,30 @@ def claims_table(claims: Frame, note: str = "") -> str:
     )
     caption += f" {note[0].upper()}{note[1:]}." if note else ""
     claims = named_apart(claims).assign(standing=standing(claims))
-    known, unknown = claims[claims["verdict"] != UNKNOWN], claims[claims["verdict"] == UNKNOWN]
+    measured, unmeasured = claims[claims["standing"] != UNMEASURED], claims[claims["standing"] == UNMEASURED]
     head = ["claim", *where, "verdict", "estimate", "95 % interval", "bound", "trials", "note"]
     right = [head.index(name) for name in ("estimate", "95 % interval", "bound", "trials")]
     about = [head.index(name) for name in (*where, "verdict", "trials")]
     found = markup.paragraphs(caption)
-    if len(known):
-        found = markup.table(head, (_claim(row, where) for _, row in known.iterrows()), caption, right, about)
-    if len(unknown):
-        rows = (_claim(row, where) for _, row in unknown.iterrows())
+    if len(measured):
+        found = markup.table(head, (_claim(row, where) for _, row in measured.iterrows()), caption, right, about)
+    if len(unmeasured):
+        rows = (_claim(row, where) for _, row in unmeasured.iterrows())
         more = markup.table(head, rows, "What is lacking, and what gives it, is in the last column.", right, about)
-        found += markup.details(tally(unknown), more)
+        found += markup.details(tally(unmeasured), more)
     return found
 
 
 def _claim(row: Frame, where: list[str]) -> list[str]:
     source = row["figure"] if row["figure"].startswith("arXiv") else f"figure {row['figure']}"
     about = f"{source}: {row['statistic']}"
-    interval = _NONE if math.isnan(row["low"]) else f"{row['low']:.3g} to {row['high']:.3g}"
+    interval = _NONE if math.isnan(row["low"]) else f"{shown(row['low'])} to {shown(row['high'])}"
     basis = f" over {row['basis']}" if row["basis"] else ""
     return [
         f"{markup.text(row['statement'])}<br><small>{markup.text(about)}</small>",
         *(markup.text(row[name]) for name in where),
         f'<span class="verdict">{markup.text(row["standing"])}</span>',
-        _NONE if math.isnan(row["estimate"]) else f"{row['estimate']:.3g}",
+        _NONE if math.isnan(row["estimate"]) else shown(row["estimate"]),
         interval + markup.text(basis), markup.text(row["bound"]), str(row["num_trials"]), markup.text(row["note"]),
     ]  # fmt: skip
 

@@ -33,13 +33,13 @@ LEAST_EQUAL: Final = 3
 
 
 def every_claim() -> list[Claim]:
-    """Returns all claims, in the order of the figures; those of other papers after them."""
+    """Returns all claims, in the order of the figures; before them those of other papers, for which a sweep is made."""
     found = [claim for name in plugin_names(CLAIMS) for claim in plugin_module(CLAIMS, name).CLAIMS]
     order = ("left", "middle", "right")
 
-    def place(claim: Claim) -> tuple[str, int]:
+    def place(claim: Claim) -> tuple[bool, str, int]:
         number, _, panel = claim.figure.partition(" ")
-        return number, order.index(panel) if panel in order else 0
+        return number != "arXiv", number, order.index(panel) if panel in order else 0
 
     return sorted(found, key=place)
 

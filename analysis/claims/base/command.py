@@ -20,7 +20,7 @@ import pandas as pd
 
 from analysis.claims.base.check import check
 from analysis.claims.base.contract import UNKNOWN
-from analysis.claims.base.standing import UNMEASURED, named_apart, standing, tally
+from analysis.claims.base.standing import UNMEASURED, named_apart, shown, standing, tally
 from analysis.command import read_measurements
 from analysis.connectivity.compared import outdated
 from analysis.finetuned_choice import of_epoch, which_checkpoints
@@ -137,11 +137,7 @@ def as_json(found: Frame) -> str:
 
 def _cells(row: Frame) -> tuple[str, ...]:
     known = not math.isnan(row["estimate"])
-    interval = "" if math.isnan(row["low"]) else f"{_short(row['low'])} to {_short(row['high'])}"
-    estimate = _short(row["estimate"]) if known else ""
+    interval = "" if math.isnan(row["low"]) else f"{shown(row['low'])} to {shown(row['high'])}"
+    estimate = shown(row["estimate"]) if known else ""
     return (row["claim"], row["figure"], estimate, interval, row["bound"], str(row["num_trials"]), row["basis"],
             row["verdict"])  # fmt: skip
-
-
-def _short(value: float) -> str:
-    return f"{value:.3g}" if abs(value) < 1000 else f"{value:.0f}"

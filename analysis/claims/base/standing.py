@@ -14,6 +14,8 @@ Frame = Any
 UNMEASURED: Final = "not measured"
 """Stands for the verdict "not enough data" where there is none at all."""
 
+_ROUNDING: Final = 1e-12
+
 _COUNTED: Final = {HOLDS: ("holds", "hold"), FAILS: ("does not hold", "do not hold")}
 """Of one, and of several."""
 
@@ -26,6 +28,13 @@ def standing(found: Frame) -> Frame:
     """
     nothing = (found["num_trials"] == 0) & ~found["note"].str.startswith(NOT_COMPUTED)
     return found["verdict"].where((found["verdict"] != UNKNOWN) | ~nothing, UNMEASURED)
+
+
+def shown(value: float) -> str:
+    """Returns a claim's number, of three digits; what rounding has left of 0 is 0."""
+    if abs(value) >= 1000:
+        return f"{value:.0f}"
+    return f"{value:.3g}" if abs(value) > _ROUNDING else "0"
 
 
 def named_apart(found: Frame) -> Frame:
