@@ -17,7 +17,15 @@ import numpy as np
 from analysis import stored
 from analysis.connectivity.classifier import ClassifierSettings
 from analysis.connectivity.estimated import CLASS, IMAGE, EstimatedGraph, estimate, file_name, mean_errors
-from analysis.connectivity.graph_facts import NodeLabels, agreement, agreement_sizes, facts, numbers, say, say_agreement
+from analysis.connectivity.graph_facts import (
+    NodeLabels,
+    agreement_sizes,
+    facts,
+    numbers,
+    say,
+    say_agreement,
+    seed_agreement,
+)
 from analysis.connectivity.groups import GroupErrors, Labels, class_groups, groups_with_all, image_groups
 from analysis.connectivity.networks import Wanted, measure, refuse_other_way
 from analysis.images import graph_images
@@ -187,7 +195,7 @@ def _rows(
     if others:
         sizes = agreement_sizes([own, *others])
         found += [
-            (UNLABELLED, f"agreement_top{k}", float(agreement([own, *others], k)[0, 1:].mean())) for k in sizes
+            (UNLABELLED, f"agreement_top{k}", float(seed_agreement([own, *others], k)[0, 1:].mean())) for k in sizes
         ]  # fmt: skip
     for level, name, value in found:
         measured = Measurement(level, "test", f"{kind}_graph_{name}", value)

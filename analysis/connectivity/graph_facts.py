@@ -149,7 +149,7 @@ def agreement_sizes(estimates: Sequence[EstimatedGraph]) -> list[int]:
     return [k for k in sizes if not any(is_tied(one, k) for one in spectra)]
 
 
-def agreement(estimates: Sequence[EstimatedGraph], k: int) -> Floats:
+def seed_agreement(estimates: Sequence[EstimatedGraph], k: int) -> Floats:
     """Returns the mean squared cosine of the top k eigenvectors of every two graphs of the same nodes, [S, S].
 
     Args:
@@ -233,7 +233,7 @@ def say_agreement(estimates: Mapping[int, EstimatedGraph]) -> Iterator[str]:
     weights = np.mean(np.asarray(np.corrcoef([one.pairs for one in graphs]))[others])
     num_nodes = graphs[0].graph.num_nodes
     shared = [
-        f"top {k}: {agreement(graphs, k)[others].mean():.3f} (random ones {random:.3f})"
+        f"top {k}: {seed_agreement(graphs, k)[others].mean():.3f} (random ones {random:.3f})"
         for k in agreement_sizes(graphs)
         for random in (random_alignment_with_constant(k, num_nodes),)
     ]

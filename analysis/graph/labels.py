@@ -33,16 +33,12 @@ class LabelWeights(NamedTuple):
     """Weight of edges within and between labels of images, each node having the most probable one of its images.
 
     Attributes:
-        within, between, chance, mean_within, mean_between: See `EdgeWeights`.
+        edges: Of the labels of nodes.
         label_error: Probability that a view's label is not that of the image it was made of, 0 .. 1: alpha of
             assumption 3.5 in arXiv 2106.04156, for the labels of views for which it is smallest.
     """
 
-    within: float
-    between: float
-    chance: float
-    mean_within: float
-    mean_between: float
+    edges: EdgeWeights
     label_error: float
 
 
@@ -74,7 +70,7 @@ def label_weights(graph: PairGraph, labels: Integers, num_labels: int) -> LabelW
     """Returns the weight within and between labels; for the arguments see `node_labels`."""
     of_node = node_labels(graph, labels, num_labels)
     right = float(label_shares(graph, of_node, num_labels).multiply(one_hot(labels, num_labels)).sum())
-    return LabelWeights(*edge_weights(graph, of_node, num_labels), max(0.0, 1 - right / graph.num_images))
+    return LabelWeights(edge_weights(graph, of_node, num_labels), max(0.0, 1 - right / graph.num_images))
 
 
 def edge_weights(graph: Graph, of_node: Integers, num_labels: int) -> EdgeWeights:
@@ -98,10 +94,10 @@ def cluster_purity(graph: PairGraph, clusters: Integers, labels: Integers, num_l
         labels: int64 [n], 0 .. num_labels - 1.
         num_labels: Of them.
     """
-    return agreement(labels_of_nodes(graph, labels, num_labels), clusters)[0]
+    return cluster_agreement(labels_of_nodes(graph, labels, num_labels), clusters)[0]
 
 
-def agreement(of_nodes: Sparse, clusters: Integers) -> tuple[float, float]:
+def cluster_agreement(of_nodes: Sparse, clusters: Integers) -> tuple[float, float]:
     """Returns `cluster_purity`, and the normalised mutual information of a view's cluster and its image's label, 0 ..
     1: over the mean of both entropies, as scikit-learn's.
 
@@ -165,4 +161,4 @@ def error_bound(graph: PairGraph, spectrum: Spectrum, k: int, labels: Integers, 
     """
     found = label_weights(graph, labels, num_labels)
     left = 1 - float(spectrum.values[k])
-    return float("inf") if left <= 1e-12 else 2 * found.between / left + found.label_error
+    return float("inf") if left <= 1e-12 else 2 * found.edges.between / left + found.label_error

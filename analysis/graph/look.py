@@ -9,7 +9,7 @@ import numpy as np
 
 from analysis.graph.experiment import Study
 from analysis.graph.facts import GraphFacts, PathLengths, crossing_purity, describe, path_lengths
-from analysis.graph.labels import LabelWeights, agreement, label_weights, labels_of_nodes
+from analysis.graph.labels import LabelWeights, cluster_agreement, label_weights, labels_of_nodes
 from analysis.graph.pair_graph import Integers
 from analysis.graph.partition import SweepCut, conductances, spectral_clusters, sweep_cut
 from analysis.graph.spectrum import Spectrum, top_eigenpairs
@@ -64,7 +64,7 @@ class ClusterFacts(NamedTuple):
     """As many spectral clusters as there are labels at a level, C.
 
     Attributes:
-        cluster_purity, cluster_nmi: Of clusters and labels, see `labels.agreement`.
+        cluster_purity, cluster_nmi: Of clusters and labels, see `labels.cluster_agreement`.
         cluster_purity_chance, cluster_nmi_chance: Of the same clusters that are put on random nodes.
         eigengap: Eigenvalue no. C less the next.
         largest_conductance: Of a cluster: an upper bound on the C-way expansion, of the sparsest partition.
@@ -110,8 +110,8 @@ def clusters_of(study: Study, spectrum: Spectrum, level: LabelLevel) -> ClusterF
     graph, (labels, count) = study.graph, _occurring(study, level)
     clusters, of_nodes = spectral_clusters(graph, spectrum, count), labels_of_nodes(graph, labels, count)
     random = numpy_stream(0, f"clusters at random, {level.name}")
-    purity, nmi = agreement(of_nodes, clusters)
-    by_chance = np.mean([agreement(of_nodes, random.permutation(clusters)) for _ in range(NUM_SHUFFLES)], 0)
+    purity, nmi = cluster_agreement(of_nodes, clusters)
+    by_chance = np.mean([cluster_agreement(of_nodes, random.permutation(clusters)) for _ in range(NUM_SHUFFLES)], 0)
     values = spectrum.values
     return ClusterFacts(
         purity, float(by_chance[0]), nmi, float(by_chance[1]), float(values[count - 1] - values[count]),
@@ -158,14 +158,14 @@ def _of_spectrum(spectrum: Spectrum) -> Iterator[tuple[str, float]]:
 
 
 def _of_level(level: LevelLook) -> Iterator[tuple[str, float]]:
-    weights = level.weights
+    weights = level.weights.edges
     yield "num_labels", level.num_labels
     yield "weight_within", weights.within
     yield "weight_between", weights.between
     yield "weight_within_chance", weights.chance
     yield "mean_weight_within", weights.mean_within
     yield "mean_weight_between", weights.mean_between
-    yield "label_error", weights.label_error
+    yield "label_error", level.weights.label_error
     if level.level != SAMPLE:
         yield "step_keeps_label", level.kept
         yield "step_keeps_label_chance", level.kept_chance

@@ -185,10 +185,11 @@ def walk_lengths(edges: Sparse, node_weights: Floats, sources: Integers) -> Floa
     """Returns the lengths of the shortest paths whose edges are -log w(x, x') / w_x; see `PairGraph.shortest_paths`.
 
     Args:
-        edges: w, sparse [N, N]; its diagonal is set to 0.
+        edges: w, sparse [N, N]; its diagonal does not count.
         node_weights: w_x, float64 [N].
         sources: int64 [S] nodes.
     """
+    edges = edges.copy()
     edges.setdiag(0)  # a walk that stays is never the shorter one
     edges.eliminate_zeros()
     steps = np.repeat(np.log(node_weights), np.diff(edges.indptr)) - np.log(edges.data)

@@ -8,7 +8,7 @@ from typing import Any, Final
 import numpy as np
 
 from analysis.graph.experiment import BOUND, GAP, HEAD_ERROR, PURITY, Study
-from analysis.graph.labels import LabelWeights
+from analysis.graph.labels import EdgeWeights
 from analysis.graph.look import PREFIX, SAMPLE, Look
 from analysis.graph.partition import SweepCut
 from analysis.graph.ties import EQUAL, is_tied, nearest_gaps
@@ -33,10 +33,10 @@ def say(study: Study, seen: Look) -> Iterator[str]:
     yield "spectrum  " + ", ".join(f"{values[i - 1]:.4f} (no. {i})" for i in shown)
     yield f"cut       {_cut(seen.cut, facts.num_components)}"
     for level in seen.levels:
-        found = level.weights
+        found = level.weights.edges
         crossing = "" if level.level == SAMPLE else f"; {what_steps_keep(level.kept, level.kept_chance)}"
         yield (f"{level.level:9} weight within {found.within:.3f} (chance {found.chance:.3f}), {_contrast(found)}, "
-               f"label error {found.label_error:.3f}{crossing}")  # fmt: skip
+               f"label error {level.weights.label_error:.3f}{crossing}")  # fmt: skip
     left_out = study.left_out
     for name in ("class",) if "class" in left_out else left_out:
         of = "" if name == "class" else f"of {name}: "
@@ -61,7 +61,7 @@ def _cut(cut: SweepCut, num_components: int) -> str:
     return f"conductance {cut.conductance:.4f}; Cheeger: {cut.lower:.4f} <= best <= {min(1.0, cut.upper):.4f}"
 
 
-def _contrast(found: LabelWeights) -> str:
+def _contrast(found: EdgeWeights) -> str:
     if not found.mean_between > 0:
         return "no weight between labels"
     return f"mean weight of a pair within over between {found.mean_within / found.mean_between:.1f}"

@@ -9,7 +9,7 @@ from scipy.stats import binomtest
 
 from analysis.connectivity.classifier import ClassifierSettings, Examiner, pairwise_errors
 from analysis.connectivity.estimated import EstimatedGraph, estimate, mean_errors, upper_end
-from analysis.connectivity.graph_facts import NodeLabels, agreement, facts, say
+from analysis.connectivity.graph_facts import NodeLabels, facts, say, seed_agreement
 from analysis.connectivity.groups import GroupErrors, Groups, image_groups
 from analysis.graph import ViewFamily, build, top_eigenpairs
 from analysis.graph.alignment import alignment
@@ -130,7 +130,7 @@ def test_mean_and_agreement_are_over_seeds_that_were_measured_as_a_whole(estimat
     begun.within[:2] = 0.5
     mean = mean_errors({0: one, 1: other, 2: begun})
     assert np.allclose(mean.between, 0.3) and np.allclose(mean.within, 0.5)
-    same = agreement([estimated, estimated], 2)
+    same = seed_agreement([estimated, estimated], 2)
     assert same == pytest.approx(np.ones((2, 2)))
 
 

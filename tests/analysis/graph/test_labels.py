@@ -42,7 +42,8 @@ def test_weights_are_those_of_loops_over_pairs(num_labels: int) -> None:
     wrong = sum(views[i, x] for i in range(40) for x in range(30) if of_node[x] != labels[i]) / 40
     chance = sum(degrees[x] * degrees[y] for x, y in pairs if of_node[x] == of_node[y])
     expected = [sum(same), sum(other), chance, float(np.mean(same)) * 900, float(np.mean(other)) * 900, wrong]
-    assert list(label_weights(graph, labels, num_labels)) == pytest.approx(expected, abs=1e-12)
+    edges, label_error = label_weights(graph, labels, num_labels)
+    assert [*edges, label_error] == pytest.approx(expected, abs=1e-12)
 
 
 @pytest.mark.parametrize("k", [3, 4, 8])
@@ -56,7 +57,9 @@ def test_no_head_errs_more_than_its_bound(seed: int, k: int) -> None:
     assert head_error(graph, features, labels, 4) <= bound
     if k == 4:  # as many as there are clusters: the bound says something, and the clusters are pure
         assert bound < 0.75
-        assert cluster_purity(graph, of_node, labels, 4) == pytest.approx(1 - label_weights(graph, labels, 4)[-1])
+        assert cluster_purity(graph, of_node, labels, 4) == pytest.approx(
+            1 - label_weights(graph, labels, 4).label_error
+        )
 
 
 def test_pure_components_are_solved_and_left_out_ones_have_no_bound() -> None:
@@ -69,7 +72,7 @@ def test_pure_components_are_solved_and_left_out_ones_have_no_bound() -> None:
     # Of components that are not among the eigenvectors the head knows nothing, pure as they are.
     assert error_bound(graph, found, 2, labels, 3) == np.inf
     assert head_error(graph, found.vectors[:, :2], labels, 3) > 0.3
-    assert label_weights(graph, labels, 3).mean_between == 0
+    assert label_weights(graph, labels, 3).edges.mean_between == 0
 
 
 def test_isolated_images_have_no_bound_unless_each_has_an_eigenvector() -> None:
