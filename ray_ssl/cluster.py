@@ -122,9 +122,11 @@ def ray_session(options: MachineOptions, data_bytes: int, nested_train: bool) ->
                 **quiet,
             )
         except Exception as error:  # Ray raises whatever its part raised that failed
+            late = isinstance(error, TimeoutError) or "timed out" in str(error)
+            again = "if the machine was only busy, run the same command again; " * late
             raise UserError(
-                f"Ray does not start on this machine: {_first_line(error)}; it needs {memory / 1e9:.2g} GB for its "
-                f"object store and space in {_ray_folder()}, where its logs are: session_latest/logs"
+                f"Ray does not start on this machine: {_first_line(error)}; {again}it needs {memory / 1e9:.2g} GB for "
+                f"its object store and space in {_ray_folder()}, where its logs are: session_latest/logs"
             ) from None
     try:
         yield

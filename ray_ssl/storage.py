@@ -240,15 +240,19 @@ class Storage:
             return None
 
     def check_writable(self) -> None:
-        """Writes and deletes a small file.
+        """Writes and deletes a small file; of folders that are not there yet none is made.
 
         Raises:
             UserError: That failed.
         """
-        probe = f".write-check-{os.getpid()}"
+        probe, place = f".write-check-{os.getpid()}", self
+        if self.is_local:
+            folder = self.local_path
+            there = next(path for path in (folder, *folder.parents) if os.path.lexists(path))
+            place = replace(self, uri=str(there))
         try:
-            self.write(probe, b"x")
-            self.delete(probe)
+            place.write(probe, b"x")
+            place.delete(probe)
         except OSError as error:
             raise UserError(f"cannot write to storage {self.uri!r}: {_reason(error)}") from None
 

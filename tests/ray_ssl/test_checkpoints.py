@@ -148,3 +148,5 @@ def test_an_unusable_storage_is_one_line(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     with pytest.raises(UserError, match="cannot write to storage"):
         Storage.at(tmp_path / "file" / "below").check_writable()
+    Storage.at(tmp_path / "new" / "below").check_writable()
+    assert [path.name for path in tmp_path.iterdir()] == ["file"]  # nothing is left

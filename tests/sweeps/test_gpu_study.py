@@ -63,7 +63,10 @@ def test_a_ray_that_does_not_start_is_one_line(error: Exception, monkeypatch: py
 
     monkeypatch.setattr("ray.is_initialized", lambda: False)
     monkeypatch.setattr("ray.init", init)
-    said = r"Ray does not start on this machine: (The current node timed out|TimeoutError); it needs 0\.54 GB"
+    said = (
+        r"Ray does not start on this machine: (The current node timed out|TimeoutError); if the machine was only busy, "
+        r"run the same command again; it needs 0\.54 GB"
+    )
     with pytest.raises(UserError, match=said) as caught, ray_session(MachineOptions("local"), 0, nested_train=False):
         pytest.fail("Ray is there")
     assert "\n" not in str(caught.value)
