@@ -247,6 +247,8 @@ def test_tick_labels_keep_the_first_and_last_epoch_and_their_distance():
     position = np.linspace(0, 2, 100)
     ticks = x_ticks(epochs, position)
     assert {0, 10, 99} <= set(ticks) and np.diff(position[ticks]).min() > 0.1
+    steps = [1, 2, 4, 8, 16, 32, 64, 91, 128, 181, 256, 362, 512, 724, 2000]
+    assert x_ticks(steps, np.log2(steps) / 3) == [1, 2, 4, 8, 16, 32, 64, 128, 256, 512, 2000]
 
 
 @pytest.mark.parametrize("count", [2, 13])

@@ -67,7 +67,7 @@ def tick_labels(values: list[float], factor: float = 1.0) -> list[str]:
 
 
 def x_ticks(at: list[int], position: np.ndarray) -> list[int]:
-    """Returns what is labelled: the ends, powers of ten, round numbers, then others, where their numbers have room.
+    """Returns what is labelled: the ends, powers of ten, round numbers, powers of two, then others, where their numbers have room.
 
     Args:
         at: Values, sorted.
@@ -82,10 +82,10 @@ def x_ticks(at: list[int], position: np.ndarray) -> list[int]:
     return [at[i] for i in sorted(kept)]
 
 
-def _roundness(value: int) -> tuple[bool, bool]:
-    """Orders 1, 10, 100 before 2, 30, 500 before the rest."""
+def _roundness(value: int) -> tuple[bool, bool, bool]:
+    """Orders 1, 10, 100 before 2, 30, 500 before 16, 32, 64 before the rest."""
     digits = str(value).rstrip("0")
-    return digits != "1", len(digits) > 1
+    return digits != "1", len(digits) > 1, value.bit_count() > 1
 
 
 def layer_ticks(at: list[int], position: np.ndarray) -> list[int]:
