@@ -24,13 +24,13 @@ from torch import Tensor
 from analysis.advice.domains import Domains
 from analysis.features import Pictures, extract, load_backbone, require_finite
 from analysis.logistic import Scaling, fit
-from analysis.metrics.domain_distance import domain_distances
+from analysis.metrics.domain_distance import domain_classifier, domain_distances
 from analysis.metrics.linear_probe import PENALTY, TOLERANCE
 from analysis.metrics.rank import effective_rank
 from analysis.metrics.transfer import HEADS, feature_averages
 from analysis.probe_path import LinearHead, fold
 from ray_ssl.checkpoints import Checkpoint
-from ray_ssl.data.base import SOURCE, TARGET
+from ray_ssl.data.base import SOURCE, TARGET, UNLABELLED
 from ray_ssl.errors import UserError
 from ray_ssl.rng import torch_stream
 
@@ -123,8 +123,7 @@ def _measure(name: str, features: _Sets, images: Domains) -> LayerFacts:
         heads[head] = HeadFacts(right.double().mean().item(), expected)
     counts = torch.tensor([len(features.train), len(features.target)])
     domain = torch.tensor([SOURCE, TARGET]).repeat_interleave(counts)
-    # The first number asks for no label of the target: what stands in their place does not enter it.
-    labels = torch.cat([images.labels, torch.zeros(len(features.target), dtype=torch.int64)])
+    labels = torch.cat([images.labels, torch.full((len(features.target),), UNLABELLED)])
     distance, _ = domain_distances(both, labels, domain, images.num_classes)
     best = best_pfa(heads)
     in_source, in_target = ((a == b).double().mean().item() for a, b in zip(said[LOGISTIC], said[best], strict=True))
@@ -161,7 +160,7 @@ def _of_averages(averages: Tensor, rows: Tensor) -> _Scores:
     return _Scores(scores.argmax(1), (first - second) / spread)
 
 
-def _logistic(features: Tensor, labels: Tensor, num_classes: int, inverse_std: Tensor | None = None) -> LinearHead:
+def _logistic(features: Tensor, labels: Tensor, num_classes: int, inverse_std: Tensor) -> LinearHead:
     scaling, fits = fit(features, [(labels, num_classes)], PENALTY, TOLERANCE, inverse_std=inverse_std)
     return fold(fits[0], scaling)
 
@@ -170,8 +169,7 @@ def _domain_accuracy(features: _Sets) -> float:
     """As the metric "domain_accuracy": learned on source training images and half of the target's, asked of others."""
     order = torch.randperm(len(features.target), generator=torch_stream(0, "advice halves"))
     seen, unseen = features.target[order].chunk(2)
-    labels = torch.tensor([SOURCE, TARGET]).repeat_interleave(torch.tensor([len(features.train), len(seen)]))
-    head = _logistic(torch.cat([features.train, seen]), labels, 2)
+    head = domain_classifier(features.train, seen)
     sides = (features.validation, SOURCE), (unseen, TARGET)
     return sum((head.predict(rows) == domain).double().mean().item() for rows, domain in sides) / 2
 

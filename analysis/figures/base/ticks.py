@@ -67,7 +67,7 @@ def tick_labels(values: list[float], factor: float = 1.0) -> list[str]:
 
 
 def x_ticks(at: list[int], position: np.ndarray) -> list[int]:
-    """Returns what is labelled: the ends, powers of ten, round numbers, powers of two, then others, where their numbers have room.
+    """Returns what is labelled where its number has room: the ends, powers of ten, round numbers, powers of two, rest.
 
     Args:
         at: Values, sorted.

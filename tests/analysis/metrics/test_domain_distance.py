@@ -7,10 +7,12 @@ from dataclasses import replace
 
 import pytest
 import torch
+from sklearn import linear_model as sklearn_linear
 
 from analysis.features import LayerFeatures
 from analysis.metrics import domain_distance
-from ray_ssl.data.base import EXTRA, UNLABELLED
+from analysis.metrics.linear_probe import PENALTY
+from ray_ssl.data.base import EXTRA, SOURCE, TARGET, UNLABELLED
 from tests.analysis.metrics.blobs import draw, measured
 from tests.analysis.metrics.test_transfer import butterfly
 
@@ -36,6 +38,23 @@ def test_classes_that_change_places_are_apart_though_their_domains_are_not() -> 
 def test_mixed_domains_are_not_told_apart() -> None:
     features, level = butterfly(1.0, 0.0, 0.0)
     assert measured(domain_distance, features, [level])[*KEY, "domain_accuracy"] == pytest.approx(0.5, abs=0.1)
+
+
+@pytest.mark.parametrize("num_target", [30, 100, 1500])
+def test_domains_are_told_apart_as_well_where_one_is_much_smaller(num_target: int) -> None:
+    source, target = draw(1500, 4), draw(num_target, 4, seed=1) + 0.75
+    scikit = sklearn_linear.LogisticRegression(C=1 / (PENALTY * 2 * 1500), class_weight="balanced")
+    domain = torch.tensor([SOURCE, TARGET]).repeat_interleave(torch.tensor([1500, num_target]))
+    both = torch.cat([source, target])
+    rows = torch.cat([draw(2000, 4, seed=2), draw(2000, 4, seed=3) + 0.75])
+    head = domain_distance.domain_classifier(source, target)
+    wanted = torch.from_numpy(scikit.fit(both.numpy(), domain.numpy()).predict(rows.numpy()))
+    assert (head.predict(rows) == wanted).double().mean() > 0.99
+    ours = [
+        (head.predict(side) == one).double().mean().item()
+        for side, one in zip(rows.chunk(2), (SOURCE, TARGET), strict=True)
+    ]
+    assert 0.7 < sum(ours) / 2 < 0.8 and min(ours) > 0.6  # 0.77 at best
 
 
 def test_distances_do_not_depend_on_the_number_of_images() -> None:
@@ -80,8 +99,7 @@ def test_distances_are_a_naive_computation_over_pairs() -> None:
     # The mean of a domain is that of its classes' means, 10 images each.
     sides = [torch.stack([groups[c, d] for c in range(3)]) for d in range(2)]
     apart = (sides[0].mean((0, 1)) - sides[1].mean((0, 1))).square().sum()
-    within, *total = sides[0].var(1).sum(1).mean(), *(side.flatten(0, 1).var(0).sum() for side in sides)
-    apart -= within / 30 + total[1] / 30 * within / total[0]
+    apart -= sum(side.var(1).sum(1).mean() / 30 for side in sides)
     wanted = (
         math.sqrt(apart.item() / between),
         math.sqrt(sum(square(groups[c, 0], groups[c, 1]) for c in range(3)) / 3 / between),
@@ -89,12 +107,26 @@ def test_distances_are_a_naive_computation_over_pairs() -> None:
     assert domain_distance.domain_distances(rows, labels, domain, 3) == pytest.approx(wanted)
 
 
-def test_labels_of_the_target_are_not_asked_and_a_class_of_one_varies_like_the_others() -> None:
+def test_without_labels_the_target_varies_within_classes_as_the_source_does() -> None:
     labels, domain = torch.arange(400) % 4, torch.arange(400) // 200
-    rows = draw(400, 6) + labels[:, None]
+    rows = draw(400, 6) + labels[:, None] * (1 + domain[:, None])
     unknown = labels.where(domain == 0, UNLABELLED)
-    known, without = (domain_distance.domain_distances(rows, one, domain, 4) for one in (labels, unknown))
-    assert known[0] == without[0] and math.isnan(without[1])
+    one_each = torch.cat([labels[:200], torch.arange(200)])
+    known, *without = (domain_distance.domain_distances(rows, one, domain, 200) for one in (labels, unknown, one_each))
+    assert known[0] > without[0][0] == without[1][0] and math.isnan(without[0][1])  # classes lie further apart there
+    sides = [rows[:200].double(), rows[200:].double()]
+    within = sum(sides[0][labels[:200] == c].var(0).sum().item() for c in range(4)) / 4
+    total = [side.var(0).sum().item() for side in sides]
+    noise = (within + total[1] * within / total[0]) / 200
+    square = (sides[0].mean(0) - sides[1].mean(0)).square().sum().item() - noise
+    between = 2 * sum(torch.stack([sides[0][labels[:200] == c].mean(0) for c in range(4)]).var(0).tolist())
+    between -= 2 * within / 50
+    assert without[0][0] == pytest.approx(math.sqrt(square / between))
+
+
+def test_a_class_of_one_varies_like_the_others() -> None:
+    labels = torch.arange(400) % 4
+    rows = draw(400, 6) + labels[:, None]
     alone = labels[:199].where(torch.arange(199) > 0, 4)
     noise = domain_distance._within_classes(rows[:199].double(), alone, 5).item()
     varied = [rows[:199][alone == c].double().var(0).sum().item() for c in range(4)]
