@@ -63,9 +63,12 @@ class DataConfig(Part):
     @field_validator("shift")
     @classmethod
     def _known_shift(cls, shift: str) -> str:
-        if shift and (target := parse_shift(shift).target):
-            _check_source(target)
-        return shift
+        if not shift:
+            return shift
+        parsed = parse_shift(shift)
+        if parsed.target:
+            _check_source(parsed.target)
+        return parsed.text
 
     @model_validator(mode="after")
     def _shiftable(self) -> Self:

@@ -36,13 +36,18 @@ class Shift(NamedTuple):
         return self.value if self.kind == "to" else ""
 
     @property
+    def text(self) -> str:
+        """As it is written."""
+        return f"{self.kind}:{self.value}" if self.value else self.kind
+
+    @property
     def strength(self) -> float:
         """Of a corruption, 0..1."""
         return float(self.value)
 
 
 def parse_shift(text: str) -> Shift:
-    """Returns a shift that is not none.
+    """Returns a shift that is not none; of a corruption with its strength in one way, so that equal ones have one name.
 
     Raises:
         ValueError: Unknown, or a value that is missing, too much or out of range.
@@ -56,6 +61,8 @@ def parse_shift(text: str) -> Shift:
         raise ValueError("to needs the data set of the target: to:parquet:PATH, to:folder:PATH or to:cifar10")
     if kind in CORRUPTIONS and not _is_share(value):
         raise ValueError(f"{kind} needs a strength of 0 to 1, e.g. {kind}:0.5, given {text!r}")
+    if kind in CORRUPTIONS:
+        value = repr(float(value) + 0.0).removesuffix(".0")  # + 0.0: no -0
     shift = Shift(kind, value)
     if colon and kind == "domains" and len(set(shift.classes)) < max(2, len(shift.classes)):
         raise ValueError(f"domains takes at least 2 different classes, e.g. domains:star5,disc, given {text!r}")
@@ -71,7 +78,7 @@ def corruption_of(dataset: str) -> tuple[str, Shift | None]:
     found = _CORRUPTED.fullmatch(dataset)
     if found is None or not _is_share(found[3]):
         return dataset, None
-    return found[1], Shift(found[2], found[3])
+    return found[1], parse_shift(f"{found[2]}:{found[3]}")
 
 
 def _is_share(text: str) -> bool:

@@ -60,8 +60,8 @@ def draw(table: Frame) -> Figure | None:
         PanelRow(_name(names[1], ends[1]), ends[1], looks, titles=titles),
     ]
     key = list(looks.values())
-    several = table["method"].nunique()
-    fewer = f"; {len(titles)} of {several} methods" if len(titles) < several else ""
+    missing = sorted(set(table["method"]) - set(titles))
+    fewer = f"; {len(titles)} of {len(titles) + len(missing)} methods, without {', '.join(missing)}" if missing else ""
     note = f"{_who(found)}; {subsample(found)}; {ALONE}{fewer}."
     return draw_points(rows, titles, Words(TITLE, note, ""), key, widest=1.95)
 

@@ -223,7 +223,10 @@ def _two_sets(config: DataConfig, shift: Shift, load: Loader) -> _Shifted:
     left_out = [f"{len(set(n) - set(common))} of {d.name}" for d, n in zip((source, target), names, strict=True)]
     matched = f"{len(common)} classes in common, left out are " + " and ".join(left_out)
     if num_unknown:
-        matched = f"{num_unknown} of its {len(target.train)} training images have no label"
+        matched = (
+            f"{num_unknown} of its {len(target.train)} training images have no label, so that classes are not matched: "
+            "all of the source are taken"
+        )
     domain_names = (source.name, target.name if target.name != source.name else f"{target.name} (target)")
     coarse_of = _superclasses(source, common)
 

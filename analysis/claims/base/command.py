@@ -12,6 +12,7 @@ from __future__ import annotations
 import argparse
 import json
 import math
+import shlex
 import textwrap
 from collections.abc import Sequence
 from typing import Any, Final, cast
@@ -66,7 +67,7 @@ def run(flags: argparse.Namespace) -> int:
     folders = each_once(flags.sweep)
     sweeps = [Storage.at(folder) for folder in folders]
     table: Frame = pd.concat([read_measurements(sweep) for sweep in sweeps], ignore_index=True)
-    typed = folders[0] if len(sweeps) == 1 else "SWEEP_FOLDER"
+    typed = shlex.quote(folders[0]) if len(sweeps) == 1 else "SWEEP_FOLDER"
     untrained = set(table["trial_key"]) & {key for folder in sweeps for key in untrained_keys(Ledger(folder))}
     table = table[~table["trial_key"].isin(untrained)]
     table = table if flags.from_epoch is None else of_epoch(table, flags.from_epoch)

@@ -84,7 +84,7 @@ def test_a_target_without_labels(trial: Storage, tmp_path: Path, capsys: pytest.
     assert entry.main(["advise", f"{trial.uri}/{FOLDER}", *flags]) == EXIT_DONE
     said = capsys.readouterr().out
     assert "advice    " in said and "40 images of the target, labels unseen" in said
-    assert "training images have no label\n" in said
+    assert "training images have no label, so that classes" in said
     assert "\nagree     share of target images that LP and PFA give the same class" in said
     assert "\n          20 more images of the target are its test images, which advice does not use" in said
 

@@ -319,6 +319,8 @@ def test_every_kind_can_be_parsed_and_is_explained() -> None:
     assert parse_shift("to:parquet:s3://a/b,c").target == "parquet:s3://a/b,c"
     assert parse_shift("domains:a,b").classes == ("a", "b")
     assert parse_shift("grey:.5").strength == 0.5
+    for texts in (("blur:0.5", "blur:.50", "blur: 5e-1"), ("grey:0", "grey:-0.0"), ("grey:1", "grey: 1.0")):
+        assert {DataConfig(dataset="shapes", shift=text).shift for text in texts} == {texts[0]}
 
 
 @pytest.mark.parametrize("shift", [f"{kind}:0.5" for kind in CORRUPTIONS] + ["blur:5e-1"])
