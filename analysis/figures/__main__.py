@@ -127,7 +127,7 @@ def _warn(sweeps: list[Any]) -> None:
     for line in (*(line for sweep in sweeps for line in outdated(sweep)), *unlike(sweeps)):
         print(f"warning: {line}", flush=True)
     for line in mixed_trainings([Ledger(sweep) for sweep in sweeps]):
-        print(f"warning: {line}; they are drawn as seeds of one network", flush=True)
+        print(f"warning: {line}; where their seeds differ they are drawn as seeds of one network", flush=True)
 
 
 def _answer(arguments: list[str]) -> int:

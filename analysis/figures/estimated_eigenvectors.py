@@ -12,6 +12,7 @@ from __future__ import annotations
 
 from typing import Final
 
+import pandas as pd
 from matplotlib.figure import Figure
 
 from analysis.figures.base.networks import networks
@@ -43,11 +44,13 @@ def numbers(table: Frame) -> Frame:
     unknown) and whether the eigenvalue equals the next (`tied`)."""
     table = prepare(table, ALIGNMENT, NUM_NODES, NUM_EQUAL)
     table = table[table["layer_name"] == REPRESENTATION]
-    nodes = table[table["metric"] == NUM_NODES].groupby("level")["value"].max()
-    equal = table[table["metric"] == NUM_EQUAL].groupby("level")["value"].max()
+    of = ["network", "level"]
+    nodes = table[table["metric"] == NUM_NODES].groupby(of)["value"].max()
+    equal = table[table["metric"] == NUM_EQUAL].groupby(of)["value"].max()
     found = over_seeds(values(table, ALIGNMENT), ["level", "epoch"])
-    tied = found["level"].map(equal).fillna(0) > 0
-    num_nodes = found["level"].map(nodes).astype(float)
+    at = pd.MultiIndex.from_frame(found[of].astype(str))
+    tied = pd.Series(equal.reindex(at).fillna(0).to_numpy(float) > 0, found.index)
+    num_nodes = pd.Series(nodes.reindex(at).to_numpy(float), found.index)
     chance = random_alignment_with_constant(float(NUM_EIGENVECTORS), num_nodes)
     return found.assign(num_nodes=num_nodes, chance=chance.where(~tied), tied=tied)
 
@@ -60,14 +63,21 @@ def draw(table: Frame) -> Figure | None:
         return None
     names = [f"graph of {n:.0f} {NODES[level]}" for level, n in zip(found["level"], found["num_nodes"], strict=True)]
     found = found.assign(name=names, quantity="mean squared cosine", group="", series=found["network"])
-    found = shown.in_columns(found.sort_values("level", kind="stable"), column="name", row="quantity")
+    found = found.sort_values(["level", "num_nodes"], kind="stable")
+    found = shown.in_columns(found, column="name", row="quantity")
     note = (
         f"{subject(table)}; principal angles between the {NUM_EIGENVECTORS} strongest directions of means over the "
-        f"views of a node and the top {NUM_EIGENVECTORS} eigenvectors{_agreement(table)}; {_spans(found)}"
-        f"{seeds_note(found)}{shown.left_out}."
+        f"views of a node and the top {NUM_EIGENVECTORS} eigenvectors{_agreement(table)}; {_sweeps(table)}"
+        f"{_spans(found)}{seeds_note(found)}{shown.left_out}."
     )
     return lines(found, shown.lines, Words(TITLE, note, EPOCH_AXIS), shown.key_of(found), x="epoch",
                  possible={"": (0.0, 1.0)}, level="random span")  # fmt: skip
+
+
+def _sweeps(table: Frame) -> str:
+    """That sweeps have estimates of their own, where there are several."""
+    several = table.loc[table["metric"] == ALIGNMENT, "sweep"].nunique() > 1
+    return "every sweep has graphs of its own, also where they have as many nodes; " if several else ""
 
 
 def _spans(found: Frame) -> str:
@@ -83,6 +93,11 @@ def _spans(found: Frame) -> str:
 
 def _agreement(table: Frame) -> str:
     """How far estimates of several seeds agree; "" where there is one."""
-    found = table[table["metric"].isin(AGREEMENT)].groupby("metric")["value"].mean()
-    said = [f"{value:.2f} ({AGREEMENT[metric]})" for metric, value in found.items()]
+    found = table[table["metric"].isin(AGREEMENT)].groupby(["metric", "sweep"])["value"].mean().groupby("metric")
+    said = [f"{_range(values)} ({AGREEMENT[str(metric)]})" for metric, values in found]
     return f", of which two estimates share {', '.join(said)}" if said else ""
+
+
+def _range(values: Frame) -> str:
+    """One number, or from which to which."""
+    return " to ".join(dict.fromkeys(f"{value:.2f}" for value in (values.min(), values.max())))

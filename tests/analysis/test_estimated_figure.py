@@ -61,6 +61,23 @@ def test_each_graph_has_a_panel_of_the_representations_test_views_and_its_random
     assert figure.draw(table[table["epoch"] == 0]) is None
 
 
+def test_sweeps_have_graphs_and_networks_of_their_own(table: Frame) -> None:
+    other = table.assign(sweep="other", trial_key=table["trial_key"] + "o")
+    smaller = (other["metric"] == figure.NUM_NODES) & (other["level"] == "sample")
+    agree = other["metric"].str.contains("agreement")
+    other["value"] = other["value"].mask(smaller, 50.0).where(~agree, 0.9)
+    found = figure.numbers(pd.concat([table, other]))
+    assert len(found) == 2 * len(figure.numbers(table)) and set(found["n"]) == {3}
+    assert set(found["network"].str.partition(", of ")[2]) == {"sweep", "other"}
+    of_images = found[found["level"] == "sample"].groupby(found["network"].str.endswith("other"))
+    assert of_images["num_nodes"].unique().str[0].to_dict() == {False: 500, True: 50}
+    assert of_images["chance"].max().to_list() == pytest.approx([(1 + 81 / 499) / 10, (1 + 81 / 49) / 10])
+    drawn = figure.draw(pd.concat([table, other]))
+    assert drawn is not None
+    texts = " ".join(text.get_text() for text in [*drawn.texts, *(ax.title for ax in drawn.axes)]).replace("\n", " ")
+    assert "share 0.82 to 0.90 (classes)" in texts and "every sweep has graphs of its own" in texts
+
+
 def test_the_claim_is_the_gain_of_class_means(table: Frame) -> None:
     rows = table[(table["level"] == "class") & (table["layer"] == 1) & (table["split"] == "test")]
     at = rows[rows["metric"] == figure.ALIGNMENT].pivot_table(index=["method", "seed"], columns="epoch", values="value")

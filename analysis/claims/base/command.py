@@ -79,8 +79,10 @@ def run(flags: argparse.Namespace) -> int:
     for line in unlike(sweeps):
         print(f"warning: {line}\n")
     for line in mixed_trainings([Ledger(folder) for folder in sweeps]):
-        print(f"warning: {line}; they count as seeds of one network, and trainings are compared across them: check "
-              "each sweep by itself\n")  # fmt: skip
+        print(
+            f"warning: {line}; where their seeds differ they count as seeds of one network, and trainings are compared "
+            "across them: check each sweep by itself\n"
+        )
     if flags.from_epoch is not None:
         print(f"note: of fine-tuned encoders the checkpoints of epoch {flags.from_epoch} alone count\n")
     elif words := which_checkpoints(table):

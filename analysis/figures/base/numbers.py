@@ -43,7 +43,7 @@ def trials(table: Frame) -> Frame:
 
     A network is a method, depth and width: its trials differ by seed and are averaged. Features of exact graphs are
     told apart by graph and by number of steps too. Trials that agree in the seed too differ in an option that the table
-    does not hold: each is then a network of its own, named by its trial key.
+    does not hold: those of each sweep are then networks of their own; within one sweep each trial is, named by its key.
 
     Raises:
         UserError: Several data sets.
@@ -52,16 +52,22 @@ def trials(table: Frame) -> Frame:
     datasets = sorted(table["dataset"].unique())
     if len(datasets) > 1:
         raise UserError(f"a figure shows one data set, the table has {', '.join(datasets)}: draw each by itself")
-    found = table[["trial_key", "method", "depth", "width", "seed"]].drop_duplicates()
+    found = table[["trial_key", "method", "depth", "width", "seed", "sweep"]].drop_duplicates("trial_key")
     several = found["method"].nunique() > 1
     rows = zip(found["method"], found["depth"], found["width"], strict=True)
     names = pd.Series([_name(*row, several) for row in rows], found.index, dtype=object)
     words = apart(table)
     names += pd.Series([words.get(key, "") for key in found["trial_key"]], found.index, dtype=object)
-    twins = found.assign(network=names).duplicated(["network", "method", "depth", "width", "seed"], keep=False)
-    unclear = twins.groupby([names, found["method"], found["depth"], found["width"]]).transform("any")
-    names = names.where(~unclear, names + ", trial " + found["trial_key"].str[:6])
-    return found.assign(network=names).sort_values(["method", "depth", "width", "network", "trial_key"])
+    for which, word in (("sweep", ", of " + found["sweep"]), ("trial_key", ", trial " + found["trial_key"].str[:6])):
+        kind = [names, found["method"], found["depth"], found["width"]]
+        twins = found.assign(network=names).duplicated(["network", "method", "depth", "width", "seed"], keep=False)
+        differ = found[which].groupby(kind).transform("nunique") > 1
+        names = names.where(~(twins.groupby(kind).transform("any") & differ), names + word)
+    return (
+        found.assign(network=names)
+        .drop(columns="sweep")
+        .sort_values(["method", "depth", "width", "network", "trial_key"])
+    )
 
 
 def _name(method: str, depth: int, width: int, several: bool) -> str:
