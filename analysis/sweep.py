@@ -20,7 +20,7 @@ from analysis.command import (
     finish,
     send_the_rest,
 )
-from analysis.connectivity.compared import estimated_groups, with_estimates
+from analysis.connectivity.compared import estimated_groups, unfinished, with_estimates
 from analysis.flags import MEASURE_AGAIN, add_measure_flags, refuse_other_numbers
 from analysis.measurable import check_layers, measurable, not_measured
 from analysis.pipeline import MEASUREMENTS
@@ -102,6 +102,8 @@ def run(flags: argparse.Namespace) -> int:
     groups = {metric_and_group(task)[1] for task in tasks}
     settings = with_targets(settings, targets, tasks if groups == {TARGETS} else ())
     settings = with_estimates(settings, ledger.sweep, tasks)
+    for line in unfinished(ledger.sweep, tasks, {trial.config.seed for trial in trials}):
+        print(f"note: {line}", flush=True)
     check_layers((trial.config for trial in trials), settings, tasks)
     measured = _of_methods(trials, flags.methods)
     if flags.methods is None:
@@ -118,6 +120,8 @@ def run(flags: argparse.Namespace) -> int:
         work = missing_work(ledger, measured, settings, tasks)
     elif not any(saved_epochs(ledger.trial(trial.key)) for trial in trials):
         raise _no_checkpoint(ledger, trials)
+    if work:
+        ledger.sweep.check_writable()
     tracker = _connect(ledger, tracking, remember=flags.tracking_uri is None)
     with interrupts.orderly(), tempfile.TemporaryDirectory(prefix="ray_ssl_") as scratch:
         if work and dataset is not None:

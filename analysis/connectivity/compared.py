@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import shlex
+from collections.abc import Collection, Sequence
 from dataclasses import replace
 from typing import Final, NamedTuple
 
@@ -71,6 +72,20 @@ def with_estimates(settings: AnalysisSettings, sweep: Storage, tasks: Sequence[s
     return settings
 
 
+def unfinished(sweep: Storage, tasks: Sequence[str], seeds: Collection[int]) -> list[str]:
+    """Returns a line for each graph that these tasks need and that is not estimated with all of a sweep's seeds."""
+    lines: list[str] = []
+    for group in _groups(tasks):
+        stored = read_estimate(sweep, KINDS[group])
+        if stored is not None and (lacking := set(seeds) - set(stored.seeds)):
+            lines.append(
+                f"the graph of groups {KINDS[group]} is estimated with {len(stored.seeds)} of "
+                f"{len(stored.seeds) + len(lacking)} seeds: python -m analysis connectivity {shlex.quote(sweep.uri)} "
+                f"--groups {KINDS[group]} goes on, then encoders are compared anew"
+            )
+    return lines
+
+
 def outdated(sweep: Storage) -> list[str]:
     """Returns a line for each graph that was estimated anew since encoders were compared with it."""
     groups = estimated_groups(sweep)
@@ -82,7 +97,7 @@ def outdated(sweep: Storage) -> list[str]:
         if known and (stored is None or known != {stored.fingerprint}):
             lines.append(
                 f"the graph of groups {KINDS[group]} of {sweep.name} was estimated anew since encoders were compared "
-                f"with it: python -m analysis {sweep.uri} --metrics estimated_alignment"
+                f"with it: python -m analysis {shlex.quote(sweep.uri)} --metrics estimated_alignment"
             )
     return lines
 

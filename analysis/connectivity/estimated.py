@@ -12,7 +12,8 @@ estimates are above, and by chance, so that eigenvalues may fall below 0.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import shlex
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final, NamedTuple
 
@@ -102,11 +103,16 @@ def interval(share: float, count: float) -> tuple[float, float]:
 
 def mean_errors(errors: Mapping[int, GroupErrors]) -> GroupErrors:
     """Returns the mean over seeds; those that are not measured as far as any other are left out."""
+    whole = [errors[seed] for seed in whole_seeds(errors)]
+    return GroupErrors(np.mean([one.between for one in whole], 0), np.mean([one.within for one in whole], 0))
+
+
+def whole_seeds(errors: Mapping[int, GroupErrors]) -> list[int]:
+    """Returns the seeds that are measured as far as any other."""
     measured = {
         seed: int(np.isfinite(one.between).sum() + np.isfinite(one.within).sum()) for seed, one in errors.items()
     }
-    whole = [one for seed, one in errors.items() if measured[seed] == max(measured.values())]
-    return GroupErrors(np.mean([one.between for one in whole], 0), np.mean([one.within for one in whole], 0))
+    return [seed for seed in errors if measured[seed] == max(measured.values())]
 
 
 class Stored(NamedTuple):
@@ -116,11 +122,13 @@ class Stored(NamedTuple):
         fingerprint: Hash of its errors, of all seeds.
         about: What it is of; see `graph_command`.
         graph: Of the mean over seeds.
+        seeds: That it is the mean over.
     """
 
     fingerprint: str
     about: Mapping[str, Any]
     graph: EstimatedGraph
+    seeds: Sequence[int]
 
 
 def read_estimate(sweep: Storage, kind: str) -> Stored | None:
@@ -137,11 +145,12 @@ def read_estimate(sweep: Storage, kind: str) -> Stored | None:
     if record is None or not errors:
         raise UserError(
             f"{sweep.address(record_name(name))} or {name}.safetensors beside it is torn or altered: python -m "
-            f"analysis connectivity {sweep.uri} --groups {kind} makes them anew"
+            f"analysis connectivity {shlex.quote(sweep.uri)} --groups {kind} makes them anew"
         )
     mean = mean_errors(errors)
     known = np.isfinite(mean.within)
     between = mean.between[np.ix_(known, known)]
     if known.sum() < 3 or np.isfinite(between).sum() < between.size - len(between):
         return None
-    return Stored(record["sha256"], record["about"], estimate(mean, np.array(record["about"]["num_test"])))
+    graph = estimate(mean, np.array(record["about"]["num_test"]))
+    return Stored(record["sha256"], record["about"], graph, whole_seeds(errors))

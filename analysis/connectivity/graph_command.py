@@ -8,6 +8,7 @@ mean of them is what is said, and what encoders are compared with (`--metrics es
 from __future__ import annotations
 
 import argparse
+import shlex
 from collections.abc import Iterator, Mapping, Sequence
 from itertools import combinations
 from typing import Any, Final, NamedTuple
@@ -92,7 +93,7 @@ def run(flags: argparse.Namespace, ledger: Ledger, trials: Sequence[Trial]) -> i
     for line in say_agreement({seed: estimate(one, nodes.num_test) for seed, one in errors.items()}):
         print(line, flush=True)
     print(f"errors    {ledger.sweep.address(file_name(kind))}.safetensors")
-    print(f"next:\n  python -m analysis {flags.sweep} --metrics estimated_alignment")
+    print(f"next:\n  python -m analysis {shlex.quote(flags.sweep)} --metrics estimated_alignment")
     return EXIT_DONE
 
 

@@ -1,10 +1,11 @@
 """Errors of groups, kept in the folder of a sweep, so that an interrupted measurement goes on and none is repeated.
 
     SWEEP/NAME.safetensors    float64: "SEED/between" [G, G] and "SEED/within" [G]; NaN is not measured yet
-    SWEEP/NAME.json           sealed: of which images, with which settings, the sha256 of the file above
+    SWEEP/NAME.before.safetensors    the same, as it was before
+    SWEEP/NAME.json           sealed: of which images, with which settings, the sha256 of one of the files above
 
 NAME is "connectivity" of pairs of classes in two domains, "connectivity-class" and "connectivity-image" of graphs. The
-record is written last and is the commit.
+record is written last and is the commit: whoever is killed before it leaves what was committed in the file before.
 """
 
 from __future__ import annotations
@@ -42,10 +43,8 @@ def read_errors(sweep: Storage, about: Mapping[str, Any], name: str = PAIRS) -> 
 
 def read_recorded(sweep: Storage, record: Mapping[str, Any], name: str) -> dict[int, GroupErrors]:
     """Returns the errors by seed that a record is of; none where they are torn, altered or not there."""
-    if not sweep.exists(f"{name}.safetensors"):
-        return {}
-    content = sweep.read(f"{name}.safetensors")
-    if hashlib.sha256(content).hexdigest() != record["sha256"]:
+    content = _committed(sweep, record, name)
+    if content is None:
         return {}
     try:
         found = load(content)
@@ -54,11 +53,24 @@ def read_recorded(sweep: Storage, record: Mapping[str, Any], name: str) -> dict[
     return {seed: GroupErrors(found[f"{seed}/between"], found[f"{seed}/within"]) for seed in record["seeds"]}
 
 
+def _committed(sweep: Storage, record: Mapping[str, Any], name: str) -> bytes | None:
+    """The file that a record is of; None where there is none."""
+    for file in (f"{name}.safetensors", f"{name}.before.safetensors"):
+        content = sweep.read(file) if sweep.exists(file) else b""
+        if hashlib.sha256(content).hexdigest() == record["sha256"]:
+            return content
+    return None
+
+
 def write_errors(
     sweep: Storage, about: Mapping[str, Any], errors: Mapping[int, GroupErrors], name: str = PAIRS
 ) -> None:
     """Writes errors by seed; those of this name that were there are replaced."""
     content = save({f"{seed}/{name}": v for seed, one in errors.items() for name, v in one._asdict().items()})
+    record = sweep.read_sealed(record_name(name))
+    committed = None if record is None else _committed(sweep, record, name)
+    if committed is not None:
+        sweep.write(f"{name}.before.safetensors", committed)
     sweep.write(f"{name}.safetensors", content)
     digest = hashlib.sha256(content).hexdigest()
     sweep.write_sealed(record_name(name), {"sha256": digest, "seeds": sorted(errors), "about": dict(about)})

@@ -91,7 +91,7 @@ def draw(table: Frame) -> Figure | None:
     epochs = " or ".join(map(str, sorted(shown["epoch"].unique())))
     chance = "" if accuracy["chance"].isna().all() else f"chance ({100 * accuracy['chance'].min():.3g}%), "
     missing = "" if labelled else "the target has no labels; "
-    below = "below 0: nearer than by the choice of images; " if (shown["mean"] < 0).any() else ""
+    below = "below 0: nearer than by the choice of images; " if (_ends(shown)["low"] < 0).any() else ""
     note = (
         f"{subject(table)}; logistic head, labels of the source alone; test images; epoch {epochs}; {missing}dotted: "
         f"{chance}domains that are mixed (50%), as far apart as two classes (1); {below}{interval_note(shown)}"
