@@ -111,10 +111,8 @@ def _random(metric: str, k: int, num_nodes: float) -> float:
 def _of_what(found: Frame) -> Frame:
     """Title of the column of each number, so that a random span has the same of all in a panel."""
     titles = found["metric"].eq(ENCODERS).map({True: "encoders", False: "learned on the graph"})
-    for name, form in (("k", ", k {:.0f}"), ("num_nodes", ", {:.0f} nodes")):
-        several = found.groupby(titles)[name].transform("nunique") > 1
-        titles = titles.where(~several, titles + found[name].map(form.format))
-    return titles
+    known = found["num_nodes"].map(lambda number: f", {number:.0f} nodes" if np.isfinite(number) else "")
+    return titles + found["k"].map(", k {:.0f}".format) + known
 
 
 def _spans(found: Frame) -> str:

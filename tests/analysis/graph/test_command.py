@@ -114,7 +114,7 @@ def test_figure_has_a_column_for_each_number_of_features(folder: Path) -> None:
     figure = eigenvector_angles.draw(both)
     titles = [text.get_text() for text in figure.findobj(Text)] if figure else []
     assert figure is not None and [text for text in titles if text.startswith("learned")] == [
-        "learned on the graph, k 4", "learned on the graph, k 12",
+        "learned on the graph, k 4, 50 nodes", "learned on the graph, k 12, 50 nodes",
     ]  # fmt: skip
     drawn = {
         float(np.asarray(line.get_ydata())[0]) for ax in figure.axes for line in ax.lines if line.get_zorder() == 1
