@@ -124,7 +124,8 @@ def _fine_tuned(ledger: Ledger, trials: Sequence[Trial], table: Any, say: Callab
                 heads = _at_start(table, begun[option]) or _heads_of(start, _dataset(*about))
             known[option] = option_of(advice, FINE_TUNING), heads
         advised, heads = known[option]
-        yield Case(FINE_TUNING, shown, advised, {**accuracies, **heads}, start.card["probe"]["trial_key"])
+        pretraining, untrained = start.card["probe"]["trial_key"], at["pretrained_epoch"] == 0
+        yield Case(FINE_TUNING, shown, advised, {**accuracies, **heads}, pretraining, untrained)
 
 
 def _at_start(table: Any, trials: Sequence[Trial]) -> dict[str, float]:

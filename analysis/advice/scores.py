@@ -35,6 +35,7 @@ class Case(NamedTuple):
         advised: Key of `accuracies` where that was measured; "" where nothing could be advised.
         accuracies: In the target, 0..1, by what was measured: "LP", "FT", "pfa2 of block3" ...
         encoder: Key of the pretraining that it is of, "" where each is of another.
+        untrained: Whether the checkpoint is that of initialisation.
     """
 
     kind: str
@@ -42,6 +43,7 @@ class Case(NamedTuple):
     advised: str
     accuracies: Mapping[str, float]
     encoder: str = ""
+    untrained: bool = False
 
     @property
     def why_unscored(self) -> str:
@@ -152,6 +154,9 @@ def lines(cases: Sequence[Case], own: str = "") -> Iterator[str]:
         yield (f"evidence  {counted(mine, own)} of sweeps on {kind}; right: less than {100 * AT_LEAST:g} point below "
                "the best")  # fmt: skip
         yield f"          scored: {_WHAT[kind]}"
+        if untrained := sum(case.untrained for case in mine):
+            yield (f"          {untrained} of the cases are of untrained encoders, where a probe has little to keep: "
+                   "LP-FT says little of others there")  # fmt: skip
         yield from _unscored(of_kind)
         if not mine:
             continue

@@ -194,6 +194,12 @@ def test_right_is_within_a_point_of_the_best() -> None:
     assert found.str.contains("right: less than 1 point below the best").sum() == 2
 
 
+def test_cases_of_untrained_encoders_are_said() -> None:
+    cases = [Case(FINE_TUNING, f"a-e{epoch}", "LP", {"LP": 0.5}, "a", epoch == 0) for epoch in (0, 4)]
+    assert sum("1 of the cases are of untrained encoders" in line for line in lines(cases)) == 1
+    assert not any("untrained" in line for line in lines(cases[1:]))
+
+
 def test_what_is_not_measured_is_not_scored_and_counted() -> None:
     """Two of four cases have what is scored; the others enter no number, and it is said what they lack."""
     accuracies = {"LP": 0.5, "FT": 0.4, "LP-FT": 0.6}
