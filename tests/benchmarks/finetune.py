@@ -118,7 +118,7 @@ def speeds(config: PretrainConfig, start: Checkpoint, dataset: Dataset, seconds:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--rounds", type=int, default=3, help="trials of each network")
-    parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--threads", type=int, default=1, help="of a trial; a sweep gives it one")
     parser.add_argument("--num-images", type=int, default=10_240)
     parser.add_argument("--epochs", type=int, default=PROTOCOL["training.knn_every"])
     parser.add_argument("--networks", type=int, nargs="+", default=[1, 2, 3], help="of 0 1 2 3")
