@@ -37,10 +37,17 @@ def run(folder: Path, *arguments: str, module: str = "sweeps.depth_width") -> tu
 def wait_for(folder: Path, pattern: str, process: subprocess.Popen[str], seconds: float = 120, count: int = 1) -> None:
     """Waits until so many files match."""
     deadline = time.monotonic() + seconds
-    while len(list(folder.glob(pattern))) < count:
+    while _num_files(folder, pattern) < count:
         assert process.poll() is None, process.communicate()
         assert time.monotonic() < deadline, f"no {pattern} after {seconds} s"
         time.sleep(0.02)
+
+
+def _num_files(folder: Path, pattern: str) -> int:
+    try:
+        return len(list(folder.glob(pattern)))
+    except FileNotFoundError:  # a temporary folder that glob came to as it went
+        return 0
 
 
 def kill(process: subprocess.Popen[str]) -> None:

@@ -52,7 +52,8 @@ def trials(table: Frame) -> Frame:
     datasets = sorted(table["dataset"].unique())
     if len(datasets) > 1:
         raise UserError(f"a figure shows one data set, the table has {', '.join(datasets)}: draw each by itself")
-    found = table[["trial_key", "method", "depth", "width", "seed", "sweep"]].drop_duplicates("trial_key")
+    trial = ["trial_key", "method", "depth", "width", "seed"]
+    found = table[[*trial, "sweep"]].drop_duplicates(trial)  # a copied sweep has the same ones
     several = found["method"].nunique() > 1
     rows = zip(found["method"], found["depth"], found["width"], strict=True)
     names = pd.Series([_name(*row, several) for row in rows], found.index, dtype=object)
