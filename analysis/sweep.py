@@ -24,7 +24,7 @@ from analysis.connectivity.compared import estimated_groups, unfinished, with_es
 from analysis.flags import MEASURE_AGAIN, add_measure_flags, refuse_other_numbers
 from analysis.measurable import check_layers, measurable, not_measured
 from analysis.pipeline import MEASUREMENTS
-from analysis.settings import read_settings, with_targets
+from analysis.settings import AnalysisSettings, read_settings, with_targets
 from analysis.survey import missing_work
 from analysis.tasks import TARGETS, find_tasks, groups_of_data, metric_and_group
 from analysis.tracked import Tracking
@@ -106,11 +106,7 @@ def run(flags: argparse.Namespace) -> int:
         print(f"note: {line}", flush=True)
     check_layers((trial.config for trial in trials), settings, tasks)
     measured = _of_methods(trials, flags.methods)
-    if flags.methods is None:
-        refuse_other_numbers(ledger.sweep, settings, tasks)
-    else:
-        way = f"leave out --methods and give {MEASURE_AGAIN}"
-        refuse_other_numbers(ledger.sweep, settings, tasks, {trial.key for trial in measured}, way)
+    _refuse_mixture(ledger.sweep, settings, tasks, None if flags.methods is None else measured)
     work, dataset, errors = missing_work(ledger, measured, settings, tasks), None, []
     if work:
         dataset = attach_targets(sweep_dataset(trials, flags.dataset), targets)
@@ -137,6 +133,17 @@ def run(flags: argparse.Namespace) -> int:
     for error in errors:
         print_error(f"not analysed: {error}")
     return EXIT_SOME_FAILED if errors else EXIT_DONE
+
+
+def _refuse_mixture(
+    sweep: Storage, settings: AnalysisSettings, tasks: Sequence[str], some: Sequence[Trial] | None
+) -> None:
+    """Raises UserError where the table would mix numbers of other settings; `some`: trials that alone are measured."""
+    if some is None:
+        refuse_other_numbers(sweep, settings, tasks)
+    else:
+        way = f"leave out --methods and give {MEASURE_AGAIN}"
+        refuse_other_numbers(sweep, settings, tasks, {trial.key for trial in some}, way)
 
 
 def _connect(ledger: Ledger, tracking: Tracking, remember: bool) -> Tracker:

@@ -248,8 +248,7 @@ class Storage:
         probe, place = f".write-check-{os.getpid()}", self
         if self.is_local:
             folder = self.local_path
-            there = next(path for path in (folder, *folder.parents) if os.path.lexists(path))
-            place = replace(self, uri=str(there))
+            place = replace(self, uri=str(next(one for one in (folder, *folder.parents) if os.path.lexists(one))))
         try:
             place.write(probe, b"x")
             place.delete(probe)

@@ -91,7 +91,7 @@ def run(flags: argparse.Namespace) -> int:
     for uri in evidence:
         cases += cases_of(uri, lambda text: print(f"measuring {text}", flush=True))
     own = trial_key(PretrainConfig.from_dict(checkpoint.card["config"]), checkpoint.card["data_fingerprint"])
-    matched = _indented("", [dataset.note] if config.shift and parse_shift(config.shift).kind == "to" else [])
+    matched = _indented("", [dataset.note] if parse_shift(config.shift).target else [])
     about = [*_about(dataset, images), *matched, *_few(len(images.validation))]
     for line in (
         *about,
